@@ -1,0 +1,77 @@
+"""What every job shares: a user's mistakes as one sentence, an end with its parent, one owner per work folder."""
+
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the message is one sentence that names the place and the mend."""
+
+
+def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to signal this process when its parent ends, however the parent ends (prctl(2)).
+
+    A parent that ended before the call is noticed too: the process is then a child of init or of a
+    subreaper, whose pid differs from the one read before.
+    """
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal_number)
+
+
+@contextmanager
+def sole_owner(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; the kernel releases it when the process ends, even by SIGKILL.
+
+    Raises UserError when a living process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"{folder} is in use by process {lock.read().strip() or 'unknown'}: "
+                "wait until it ends, or end it, and start again"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _end_on_signal(number: int, _frame: object) -> None:
+    # Raising lets the context managers stop their servers and close their files.
+    raise SystemExit(128 + number)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a launcher's `main`: log to standard error, end with the parent, print a UserError alone."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    # A request's URL and headers can carry what must not be in a log.
+    for library in ("httpx", "httpcore", "urllib3", "filelock"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    end_with_parent()
+    signal.signal(signal.SIGTERM, _end_on_signal)
+    try:
+        main()
+    except UserError as mistake:
+        print(f"Error: {mistake}", file=sys.stderr)
+        sys.exit(2)
