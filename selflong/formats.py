@@ -1,0 +1,242 @@
+"""The schema of every file that passes between two stages, and the one way to publish a file.
+
+A stage never imports another one: what it hands over is a file described here. A file is written under
+a temporary name beside its final one and renamed when it is whole, so a final name never holds half a file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from selflong.job import UserError
+
+PROVENANCE = pl.Struct(
+    {
+        "recipe_digest": pl.String,  # of the part of the recipe that the row depends on
+        "prompt": pl.String,  # file name of the prompt
+        "prompt_sha256": pl.String,
+        "model": pl.String,
+        "model_revision": pl.String,
+        "server": pl.String,
+        "server_version": pl.String,
+        "seed": pl.Int64,
+        "request_keys": pl.List(pl.String),
+    }
+)
+
+# Content comes in parts, so that the role of each token is known after rendering.
+MESSAGES = pl.List(
+    pl.Struct(
+        {
+            "role": pl.String,  # system, user, assistant
+            "parts": pl.List(pl.Struct({"kind": pl.String, "text": pl.String})),  # prompt, document, response
+        }
+    )
+)
+
+# FineWeb-Edu's columns (https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu); its token_count is GPT-2's.
+DOCUMENTS = {
+    "id": pl.String,
+    "text": pl.String,
+    "dump": pl.String,
+    "url": pl.String,
+    "file_path": pl.String,
+    "language": pl.String,
+    "language_score": pl.Float64,
+    "token_count": pl.Int64,
+    "score": pl.Float64,
+    "int_score": pl.Int64,
+}
+
+# Stands beside each shard of documents, row by row in the same order.
+TOKEN_COUNTS = {"id": pl.String, "tokens": pl.Int64}
+
+# Stands beside embeddings.npy (float16 [rows, dimensions]), row by row in the same order.
+EMBEDDING_IDS = {"id": pl.String}
+
+INSTRUCTIONS = {
+    "sample_id": pl.String,
+    "family": pl.String,
+    "instruction": pl.String,
+    "seed_document_id": pl.String,
+    "seed_start": pl.Int64,  # characters of the seed document's text
+    "seed_end": pl.Int64,
+    "target_tokens": pl.Int64,  # rendered input and the reserve for the answer, in the trained model's tokens
+    "provenance": PROVENANCE,
+}
+
+# What retrieval found for each sample, best first: enough documents to fill target_tokens.
+RETRIEVED = {
+    "sample_id": pl.String,
+    "document_ids": pl.List(pl.String),
+    "scores": pl.List(pl.Float32),
+    "tokens": pl.List(pl.Int64),
+}
+
+SUMMARY_STATUSES = ("kept", "irrelevant", "cut", "failed")
+SUMMARIES = {
+    "summary_id": pl.String,
+    "sample_id": pl.String,
+    "parents": pl.List(pl.String),  # summary ids, or "<document id>#<start>-<end>" in characters at depth 0
+    "depth": pl.Int64,
+    "text": pl.String,
+    "status": pl.Enum(SUMMARY_STATUSES),
+    "provenance": PROVENANCE,
+}
+
+KINDS = ("long_input", "long_output", "short", "pretraining")
+SAMPLES = {
+    "sample_id": pl.String,
+    "kind": pl.Enum(KINDS),
+    "source": pl.String,
+    "family": pl.String,
+    "messages": MESSAGES,
+    "document_ids": pl.List(pl.String),
+    "tokens": pl.Int64,  # rendered with the target tokenizer's chat template
+    "provenance": PROVENANCE,
+}
+
+# One row per reason for which a stage left something out, or kept it ("kept").
+DROPS = {"source": pl.String, "reason": pl.String, "rows": pl.Int64, "tokens": pl.Int64}
+
+
+class TokenRole(IntEnum):
+    """What a packed token is; the loss policy turns roles into targets at training time."""
+
+    TEMPLATE = 0
+    SYSTEM = 1
+    PROMPT = 2
+    DOCUMENT = 3
+    RESPONSE = 4
+    END = 5  # the token that ends a response
+
+
+# A packed folder holds input_ids.npy (uint32 [tokens]), roles.npy (uint8 [tokens]) and this table.
+SEQUENCES = {
+    "sequence_id": pl.Int64,
+    "offset": pl.Int64,  # first token in input_ids.npy
+    "tokens": pl.Int64,
+    "document_bounds": pl.List(pl.Int64),  # 0, ..., tokens: the packed samples; attention stays inside each
+    "sample_ids": pl.List(pl.String),
+    "kinds": pl.List(pl.Enum(KINDS)),
+}
+
+PREDICTIONS = {
+    "suite": pl.String,
+    "model": pl.String,  # <model>/<stage>
+    "task": pl.String,
+    "length": pl.Int64,  # tokens asked for
+    "index": pl.Int64,
+    "depth": pl.Float64,  # share of the context before the first needle; null where it has no meaning
+    "prompt": pl.String,
+    "prompt_tokens": pl.Int64,
+    "answers": pl.List(pl.String),
+    "prediction": pl.String,
+    "completion_tokens": pl.Int64,
+    "score": pl.Float64,  # 0 to 1
+    "request_key": pl.String,
+}
+
+
+class PackedFiles:
+    """Names inside a packed folder."""
+
+    INPUT_IDS = "input_ids.npy"
+    ROLES = "roles.npy"
+    SEQUENCES = "sequences.parquet"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    A folder made in the block replaces a folder of that name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    remove(partial)
+    try:
+        yield partial
+        if partial.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def check(frame: pl.DataFrame, schema: Mapping[str, Any], place: str) -> pl.DataFrame:
+    """`frame` with its columns in the schema's order; UserError where a column or its type differs."""
+    missing = [name for name in schema if name not in frame.columns]
+    if missing:
+        raise UserError(f"{place}: column {missing[0]!r} is missing; it must hold {sorted(schema)}")
+    for name, dtype in schema.items():
+        if frame.schema[name] != dtype:
+            raise UserError(f"{place}: column {name!r} is {frame.schema[name]}, it must be {dtype}")
+    return frame.select(list(schema))
+
+
+def table(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Rows as a frame of the schema; a key that the schema lacks is an error, a missing one is null."""
+    unknown = {name for row in rows for name in row} - set(schema)
+    if unknown:
+        raise ValueError(f"rows hold {sorted(unknown)}, which the schema lacks")
+    return pl.DataFrame(rows, schema=dict(schema), orient="row")
+
+
+def write_parquet(frame: pl.DataFrame, path: Path, schema: Mapping[str, Any]) -> None:
+    """Publish `frame` as parquet after checking it against `schema`."""
+    whole = check(frame, schema, str(path))
+    with publish(path) as partial:
+        whole.write_parquet(partial, compression="zstd")
+
+
+def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Read a parquet file and check it against `schema`."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run the stage that makes it first")
+    return check(pl.read_parquet(path), schema, str(path))
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Publish `value` as JSON, keys in order."""
+    with publish(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Publish `text`."""
+    with publish(path) as partial:
+        partial.write_text(text)
+
+
+def digest(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
