@@ -37,12 +37,15 @@ MESSAGES = pl.List(
     pl.Struct(
         {
             "role": pl.String,  # system, user, assistant
-            "parts": pl.List(pl.Struct({"kind": pl.String, "text": pl.String})),  # prompt, document, response
+            "parts": pl.List(
+                pl.Struct({"kind": pl.String, "text": pl.String})
+            ),  # prompt, document, response
         }
     )
 )
 
-# FineWeb-Edu's columns (https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu); its token_count is GPT-2's.
+# FineWeb-Edu's columns (https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu).
+# Its token_count is GPT-2's.
 DOCUMENTS = {
     "id": pl.String,
     "text": pl.String,
@@ -85,7 +88,9 @@ SUMMARY_STATUSES = ("kept", "irrelevant", "cut", "failed")
 SUMMARIES = {
     "summary_id": pl.String,
     "sample_id": pl.String,
-    "parents": pl.List(pl.String),  # summary ids, or "<document id>#<start>-<end>" in characters at depth 0
+    "parents": pl.List(
+        pl.String
+    ),  # summary ids, or "<document id>#<start>-<end>" in characters at depth 0
     "depth": pl.Int64,
     "text": pl.String,
     "status": pl.Enum(SUMMARY_STATUSES),
@@ -124,7 +129,9 @@ SEQUENCES = {
     "sequence_id": pl.Int64,
     "offset": pl.Int64,  # first token in input_ids.npy
     "tokens": pl.Int64,
-    "document_bounds": pl.List(pl.Int64),  # 0, ..., tokens: the packed samples; attention stays inside each
+    "document_bounds": pl.List(
+        pl.Int64
+    ),  # 0, ..., tokens: the packed samples; attention stays inside each
     "sample_ids": pl.List(pl.String),
     "kinds": pl.List(pl.Enum(KINDS)),
 }

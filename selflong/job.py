@@ -1,4 +1,4 @@
-"""What every job shares: a user's mistakes as one sentence, an end with its parent, one owner per work folder."""
+"""What every job shares: a mistake as one sentence, an end with its parent, one owner per folder."""
 
 import ctypes
 import fcntl
