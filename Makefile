@@ -1,0 +1,64 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+
+PYTHON ?= python3
+# URL of an index of CPU builds of PyTorch; without it pip installs the CUDA build (several GB more).
+TORCH_INDEX ?=
+RECIPE ?= laptop
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
+
+.PHONY: help setup demo recall plan test lint format test-slurm clean
+
+help:
+	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
+	@echo "make test        set up, then linters and the whole test suite"
+	@echo "make recall      the study of recall: base, RoPE base only, trained (20 minutes on 2 cores)"
+	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
+	@echo "make format      format and check the code"
+	@echo "make test-slurm  the small recipe through the SLURM profile, on an emulated two-node cluster"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' envs/laptop.txt)"
+	$(PIP) install --quiet setuptools wheel ninja
+	$(PIP) install --quiet --no-build-isolation -r envs/laptop.txt
+	$(PIP) install --quiet --no-deps -r envs/laptop-data.txt
+	$(PIP) install --quiet -r envs/development.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(SNAKEMAKE)
+	@$(BIN)/python scripts/where.py
+
+recall: setup
+	$(SNAKEMAKE) --config recipe=recall
+	@$(BIN)/python scripts/where.py --recipe recall
+
+plan: setup
+	$(SNAKEMAKE) plan --config recipe=$(RECIPE)
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt --quiet Snakefile rules
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+test: lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-slurm: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh
+
+clean:
+	rm -rf results/$(RECIPE) work/$(RECIPE)
