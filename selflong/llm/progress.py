@@ -1,0 +1,83 @@
+"""How far the requests are: one line a minute, or one that renews itself on a terminal."""
+
+import logging
+import sys
+import time
+from typing import Protocol
+
+logger = logging.getLogger(__name__)
+
+LINE_SECONDS = 60.0
+
+
+class Counts(Protocol):
+    """What a client counts."""
+
+    from_cache: int
+    retried: int
+    failed: int
+    refused: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+
+    @property
+    def finished(self) -> int: ...
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+class Progress:
+    """Shows `counts`, which its owner changes."""
+
+    def __init__(self, name: str, counts: Counts, expected: int | None) -> None:
+        self._name = name
+        self._counts = counts
+        self._expected = expected
+        self._start = self._last_line = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def line(self, seconds: float) -> str:
+        """The state after `seconds`. The rate leaves out what came from the cache."""
+        counts = self._counts
+        asked = counts.finished - counts.from_cache
+        rate = asked / seconds
+        parts = [
+            f"{counts.finished:,}" + (f" of {self._expected:,}" if self._expected else ""),
+            f"{counts.from_cache:,} stored before",
+            f"{rate:.3g} requests/s",
+            f"{counts.prompt_tokens / seconds:,.0f} + {counts.completion_tokens / seconds:,.0f} "
+            "tokens/s",
+        ]
+        for count, name in (
+            (counts.retried, "retried"),
+            (counts.refused, "refused"),
+            (counts.failed, "failed"),
+        ):
+            if count:
+                parts.append(f"{count:,} {name}")
+        if counts.usd:
+            parts.append(f"{counts.usd:.2f} USD")
+        if self._expected and rate and counts.finished < self._expected:
+            parts.append(f"{_duration((self._expected - counts.finished) / rate)} left")
+        return f"{self._name}: " + ", ".join(parts)
+
+    def show(self) -> None:
+        """Called about once a second."""
+        now = time.monotonic()
+        if self._terminal:
+            print(f"\r\033[K{self.line(now - self._start)}", end="", file=sys.stderr, flush=True)
+        elif now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            logger.info("%s", self.line(now - self._start))
+
+    def finish(self) -> None:
+        """The last line, where anything was asked."""
+        if self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if self._counts.finished:
+            logger.info("%s", self.line(max(1e-3, time.monotonic() - self._start)))

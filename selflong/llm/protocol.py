@@ -1,0 +1,106 @@
+"""What passes between a stage and a model: requests of the OpenAI protocol and the three ways they end."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from selflong.recipe import Price
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model that answers over HTTP.
+
+    `identity` says which weights answer, in which precision: it is part of every request's key, the
+    address is not, so that a server on another port finds the answers of its forerunner.
+    """
+
+    base_url: str
+    """Scheme, host and port; a path before `/v1` where the provider has one."""
+    api_key: str = field(repr=False)
+    model: str
+    """Name that the endpoint knows the model by."""
+    identity: str
+    slots: int
+    """Requests that the endpoint works on at once."""
+    context_tokens: int
+    server: str
+    server_version: str
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: `body` holds the parameters of the protocol but for `model`, which the endpoint names."""
+
+    path: str
+    body: Mapping[str, Any]
+
+    def payload(self, model: str) -> bytes:
+        """The body as canonical JSON: equal requests give equal bytes."""
+        return json.dumps(
+            {**self.body, "model": model}, sort_keys=True, separators=(",", ":"), allow_nan=False
+        ).encode()
+
+    def key(self, endpoint: Endpoint) -> str:
+        """SHA-256 of the whole request, model identity included, in hexadecimal."""
+        return request_key(endpoint, self.path, self.payload(endpoint.model)).hex()
+
+
+def request_key(endpoint: Endpoint, path: str, payload: bytes) -> bytes:
+    """SHA-256 under which the cache holds the answer to `payload`."""
+    state = hashlib.sha256(f"{endpoint.identity}\n{path}\n".encode())
+    state.update(payload)
+    return state.digest()
+
+
+def chat(messages: Sequence[Mapping[str, str]], **parameters: Any) -> Request:
+    """A chat request; `parameters` are the protocol's (max_tokens, temperature, top_p, seed, ...)."""
+    return Request(CHAT, {"messages": list(messages), **parameters})
+
+
+def completion(prompt: str | Sequence[int], **parameters: Any) -> Request:
+    """A completion of a text or of token ids, which the server takes as they are (no BOS is added)."""
+    return Request(
+        COMPLETIONS, {"prompt": prompt if isinstance(prompt, str) else list(prompt), **parameters}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said. `key` names the request in the cache and in a row's provenance."""
+
+    key: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    """`stop`, or `length` where max_tokens cut the answer."""
+    token_ids: tuple[int, ...] | None = None
+    """Where the request asked with `return_token_ids` and the server knows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The server will never answer this request (malformed, context too long); stored, not asked again."""
+
+    key: str
+    reason: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Every attempt failed while other requests were answered; not stored, the next run asks again."""
+
+    key: str
+    reason: str
+    attempts: int
+
+
+Result = Answer | Refusal | Failure
