@@ -739,6 +739,8 @@ class Site(Section):
     """config.yaml: which recipe, where things lie, and on what they run."""
 
     recipe: Name
+    recipes: Path = Path("recipes")
+    """Folder of the recipe files."""
     results: Path = Path("results")
     work: Path = Path("work")
     hub_token_variable: str = "HF_TOKEN"

@@ -1,0 +1,191 @@
+"""What the Snakefile asks of a recipe and a site: digests, lists of files, how jobs find both.
+
+The recipe file is never an input of a rule. A rule's params carry `digest(...)` of the parts of the recipe
+that it reads and its stage's version, so that a change of one part runs again what depends on it alone.
+Jobs read copies of the recipe and the site that are named by their content: an edit while a run is under way
+does not reach it.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selflong.formats import digest, write_json
+from selflong.job import UserError
+from selflong.recipe import (
+    INITIAL,
+    JOB_KINDS,
+    FolderConversations,
+    FolderDocuments,
+    FolderWeights,
+    HubConversations,
+    HubDocuments,
+    HubTokens,
+    HubWeights,
+    MixtureEntry,
+    Recipe,
+    Section,
+    Site,
+    Stage,
+    SynthesisedSamples,
+    load_recipe,
+    parse,
+    read_yaml,
+)
+
+HubSource = HubDocuments | HubConversations | HubTokens | HubWeights
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recipe on one site, as the rules see it."""
+
+    recipe: Recipe
+    site: Site
+
+    @classmethod
+    def from_config(cls, overrides: dict[str, Any]) -> "Run":
+        """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
+        path = Path("config.yaml")
+        content = read_yaml(path) if path.exists() else {}
+        site = parse(Site, content | overrides, str(path))
+        recipe = load_recipe(site.recipes / f"{site.recipe}.yaml")
+        return cls(recipe, site)
+
+    # ------------------------------------------------------------------------------- how jobs find it
+
+    @property
+    def results(self) -> Path:
+        """Where everything that the recipe makes lies."""
+        return self.site.results / self.recipe.name
+
+    @property
+    def work(self) -> Path:
+        """State that an interrupted job resumes from."""
+        return self.site.work / self.recipe.name
+
+    @cached_property
+    def _copies(self) -> dict[str, tuple[Path, Any]]:
+        parts = {"RECIPE": self.recipe, "SITE": self.site}
+        contents = {name: part.model_dump(mode="json") for name, part in parts.items()}
+        return {
+            name: (self.work / "configuration" / f"{name.lower()}-{digest(content)}.json", content)
+            for name, content in contents.items()
+        }
+
+    def environment(self, base: Path) -> dict[str, str]:
+        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile."""
+        variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
+        for kind in JOB_KINDS:
+            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, sys.executable)
+        paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return variables | {
+            "SELFLONG": str(base),
+            "SELFLONG_WORK": str(self.work),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        }
+
+    def write_copies(self) -> None:
+        """Write the copies of recipe and site that the jobs read."""
+        for path, content in self._copies.values():
+            if not path.exists():
+                write_json(content, path)
+
+    # --------------------------------------------------------------------------------------- digests
+
+    def digest(self, stage: str, *parts: Any) -> str:
+        """Of the parts of the recipe that a rule reads, and of the version of the stage's code."""
+        version = importlib.import_module(f"selflong.{stage}").VERSION
+        values = [part.digest if isinstance(part, Section) else part for part in parts]
+        return digest([stage, version, self.recipe.seed, *values])
+
+    # ------------------------------------------------------------------------------------- the hub
+
+    def _sections(self) -> Iterator[Section]:
+        for corpus in self.recipe.corpora.values():
+            yield from corpus.sources
+        for mixture in self.recipe.mixtures.values():
+            yield from (entry.source for entry in mixture.entries.values())
+        holders = (self.recipe.models, self.recipe.generators, self.recipe.encoders)
+        for holder in holders:
+            yield from (
+                item.weights for item in holder.values() if isinstance(item.weights, Section)
+            )
+
+    @cached_property
+    def downloads(self) -> dict[str, HubSource]:
+        """Folder name -> what is downloaded into it."""
+        found: dict[str, HubSource] = {}
+        for section in self._sections():
+            if isinstance(section, HubSource):
+                found.setdefault(download_name(section), section)
+        return found
+
+    def files_of(self, section: object) -> list[str]:
+        """What a rule must wait for before it reads a source or weights."""
+        if isinstance(section, HubSource):
+            return [f"{self.site.results}/downloads/{download_name(section)}"]
+        if isinstance(section, FolderDocuments | FolderConversations | FolderWeights):
+            if not section.path.exists():
+                raise UserError(
+                    f"recipe {self.recipe.name}: path {section.path} does not exist; "
+                    "name an existing folder"
+                )
+            return [str(section.path)]
+        return []
+
+    # --------------------------------------------------------------------------------------- lists
+
+    def tokenizer(self, model: str) -> str:
+        """Folder that holds a model's tokenizer: that of the loaded model at the head of its chain."""
+        return self.checkpoint(f"{self.recipe.root(self.recipe.resolve(model))}/{INITIAL}")
+
+    def checkpoint(self, reference: str) -> str:
+        """Folder of '<model>' (its last stage) or '<model>/<stage>'."""
+        return f"{self.results}/models/{self.recipe.resolve(reference)}"
+
+    def stage(self, model: str, name: str) -> Stage:
+        """A stage by the wildcards of its rule; UserError where there is none."""
+        stage = self.recipe.stage(f"{model}/{name}") if model in self.recipe.models else None
+        if stage is None:
+            raise UserError(f"recipe {self.recipe.name} has no stage {model}/{name}")
+        return stage
+
+    def entry_files(self, entry: MixtureEntry) -> list[str]:
+        """Files with the rows of a mixture's entry."""
+        source = entry.source
+        if isinstance(source, SynthesisedSamples):
+            return [
+                f"{self.results}/synthesis/{source.generator}/{source.samples}/{shard}.parquet"
+                for shard in self.synthesis_shards(source.samples)
+            ]
+        return self.files_of(source)
+
+    def corpus_shards(self, corpus: str) -> range:
+        """Shards that a corpus is written in."""
+        return range(self.recipe.corpora[corpus].shards)
+
+    def synthesis_shards(self, samples: str) -> range:
+        """Shards of `long_input` or `long_output` samples."""
+        synthesis = self.recipe.synthesis
+        assert synthesis is not None
+        section = synthesis.long_input if samples == "long_input" else synthesis.long_output
+        return range(section.shards)
+
+    def evaluations(self) -> Iterator[tuple[str, str]]:
+        """Every pair of a suite and '<model>/<stage>'."""
+        for name, suite in self.recipe.suites.items():
+            for reference in suite.models:
+                yield name, self.recipe.resolve(reference)
+
+
+def download_name(section: HubSource) -> str:
+    """Folder name of a download; parts of one repository lie in folders of their own."""
+    files = getattr(section, "files", "")
+    suffix = f"--{digest(files)[:8]}" if files else ""
+    return section.repository.replace("/", "--") + suffix
