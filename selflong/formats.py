@@ -152,6 +152,24 @@ PREDICTIONS = {
     "request_key": pl.String,
 }
 
+# Text of the evaluation's own sources (questions, haystacks), for the overlap with the training data.
+EVALUATION_TEXTS = {"suite": pl.String, "name": pl.String, "text": pl.String}
+
+# Means over predictions. Null depth: over all depths; task MEAN_OF_TASKS: mean of the tasks' means.
+MEAN_OF_TASKS = "mean"
+SCORES = {
+    "suite": pl.String,
+    "model": pl.String,  # <model>/<stage>
+    "task": pl.String,
+    "length": pl.Int64,
+    "depth": pl.Float64,
+    "mean": pl.Float64,  # 0 to 1, as low and high: the 95% interval by bootstrap over samples
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "samples": pl.Int64,
+    "files": pl.List(pl.String),  # of the predictions, relative to the folder of the results
+}
+
 
 class PackedFiles:
     """Names inside a packed folder."""

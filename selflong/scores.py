@@ -1,0 +1,118 @@
+"""Means over predictions with 95% intervals by bootstrap over samples: the one place where scores add up."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from selflong.formats import MEAN_OF_TASKS, PREDICTIONS, SCORES, read_parquet, table
+from selflong.job import UserError
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+DEPTH_BINS = 10
+"""Depths of suites that draw them freely are counted in tenths of the context."""
+
+
+def bootstrap_means(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float64 [RESAMPLES]: means of resamples of `scores` [samples] with replacement."""
+    counts = rng.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=RESAMPLES)
+    return counts @ scores / len(scores)
+
+
+def interval(means: np.ndarray) -> tuple[float, float]:
+    """The percentile interval of bootstrapped means."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def aggregate(
+    predictions: Mapping[str, pl.DataFrame], grids: frozenset[str], seed: int
+) -> pl.DataFrame:
+    """formats.SCORES of predictions by file name (relative to the results' folder).
+
+    For each suite, model and length: every task, the mean of the tasks (each task counts alike, whatever its
+    number of samples, and is resampled by itself), and each task at each depth. Suites in `grids` ask for
+    certain depths, which are kept; elsewhere depths are put into tenths, named by their middle. The
+    intervals depend on the seed and the group's own scores alone, not on what else is scored.
+
+    Raises UserError where a prompt stands in two files or was predicted twice.
+    """
+    frame = pl.concat(
+        [part.with_columns(pl.lit(name).alias("file")) for name, part in predictions.items()]
+    )
+    identity = ["suite", "model", "task", "length", "index"]
+    twice = frame.filter(frame.select(identity).is_duplicated())
+    if not twice.is_empty():
+        row = dict(zip(identity, twice.select(identity).row(0), strict=True))
+        raise UserError(f"{twice['file'][0]}: the prediction {row} stands twice: score each once")
+    frame = frame.with_columns(_depth_of_group(grids).alias("depth")).sort(identity)
+    rows: list[dict[str, object]] = []
+    for (suite, model, length), cell in frame.group_by(
+        "suite", "model", "length", maintain_order=True
+    ):
+        key = {"suite": suite, "model": model, "length": length}
+        resampled, means = [], []
+        for (task,), of_task in cell.group_by("task", maintain_order=True):
+            row, drawn = _row({**key, "task": task, "depth": None}, of_task, seed)
+            resampled.append(drawn)
+            means.append(row["mean"])
+            rows.append(row)
+            at_depths = of_task.filter(pl.col("depth").is_not_null()).sort("depth", "index")
+            for (depth,), at_depth in at_depths.group_by("depth", maintain_order=True):
+                rows.append(_row({**key, "task": task, "depth": depth}, at_depth, seed)[0])
+        low, high = interval(np.mean(resampled, axis=0))
+        rows.append(
+            {
+                **key,
+                "task": MEAN_OF_TASKS,
+                "depth": None,
+                "mean": float(np.mean(np.array(means, dtype=np.float64))),
+                "low": low,
+                "high": high,
+                "samples": cell.height,
+                "files": sorted(cell["file"].unique()),
+            }
+        )
+    return table(rows, SCORES)
+
+
+def aggregate_files(
+    paths: list[Path], root: Path, grids: frozenset[str], seed: int
+) -> pl.DataFrame:
+    """`aggregate` of prediction files below `root`, the folder of the results."""
+    predictions = {
+        str(path.relative_to(root)): read_parquet(path, PREDICTIONS) for path in sorted(paths)
+    }
+    if all(frame.is_empty() for frame in predictions.values()):
+        raise UserError(f"{root} holds no predictions: evaluate a model first")
+    return aggregate(predictions, grids, seed)
+
+
+def _depth_of_group(grids: frozenset[str]) -> pl.Expr:
+    tenth = (pl.col("depth") * DEPTH_BINS).floor().clip(0, DEPTH_BINS - 1)
+    middle = ((tenth + 0.5) / DEPTH_BINS).round(4)
+    return pl.when(pl.col("suite").is_in(sorted(grids))).then(pl.col("depth")).otherwise(middle)
+
+
+def _row(
+    key: dict[str, object], samples: pl.DataFrame, seed: int
+) -> tuple[dict[str, object], np.ndarray]:
+    name = f"{seed} {sorted(key.items(), key=lambda item: item[0])}"
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
+    scores = samples["score"].to_numpy()
+    drawn = bootstrap_means(scores, rng)
+    low, high = interval(drawn)
+    row = {
+        **key,
+        "mean": float(scores.mean()),
+        "low": low,
+        "high": high,
+        "samples": len(scores),
+        "files": sorted(samples["file"].unique()),
+    }
+    return row, drawn
