@@ -8,8 +8,9 @@ does not reach it.
 
 import importlib
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,11 +178,75 @@ class Run:
         section = synthesis.long_input if samples == "long_input" else synthesis.long_output
         return range(section.shards)
 
+    # ------------------------------------------------------------------------------------- training
+
+    @cached_property
+    def _staged(self) -> dict[str, Stage]:
+        stages = {
+            checkpoint: self.recipe.stage(checkpoint) for checkpoint in self.recipe.checkpoints()
+        }
+        return {checkpoint: stage for checkpoint, stage in stages.items() if stage is not None}
+
+    @property
+    def trained_checkpoints(self) -> list[str]:
+        """'<model>/<stage>' of the stages that train."""
+        return [checkpoint for checkpoint, stage in self._staged.items() if stage.tokens > 0]
+
+    @property
+    def adjusted_checkpoints(self) -> list[str]:
+        """'<model>/<stage>' of the stages that only set another rope base."""
+        return [checkpoint for checkpoint, stage in self._staged.items() if stage.tokens == 0]
+
+    def initial(self, checkpoint: str) -> str:
+        """Folder of the checkpoint that a stage starts from."""
+        forerunner = self.recipe.forerunner(checkpoint)
+        assert forerunner is not None
+        return self.checkpoint(forerunner)
+
+    def packed(self, checkpoint: str) -> str:
+        """Folder of the packed sequences that a stage trains on."""
+        stage = self._staged[checkpoint]
+        return f"{self.results}/mixtures/{stage.mixture}/{stage.name}/packed"
+
+    def training_digest(self, checkpoint: str) -> str:
+        """Of what a stage reads of its model."""
+        model = self.recipe.models[checkpoint.partition("/")[0]]
+        return self.digest("training", self._staged[checkpoint], model.mask_prompt, model.precision)
+
+    def threads(self, kind: str) -> int:
+        """CPU threads that a kind of job uses on this machine."""
+        site = self.site
+        return {
+            "training": site.training.ranks_per_node * site.training.threads_per_rank,
+            "encoding": site.encoding.threads,
+            "evaluation": getattr(site.evaluation, "threads", 1),
+        }[kind]
+
+    def generator_threads(self, generator: str) -> int:
+        """CPU threads of a job that asks a generator."""
+        return getattr(self.serving(generator), "threads", 1)
+
+    def serving(self, generator: str) -> Section:
+        """How the site serves a generator."""
+        if generator not in self.site.generators:
+            raise UserError(
+                f"config.yaml: generators.{generator} is missing: "
+                f"say how the generator {generator!r} of recipe {self.recipe.name!r} is served"
+            )
+        return self.site.generators[generator]
+
+    # ----------------------------------------------------------------------------------- evaluation
+
     def evaluations(self) -> Iterator[tuple[str, str]]:
         """Every pair of a suite and '<model>/<stage>'."""
         for name, suite in self.recipe.suites.items():
             for reference in suite.models:
                 yield name, self.recipe.resolve(reference)
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """A regular expression that matches just these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def download_name(section: HubSource) -> str:

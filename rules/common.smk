@@ -1,0 +1,51 @@
+# What every rule shares: the typed recipe and site, where things lie, how a job is launched.
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+
+from snakemake.exceptions import WorkflowError
+
+from selflong.job import UserError, sole_owner
+from selflong.workflow import Run, alternatives
+
+
+try:
+    RUN = Run.from_config(config)
+except UserError as mistake:
+    raise WorkflowError(str(mistake))
+
+# The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
+os.environ.update(RUN.environment(Path(workflow.basedir)))
+
+# Held until Snakemake ends, however it ends, so it never has to be removed by hand.
+LOCK = ExitStack()
+
+
+pathvars:
+    results=str(RUN.results),
+    downloads=f"{RUN.site.results}/downloads",
+    logs=f"{RUN.results}/logs",
+    benchmarks=f"{RUN.results}/benchmarks",
+
+
+wildcard_constraints:
+    corpus=alternatives(RUN.recipe.corpora),
+    encoder=alternatives(RUN.recipe.encoders),
+    generator=alternatives(RUN.recipe.generators),
+    mixture=alternatives(RUN.recipe.mixtures),
+    model=alternatives(RUN.recipe.models),
+    suite=alternatives(RUN.recipe.suites),
+    download=alternatives(RUN.downloads),
+    shard=r"\d+",
+
+
+onstart:
+    try:
+        LOCK.enter_context(sole_owner(RUN.results))
+    except UserError as mistake:
+        raise WorkflowError(str(mistake))
+    RUN.write_copies()

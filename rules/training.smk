@@ -1,0 +1,67 @@
+# From loaded weights through the stages of each model to its checkpoints.
+
+
+rule load_model:
+    input:
+        lambda wildcards: RUN.files_of(RUN.recipe.models[wildcards.model].weights),
+    output:
+        directory("<results>/models/{model}/initial"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "training", RUN.recipe.models[wildcards.model].weights
+        ),
+    log:
+        "<logs>/training/load/{model}.log",
+    benchmark:
+        "<benchmarks>/training/load/{model}.tsv"
+    conda:
+        "../envs/training.yaml"
+    shell:
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
+        " --output {output} > {log} 2>&1"
+
+
+rule adjust_rope:
+    input:
+        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
+    output:
+        directory("<results>/models/{checkpoint}"),
+    params:
+        digest=lambda wildcards: RUN.digest("training", RUN.recipe.stage(wildcards.checkpoint)),
+    wildcard_constraints:
+        checkpoint=alternatives(RUN.adjusted_checkpoints),
+    log:
+        "<logs>/training/rope/{checkpoint}.log",
+    benchmark:
+        "<benchmarks>/training/rope/{checkpoint}.tsv"
+    conda:
+        "../envs/training.yaml"
+    shell:
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py"'
+        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --output {output}"
+        " > {log} 2>&1"
+
+
+rule train_stage:
+    input:
+        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
+        packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
+    output:
+        model=directory("<results>/models/{checkpoint}"),
+        metrics="<results>/training/{checkpoint}.jsonl",
+    params:
+        digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
+    wildcard_constraints:
+        checkpoint=alternatives(RUN.trained_checkpoints),
+    log:
+        "<logs>/training/{checkpoint}.log",
+    benchmark:
+        "<benchmarks>/training/{checkpoint}.tsv"
+    conda:
+        "../envs/training.yaml"
+    threads: RUN.threads("training")
+    shell:
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
+        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
+        ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
+        " --output {output.model} --metrics {output.metrics} > {log} 2>&1"
