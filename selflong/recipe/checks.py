@@ -1,0 +1,135 @@
+"""Mistakes in a recipe that span several sections, each as one sentence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from selflong.recipe.science import INITIAL, Recipe, SynthesisedSamples
+
+
+def _unknown(place: str, name: str, known: Any) -> str:
+    return f"{place}: {name!r} does not exist; there are {', '.join(sorted(known)) or 'none'}"
+
+
+def mistakes(recipe: Recipe) -> Iterator[str]:
+    """Sentences for what no single section can see."""
+    yield from _model_mistakes(recipe)
+    yield from _synthesis_mistakes(recipe)
+    yield from _mixture_mistakes(recipe)
+    yield from _evaluation_mistakes(recipe)
+
+
+def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None:
+    known = set(recipe.models) | set(recipe.checkpoints())
+    return None if reference in known else _unknown(place, reference, known)
+
+
+def _model_mistakes(recipe: Recipe) -> Iterator[str]:
+    for name, model in recipe.models.items():
+        place = f"models.{name}.start"
+        if model.start and (mistake := _reference_mistake(recipe, place, model.start)):
+            yield mistake
+            return
+        names = [stage.name for stage in model.stages]
+        for position, stage in enumerate(model.stages):
+            place = f"models.{name}.stages[{position}]"
+            if stage.name == INITIAL or names.count(stage.name) > 1:
+                yield f"{place}.name: {stage.name!r} is taken; each stage needs a name of its own"
+            if stage.mixture is not None and stage.mixture not in recipe.mixtures:
+                yield _unknown(f"{place}.mixture", stage.mixture, recipe.mixtures)
+            if (
+                stage.global_batch_tokens is not None
+                and stage.global_batch_tokens % stage.length != 0
+            ):
+                yield (
+                    f"{place}.global_batch_tokens: {stage.global_batch_tokens} is no multiple of "
+                    f"the stage's length {stage.length}"
+                )
+    yield from _chain_mistakes(recipe)
+
+
+def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
+    for name, model in recipe.models.items():
+        seen = [name]
+        while (start := recipe.models[seen[-1]].start) is not None:
+            seen.append(start.partition("/")[0])
+            if seen[-1] in seen[:-1]:
+                yield f"models.{name}.start: {' -> '.join(seen)} goes round in a circle"
+                return
+        for position, stage in enumerate(model.stages):
+            forerunner = recipe.forerunner(f"{name}/{stage.name}")
+            before = recipe.stage(forerunner) if forerunner else None
+            if before is not None and stage.length < before.length:
+                yield (
+                    f"models.{name}.stages[{position}].length: {stage.length} is shorter than its "
+                    f"forerunner {forerunner} with {before.length}; give at least that"
+                )
+
+
+def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
+    synthesis = recipe.synthesis
+    if synthesis is None:
+        if recipe.generators:
+            yield "generators: without a section synthesis they have no effect"
+        return
+    for setting, known in (
+        ("corpus", recipe.corpora),
+        ("encoder", recipe.encoders),
+        ("target", recipe.models),
+    ):
+        if getattr(synthesis, setting) not in known:
+            yield _unknown(f"synthesis.{setting}", getattr(synthesis, setting), known)
+    if not recipe.generators:
+        yield "generators: synthesis needs at least one"
+    for name, generator in recipe.generators.items():
+        if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
+            yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
+        needed = (
+            synthesis.long_input.chunk_tokens
+            + synthesis.long_input.instruction_tokens
+            + synthesis.long_input.summary_tokens
+        )
+        if needed > generator.context_tokens:
+            yield (
+                f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk, "
+                f"an instruction and a summary ({needed}); lower synthesis.long_input.chunk_tokens"
+            )
+    if synthesis.long_output.minimum_tokens > synthesis.long_output.maximum_tokens:
+        yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
+
+
+def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
+    for name, mixture in recipe.mixtures.items():
+        place = f"mixtures.{name}"
+        for entry_name, entry in mixture.entries.items():
+            source = entry.source
+            if isinstance(source, SynthesisedSamples) and source.generator not in recipe.generators:
+                yield _unknown(
+                    f"{place}.entries.{entry_name}.source.generator",
+                    source.generator,
+                    recipe.generators,
+                )
+        for suite in mixture.contamination.suites:
+            if suite not in recipe.suites:
+                yield _unknown(f"{place}.contamination.suites", suite, recipe.suites)
+        lengths: dict[str, int] = {}
+        for model in recipe.models.values():
+            for stage in model.stages:
+                if (
+                    stage.mixture == name
+                    and lengths.setdefault(stage.name, stage.length) != stage.length
+                ):
+                    yield (
+                        f"{place}: stage {stage.name!r} has the lengths {lengths[stage.name]} and "
+                        f"{stage.length} in different models; a stage of a mixture is packed once, "
+                        "so give the stages different names"
+                    )
+
+
+def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
+    for name, suite in recipe.suites.items():
+        for reference in suite.models:
+            if mistake := _reference_mistake(recipe, f"suites.{name}.models", reference):
+                yield mistake
+    for row, reference in recipe.report.ablation.items():
+        if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
+            yield mistake

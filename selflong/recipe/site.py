@@ -1,0 +1,112 @@
+"""The typed site, config.yaml: which recipe, where things lie, on what they run; no science."""
+
+# ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
+
+
+class LlamaCppServing(Section):
+    """llama.cpp's server on this machine's CPU."""
+
+    kind: Literal["llama_cpp"]
+    slots: Positive = 4
+    threads: Positive = 2
+
+
+class VllmServing(Section):
+    """vLLM on the job's GPUs."""
+
+    kind: Literal["vllm"]
+    tensor_parallel: Positive = 1
+    data_parallel: Positive = 1
+    gpu_memory_share: Share = 0.9
+    arguments: list[str] = []
+
+
+class TransformersServing(Section):
+    """`generate` of transformers behind a loopback server."""
+
+    kind: Literal["transformers"]
+    threads: Positive = 1
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    batch_tokens: Positive = 16_384
+
+
+class RemoteServing(Section):
+    """An OpenAI-compatible endpoint; the key is read from an environment variable."""
+
+    kind: Literal["remote"]
+    url: str
+    api_key_variable: str
+    maximum_concurrency: Positive = 256
+    budget_usd: float | None = None
+    budget_tokens: Positive | None = None
+
+
+Serving = Annotated[
+    LlamaCppServing | VllmServing | TransformersServing | RemoteServing, Field(discriminator="kind")
+]
+
+
+class TrainingSite(Section):
+    """Devices and the layout of parallelism; `layouts` by stage name overrides what the plan chooses."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    nodes: Positive = 1
+    ranks_per_node: Positive
+    threads_per_rank: Positive = 1
+    ring: Positive | None = None
+    ulysses: Positive = 1
+    """Ranks of a sequence-parallel group = ring x ulysses; null ring: all ranks of the job."""
+    zero_stage: Literal[1, 2, 3] = 3
+    offload_optimizer: bool = False
+    offload_activations: bool = False
+    tensorboard: bool = False
+
+
+class EncodingSite(Section):
+    """Where documents are embedded."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch_size: Positive = 32
+    threads: Positive = 1
+
+
+class Resources(Section):
+    """What a kind of job asks of the scheduler."""
+
+    cpus: Positive = 1
+    gpus: NonNegative = 0
+    memory_mb: Positive = 4000
+    minutes: Positive = 60
+    partition: str | None = None
+
+
+JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "serving", "evaluation")
+JobKind = Literal[JOB_KINDS]  # type: ignore[valid-type]
+
+
+class Site(Section):
+    """config.yaml: which recipe, where things lie, and on what they run."""
+
+    recipe: Name
+    recipes: Path = Path("recipes")
+    """Folder of the recipe files."""
+    results: Path = Path("results")
+    work: Path = Path("work")
+    hub_token_variable: str = "HF_TOKEN"
+    python: dict[JobKind, str] = {}
+    """The Python of each kind of job; the one that runs Snakemake where it is not named."""
+    generators: dict[Name, Serving] = {}
+    """How each generator of the recipe is served."""
+    evaluation: Serving
+    """How checkpoints are served for evaluation."""
+    training: TrainingSite
+    encoding: EncodingSite = EncodingSite()
+    resources: dict[JobKind, Resources] = {}
+    account: str | None = None
