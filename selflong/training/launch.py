@@ -1,0 +1,226 @@
+"""Start the ranks of a training stage, see them to their end, publish the model folder.
+
+Run as ``python -m selflong.training.launch JOB.json`` this module is one rank.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from selflong.formats import publish, remove, write_json
+from selflong.job import UserError, end_with_parent, sole_owner
+from selflong.recipe import TrainingSite
+from selflong.training.checkpoint import adjust_rope_only
+from selflong.training.layout import Layout
+from selflong.training.stage import CHECKPOINTS, MODEL, Interrupted, TrainingJob, train_stage
+
+log = logging.getLogger(__name__)
+
+REQUEUE_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: the state is saved, start the same job again."""
+_USER_ERROR_EXIT_CODE = 2
+_DIGEST_FILE = "digest.json"
+
+
+def site_layout(site: TrainingSite) -> Layout:
+    """The layout that a site asks for: what sequence parallelism leaves is data parallel."""
+    world = site.nodes * site.ranks_per_node
+    ring = site.ring or max(1, world // site.ulysses)
+    data, rest = divmod(world, ring * site.ulysses)
+    if rest or data == 0:
+        raise UserError(
+            f"training: {world} ranks cannot be shared by ring {ring} x ulysses {site.ulysses}; "
+            "their product must divide nodes x ranks_per_node"
+        )
+    return Layout(ring, site.ulysses, data)
+
+
+def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
+    """Train a stage on this node's share of the ranks and publish its model folder at ``output``.
+
+    Every node of a job calls it; the first publishes. A stage without tokens only gets its rope base.
+    Interrupted by SIGTERM or SIGUSR1 it saves and exits with REQUEUE_EXIT_CODE; killed, it goes on from
+    its last saved state when it is called again with the same work folder.
+    """
+    if job.stage.tokens == 0:
+        stage = job.stage
+        adjust_rope_only(job.initial, output, stage.rope_base, stage.length, stage.rope_scaling)
+        return
+    node = int(os.environ.get("SLURM_NODEID", "0")) if site.nodes > 1 else 0
+    job.work.mkdir(parents=True, exist_ok=True)
+    if node != 0:
+        _run_ranks(job, site, node)
+        return
+    with sole_owner(job.work):
+        _drop_foreign_state(job)
+        if not (job.work / MODEL).is_dir():
+            _run_ranks(job, site, node)
+        with publish(output) as partial:
+            shutil.copytree(job.work / MODEL, partial, copy_function=_link_or_copy)
+        remove(job.work / MODEL)
+        remove(job.work / CHECKPOINTS)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """A second name for the same bytes where the file system allows it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _drop_foreign_state(job: TrainingJob) -> None:
+    """Remove what another recipe, other data or another initial model left in the work folder."""
+    path, digest = job.work / _DIGEST_FILE, job.state_digest()
+    if path.exists() and json.loads(path.read_text()) != digest:
+        log.info("%s: settings or inputs changed: the saved state is not used", job.title)
+        for name in (CHECKPOINTS, MODEL):
+            remove(job.work / name)
+    write_json(digest, path)
+
+
+def _master(nodes: int) -> tuple[str, int]:
+    """Address and port at which the ranks of several nodes meet: the first node of the SLURM job."""
+    listing = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    hosts = listing.stdout.split()
+    if len(hosts) < nodes:
+        raise UserError(f"training.nodes is {nodes}, but the SLURM job has {len(hosts)}")
+    return hosts[0], 29_500 + int(os.environ["SLURM_JOB_ID"]) % 1000
+
+
+def _environment(job: TrainingJob, site: TrainingSite, address: str, port: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    package_root = str(Path(__file__).resolve().parents[2])
+    environment |= {
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(site.nodes * site.ranks_per_node),
+        "LOCAL_WORLD_SIZE": str(site.ranks_per_node),
+        "OMP_NUM_THREADS": str(site.threads_per_rank),
+        # Ranks that spin while they wait take the cores of those that work.
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TORCH_EXTENSIONS_DIR": str(job.work.resolve().parent / "torch_extensions"),
+        "PYTHONPATH": os.pathsep.join(
+            [package_root, *filter(None, [environment.get("PYTHONPATH")])]
+        ),
+    }
+    if site.device == "cpu":
+        environment["DS_ACCELERATOR"] = "cpu"
+    if site.nodes == 1:
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+        # The parent keeps the store, on a port that the kernel gave it: no port is guessed.
+        environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    return environment
+
+
+def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
+    """Start this node's ranks and wait; raises UserError or SystemExit as they do."""
+    import torch.distributed as dist
+
+    if site.nodes > 1:
+        address, port = _master(site.nodes)
+    else:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        address, port = "127.0.0.1", store.port
+    logs = job.work / "logs"
+    logs.mkdir(exist_ok=True)
+    job_file = job.work / f"job-{node}.json"
+    job_file.write_text(job.model_dump_json(indent=2))
+    environment = _environment(job, site, address, port)
+    ranks: list[subprocess.Popen[bytes]] = []
+    # Handlers stand before the first rank: none is left without one that passes the signal on.
+    handlers = {
+        number: signal.signal(number, lambda *_: _pass_signal(ranks))
+        for number in (signal.SIGTERM, signal.SIGUSR1)
+    }
+    try:
+        for local in range(site.ranks_per_node):
+            rank = node * site.ranks_per_node + local
+            with (logs / f"rank-{rank}.log").open("wb") as stream:
+                ranks.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "selflong.training.launch", str(job_file)],
+                        env=environment | {"RANK": str(rank), "LOCAL_RANK": str(local)},
+                        stdout=stream,
+                        # The first rank speaks for all.
+                        stderr=None if rank == 0 else stream,
+                    )
+                )
+        codes = _wait(ranks)
+    finally:
+        _end(ranks)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    _judge(codes, logs, node * site.ranks_per_node)
+
+
+def _pass_signal(ranks: list[subprocess.Popen[bytes]]) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.send_signal(signal.SIGTERM)
+
+
+def _wait(ranks: list[subprocess.Popen[bytes]], grace: float = 10.0) -> list[int | None]:
+    """Exit codes when all have ended, or ``grace`` seconds after the first failed (None: still alive)."""
+    failed_at: float | None = None
+    while True:
+        codes = [rank.poll() for rank in ranks]
+        if None not in codes:
+            return codes
+        if failed_at is None and any(code not in (None, 0) for code in codes):
+            failed_at = time.monotonic()
+        if failed_at is not None and time.monotonic() - failed_at > grace:
+            return codes
+        time.sleep(0.1)
+
+
+def _end(ranks: list[subprocess.Popen[bytes]]) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.kill()
+        rank.wait()
+
+
+def _judge(codes: list[int | None], logs: Path, first: int) -> None:
+    if all(code == 0 for code in codes):
+        return
+    if REQUEUE_EXIT_CODE in codes:
+        raise SystemExit(REQUEUE_EXIT_CODE)
+    for rank, code in enumerate(codes, first):
+        if code not in (0, None, _USER_ERROR_EXIT_CODE):
+            tail = (logs / f"rank-{rank}.log").read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"training rank {rank} ended with exit code {code}\n{tail}")
+    raise UserError((logs / "mistake.txt").read_text().strip())
+
+
+def _rank_main(job_file: Path) -> None:
+    end_with_parent(signal.SIGKILL)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    job = TrainingJob.model_validate_json(job_file.read_text())
+    try:
+        train_stage(job)
+    except Interrupted:
+        os._exit(REQUEUE_EXIT_CODE)
+    except UserError as mistake:
+        (job.work / "logs" / "mistake.txt").write_text(str(mistake))
+        os._exit(_USER_ERROR_EXIT_CODE)
+    # The other ranks may be gone already: nothing is left to say good-bye to.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _rank_main(Path(sys.argv[1]))

@@ -1,0 +1,154 @@
+"""How ranks divide a global batch: data parallel x ring x Ulysses.
+
+A global rank is ``(data * ring + ring_index) * ulysses + ulysses_index``: Ulysses ranks, which exchange
+the most, are neighbours; the ring comes next; data-parallel groups are farthest apart.
+
+The ring uses the zigzag order: the padded sequence is cut into ``2 * ring`` chunks and ring index ``r``
+holds chunks ``r`` and ``2 * ring - 1 - r``, so that each holds the same amount of causal attention.
+Ulysses ranks hold equal contiguous slices of their ring index's two chunks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+from selflong.job import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Coordinates of one rank."""
+
+    data: int
+    ring: int
+    ulysses: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Degrees of parallelism; their product is the number of ranks."""
+
+    ring: int = 1
+    ulysses: int = 1
+    data: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("ring", "ulysses", "data"):
+            if getattr(self, name) < 1:
+                raise UserError(f"layout.{name} is {getattr(self, name)}; it must be at least 1.")
+
+    @property
+    def sequence(self) -> int:
+        """Ranks that share one sequence."""
+        return self.ring * self.ulysses
+
+    @property
+    def world(self) -> int:
+        return self.sequence * self.data
+
+    @property
+    def multiple(self) -> int:
+        """Sequence lengths are padded to a multiple of this many tokens."""
+        return 2 * self.sequence if self.ring > 1 else self.ulysses
+
+    def place(self, rank: int) -> Place:
+        rest, ulysses = divmod(rank, self.ulysses)
+        data, ring = divmod(rest, self.ring)
+        return Place(data, ring, ulysses)
+
+    def rank(self, place: Place) -> int:
+        return (place.data * self.ring + place.ring) * self.ulysses + place.ulysses
+
+    def padded(self, tokens: int) -> int:
+        """The smallest length >= tokens that every rank can share evenly."""
+        return -(-tokens // self.multiple) * self.multiple
+
+    def check_heads(self, heads: int, key_value_heads: int) -> None:
+        """Raise UserError where the attention heads cannot be divided among the Ulysses ranks."""
+        even_keys = key_value_heads % self.ulysses == 0 or self.ulysses % key_value_heads == 0
+        if heads % self.ulysses or not even_keys:
+            raise UserError(
+                f"layout.ulysses is {self.ulysses}, but the model has {heads} attention heads and "
+                f"{key_value_heads} key-value heads; choose a divisor of both, or use layout.ring."
+            )
+
+
+def ring_chunks(length: int, ring: int, index: int) -> list[range]:
+    """Global token ranges that ring index ``index`` holds, in local order. ``length`` is padded."""
+    if ring == 1:
+        return [range(0, length)]
+    chunk = length // (2 * ring)
+    return [range(i * chunk, (i + 1) * chunk) for i in (index, 2 * ring - 1 - index)]
+
+
+def token_ranges(length: int, layout: Layout, place: Place) -> list[range]:
+    """Global token ranges (at most two) that a rank holds, in local order. ``length`` is padded."""
+    chunks = ring_chunks(length, layout.ring, place.ring)
+    share = sum(len(chunk) for chunk in chunks) // layout.ulysses
+    start, stop = place.ulysses * share, (place.ulysses + 1) * share
+    ranges, offset = [], 0
+    for chunk in chunks:
+        low, high = max(start - offset, 0), min(stop - offset, len(chunk))
+        if low < high:
+            ranges.append(chunk[low:high])
+        offset += len(chunk)
+    return ranges
+
+
+def balanced_slots(costs: Sequence[float], data: int) -> list[list[int | None]]:
+    """Assign the sequences of a global batch to data-parallel groups.
+
+    All groups step together, so a micro-step lasts as long as its dearest sequence: neighbours in cost
+    share a micro-step. Returns one row per micro-step with one sequence index per group; ``None`` where
+    a group has nothing left to do.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+    slots: list[list[int | None]] = []
+    for start in range(0, len(order), data):
+        row: list[int | None] = list(order[start : start + data])
+        row += [None] * (data - len(row))
+        # Reversing every other row evens out the totals as well.
+        slots.append(row[::-1] if len(slots) % 2 else row)
+    return slots
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Process groups of one rank; ``None`` stands for a group of one."""
+
+    layout: Layout
+    place: Place
+    ring: dist.ProcessGroup | None
+    ulysses: dist.ProcessGroup | None
+
+
+def single_process() -> Groups:
+    """The groups of a process that works alone."""
+    return Groups(Layout(), Place(0, 0, 0), None, None)
+
+
+def make_groups(layout: Layout) -> Groups:
+    """Create every process group of the layout. Collective: all ranks call it once, in step."""
+    world = dist.get_world_size()
+    if layout.world != world:
+        raise UserError(
+            f"layout ring {layout.ring} x ulysses {layout.ulysses} x data {layout.data} needs "
+            f"{layout.world} ranks, but {world} were started."
+        )
+    place = layout.place(dist.get_rank())
+    ring_group = ulysses_group = None
+    for data in range(layout.data):
+        if layout.ring > 1:
+            for ulysses in range(layout.ulysses):
+                members = [layout.rank(Place(data, r, ulysses)) for r in range(layout.ring)]
+                group = dist.new_group(members)
+                if (place.data, place.ulysses) == (data, ulysses):
+                    ring_group = group
+        if layout.ulysses > 1:
+            for ring in range(layout.ring):
+                members = [layout.rank(Place(data, ring, u)) for u in range(layout.ulysses)]
+                group = dist.new_group(members)
+                if (place.data, place.ring) == (data, ring):
+                    ulysses_group = group
+    return Groups(layout, place, ring_group, ulysses_group)

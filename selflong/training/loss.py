@@ -1,0 +1,124 @@
+"""Next-token loss over packed documents: which tokens count, and cross-entropy that never holds the logits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selflong.formats import TokenRole
+
+IGNORE = -100
+CHUNK_ELEMENTS = 2**26
+"""Logits held at once, in elements: 0.27 GB in float32."""
+
+_RESPONSE_ROLES = (int(TokenRole.RESPONSE), int(TokenRole.END))
+
+
+def trains_every_token(kind: str, mask_prompt: bool) -> bool:
+    """Whether the loss of a sample of this kind covers its prompt too.
+
+    Long samples train on all tokens (the paper's finding), short ones on their responses; with
+    ``mask_prompt``, its ablation, long ones do as well. Text without roles has nothing to mask.
+    """
+    if kind == "pretraining":
+        return True
+    return kind in ("long_input", "long_output") and not mask_prompt
+
+
+def target_mask(
+    roles: NDArray[np.uint8],
+    start: int,
+    bounds: Sequence[int],
+    kinds: Sequence[str],
+    mask_prompt: bool,
+) -> NDArray[np.bool_]:
+    """Which tokens are targets, for the tokens ``start`` ... ``start + len(roles)`` of a sequence.
+
+    The first token of a document never is: nothing in its document predicts it.
+    """
+    mask = np.zeros(len(roles), dtype=bool)
+    for first, stop, kind in zip(bounds, bounds[1:], kinds, strict=False):
+        low, high = max(first - start, 0), min(stop - start, len(roles))
+        if low >= high:
+            continue
+        if trains_every_token(kind, mask_prompt):
+            mask[low:high] = True
+        else:
+            mask[low:high] = np.isin(roles[low:high], _RESPONSE_ROLES)
+        if first >= start:
+            mask[low] = False
+    return mask
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of ``hidden @ weight.T``, a chunk of tokens at a time.
+
+    The gradients of each chunk are computed while its logits are at hand, so that the logits are
+    neither kept nor computed twice. Sums are float32, or float64 for float64 inputs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        learn = any(ctx.needs_input_grad)
+        hidden_grad = torch.zeros_like(hidden) if learn else None
+        weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device) if learn else None
+        valid = (labels != IGNORE).nonzero().squeeze(1)
+        for rows in valid.split(max(1, CHUNK_ELEMENTS // weight.shape[0])):
+            chunk, targets = hidden[rows], labels[rows, None]
+            logits = (chunk @ weight.T).to(wide)
+            target_logits = logits.gather(1, targets)
+            highest = logits.amax(1, keepdim=True)
+            probabilities = logits.sub_(highest).exp_()
+            normaliser = probabilities.sum(1, keepdim=True)
+            total += (normaliser.log() + highest - target_logits).sum()
+            if hidden_grad is None or weight_grad is None:
+                continue
+            probabilities.div_(normaliser)
+            probabilities.scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
+            logits_grad = probabilities.to(hidden.dtype)
+            del logits, probabilities
+            hidden_grad[rows] = logits_grad @ weight
+            weight_grad += logits_grad.T @ chunk
+        if hidden_grad is not None and weight_grad is not None:
+            ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        scale = grads[0]
+        return hidden_grad.mul_(scale), weight_grad.mul_(scale), None
+
+
+def chunked_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Summed cross-entropy of the rows whose label is not IGNORE; 0 where there is none.
+
+    hidden [tokens, width], weight [vocabulary, width], labels [tokens]; each row predicts its own
+    label (the caller shifts). Memory above the inputs and the weight's gradient: the weight's gradient
+    in float32 and CHUNK_ELEMENTS logits. Differentiable once.
+    """
+    return _ChunkedCrossEntropy.apply(hidden, weight, labels)
+
+
+class LossHead(nn.Linear):
+    """An output layer that returns the summed loss instead of logits.
+
+    The loss is computed inside the layer's own forward call, where ZeRO-3 has gathered its weight.
+    """
+
+    def forward(self, hidden: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        return chunked_cross_entropy(hidden, self.weight, labels)
+
+    @classmethod
+    def of(cls, head: nn.Linear) -> "LossHead":
+        """Turn an output layer into a LossHead that shares its weight."""
+        if head.bias is not None:
+            raise ValueError("an output layer with a bias is not supported")
+        head.__class__ = cls
+        assert isinstance(head, cls)
+        return head

@@ -1,0 +1,538 @@
+"""One training stage inside one rank: DeepSpeed ZeRO around an own loop.
+
+The loss of a global batch is one mean over its targets, whatever the split: each rank sums its own,
+the count is global, and ZeRO's mean over ranks is multiplied out.
+"""
+
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from selflong.formats import digest, file_sha256, publish, write_json
+from selflong.formats import PackedFiles
+from selflong.job import UserError
+from selflong.recipe import Optimizer, Stage
+from selflong.training.attention import ATTENTION_NAME, PackedSequence
+from selflong.training.batches import MicroBatch, PackedData
+from selflong.training.checkpoint import (
+    OPTIMIZER_FOLDER,
+    STAGE_FILE,
+    ShardWriter,
+    copy_tokenizer,
+    keep_latest_state,
+    latest_state,
+    load_state,
+    model_card,
+    parameter_count,
+    save_state,
+    stage_config,
+    whole_parameters,
+)
+from selflong.training.layout import Groups, Layout, make_groups
+from selflong.training.loss import LossHead
+from selflong.training.rope import check_rotary_precision, rope_base
+
+log = logging.getLogger(__name__)
+
+# Dense bfloat16 FLOP/s of the vendors' data sheets.
+PEAK_FLOPS = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+NON_FINITE_FILE = "non_finite.json"
+
+
+class TrainingJob(BaseModel):
+    """Everything that the ranks of a stage must know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    initial: Path
+    """Hugging Face model folder that the stage starts from."""
+    packed: Path
+    work: Path
+    """Holds what a killed stage resumes from; shared by all nodes."""
+    stage: Stage
+    title: str
+    """<model>/<stage>, for the model card."""
+    seed: int
+    layout: Layout
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    mask_prompt: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    zero_stage: Literal[1, 2, 3] = 3
+    offload_optimizer: bool = False
+    offload_activations: bool = False
+    tensorboard: bool = False
+    keep_optimizer: bool = False
+    """Leave the optimizer's state in the output, for a next stage that continues from it."""
+
+    @property
+    def sequences_per_step(self) -> int:
+        assert self.stage.global_batch_tokens is not None
+        return self.stage.global_batch_tokens // self.stage.length
+
+    @property
+    def steps(self) -> int:
+        assert self.stage.global_batch_tokens is not None
+        return -(-self.stage.tokens // self.stage.global_batch_tokens)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def state_digest(self) -> str:
+        """What a saved state depends on: not the ranks, the layout or where things lie."""
+        facts = self.model_dump(
+            mode="json", include={"stage", "seed", "precision", "mask_prompt"}
+        )
+        facts["stage"].pop("assumed")
+        facts["stage"].pop("checkpoint_steps")
+        facts["packed"] = file_sha256(self.packed / PackedFiles.SEQUENCES)
+        facts["initial"] = {path.name: _tail(path) for path in self.initial.glob("*.safetensors")}
+        return digest(facts)
+
+
+def _tail(path: Path, count: int = 1 << 16) -> str:
+    """Size and last bytes of a weights file: tells two checkpoints apart without reading them whole."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - count))
+        return digest([size, stream.read().hex()])
+
+
+class NonFinite(UserError):
+    """A loss or a gradient that is infinite or not a number."""
+
+
+class Interrupted(Exception):
+    """The stage was told to stop; its state is saved."""
+
+
+class LossModel(nn.Module):
+    """A causal language model that returns the summed loss of a slice of a packed sequence.
+
+    Its parameters keep the names that they have in the Hugging Face model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.prefix = model.base_model_prefix
+        self.add_module(self.prefix, model.base_model)
+        self.lm_head = LossHead.of(model.get_output_embeddings())
+
+    def forward(self, batch: MicroBatch, sequence: PackedSequence, device: torch.device) -> Tensor:
+        hidden = self.get_submodule(self.prefix)(
+            input_ids=batch.input_ids[None].to(device),
+            position_ids=batch.positions[None].to(device),
+            use_cache=False,
+            packed_sequence=sequence,
+        ).last_hidden_state
+        return self.lm_head(hidden[0], batch.labels.to(device))
+
+
+def enable_activation_checkpointing(model: PreTrainedModel, offload: bool) -> None:
+    """Keep only each layer's input, in host memory with ``offload``, and compute the rest again."""
+
+    def run(function: Any, *inputs: Any) -> Any:
+        # Reentrant: its inputs are saved tensors, which the hook can move.
+        with torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available()):
+            return recompute(function, *inputs, use_reentrant=True)
+
+    if offload:
+        model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=run)
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then the schedule down to its minimum."""
+    warmup = round(optimizer.warmup_share * steps)
+    if step < warmup:
+        return optimizer.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    if optimizer.schedule == "constant":
+        left = 1.0
+    elif optimizer.schedule == "linear":
+        left = 1 - done
+    else:
+        left = 0.5 * (1 + math.cos(math.pi * done))
+    return optimizer.learning_rate * (optimizer.minimum_ratio + (1 - optimizer.minimum_ratio) * left)
+
+
+def sequence_flops(config: PreTrainedConfig, parameters: int, bounds: list[int]) -> float:
+    """Model FLOPs of one forward and backward pass over a packed sequence (PaLM, appendix B).
+
+    6 per parameter and token, without the input embedding, and the causal half of attention; activation
+    checkpointing's second forward pass does not count.
+    """
+    embedding = config.vocab_size * config.hidden_size
+    dense = parameters if config.tie_word_embeddings else parameters - embedding
+    width = config.num_attention_heads * (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    squares = sum((b - a) ** 2 for a, b in zip(bounds, bounds[1:], strict=False))
+    return 6.0 * dense * bounds[-1] + 6.0 * config.num_hidden_layers * width * squares
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a rank's device: the data sheet's where it is known, else those of a matrix product."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for known, flops in PEAK_FLOPS.items():
+            if known in name and dtype == torch.bfloat16:
+                return flops
+    size, best = 1024, math.inf
+    a = torch.ones(size, size, dtype=dtype, device=device)
+    for _ in range(3):
+        start = time.perf_counter()
+        float((a @ a)[0, 0])
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory that this rank has held, in GB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
+    """DeepSpeed's configuration of a stage."""
+    assert job.stage.optimizer is not None
+    slots = -(-job.sequences_per_step // job.layout.data)
+    zero: dict[str, Any] = {"stage": job.zero_stage}
+    if job.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": job.device == "cuda"}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": slots,
+        "train_batch_size": world * slots,
+        "gradient_clipping": job.stage.optimizer.gradient_clip,
+        "bf16": {"enabled": job.precision == "bfloat16"},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
+        "zero_optimization": zero,
+        # torch's fused AdamW steps on a CPU as fast, and needs no compiler on the machine.
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1 << 30,
+    }
+
+
+def _adamw(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """AdamW; vectors (norms) do not decay."""
+    decay, rest = [], []
+    for parameter in model.parameters():
+        dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
+        (decay if dimensions > 1 else rest).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": decay, "weight_decay": settings.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        fused=True,
+    )
+
+
+def start_process_group(device: Literal["cpu", "cuda"]) -> torch.device:
+    """Join the ranks through the environment's rendezvous; returns this rank's device."""
+    import deepspeed
+
+    if device == "cpu":
+        # DeepSpeed would compile its shared-memory collectives, a minute and a half, only to speed
+        # up small all-reduces; it looks in this table for what it may compile.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        chosen = torch.device("cpu")
+    else:
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    deepspeed.init_distributed(
+        dist_backend="gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False, verbose=False
+    )
+    return chosen
+
+
+def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
+    """Load the initial model, partitioned while it loads under ZeRO-3, into a DeepSpeed engine."""
+    import deepspeed
+    from transformers.integrations import HfDeepSpeedConfig
+
+    assert job.stage.optimizer is not None
+    settings = deepspeed_config(job, dist.get_world_size())
+    # from_pretrained looks for this object; it must be alive until the weights are loaded.
+    partitioning = HfDeepSpeedConfig(settings) if job.zero_stage == 3 else None
+    model = AutoModelForCausalLM.from_pretrained(
+        job.initial, config=config, dtype=job.dtype, attn_implementation=ATTENTION_NAME
+    )
+    del partitioning
+    model.train()
+    enable_activation_checkpointing(model, job.offload_activations)
+    wrapped = LossModel(model)
+    engine, *_ = deepspeed.initialize(
+        model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings
+    )
+    check_rotary_precision(engine.module, config)
+    return engine
+
+
+@dataclass
+class Progress:
+    """Where a stage stands; what a saved state carries beside the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class StageRun:
+    """The loop of one rank."""
+
+    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        self.job = job
+        self.device = device
+        self.data = PackedData(job.packed)
+        self.config = stage_config(
+            job.initial, job.stage.rope_base, job.stage.length, job.stage.rope_scaling
+        )
+        job.layout.check_heads(self.config.num_attention_heads, self.config.num_key_value_heads)
+        longest = max(self.data.tokens)
+        if longest > job.stage.length:
+            raise UserError(
+                f"{job.packed}: a sequence of {longest} tokens is longer than the stage's length "
+                f"{job.stage.length}; pack the mixture for this stage"
+            )
+        self.groups: Groups = make_groups(job.layout)
+        self.engine = build_engine(job, self.config)
+        self.parameters = parameter_count(self.engine.module)
+        self.peak = peak_flops(device, job.dtype)
+        self.progress = Progress()
+        self.stop_requested = False
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._request_stop)
+
+    def _request_stop(self, _number: int, _frame: object) -> None:
+        self.stop_requested = True
+
+    @property
+    def first(self) -> bool:
+        return dist.get_rank() == 0
+
+    # -------------------------------------------------------------------------------------------- saved state
+
+    def resume(self) -> None:
+        """Continue from the newest saved state of this very stage, if there is one."""
+        job = self.job
+        state = latest_state(job.work / CHECKPOINTS)
+        if state is not None:
+            progress = load_state(state, self.engine)
+            self.progress = Progress(**progress)
+            if self.first:
+                log.info("resumed %s at step %d", job.title, self.progress.step)
+        elif job.stage.continue_optimizer:
+            optimizer = job.initial / OPTIMIZER_FOLDER
+            if not optimizer.is_dir():
+                raise UserError(
+                    f"{job.initial} keeps no optimizer state, which continue_optimizer of stage "
+                    f"{job.stage.name} needs; train the stage before it again"
+                )
+            load_state(optimizer, self.engine)
+        if self.first:
+            _truncate_metrics(job.work / METRICS_FILE, self.progress.step)
+
+    def save(self) -> None:
+        folder = self.job.work / CHECKPOINTS / f"step-{self.progress.step:08d}"
+        save_state(folder, self.engine, vars(self.progress))
+        if self.first:
+            keep_latest_state(folder.parent)
+
+    # --------------------------------------------------------------------------------------------------- steps
+
+    def _step(self) -> dict[str, Any]:
+        """One optimizer step; returns its metrics."""
+        job, step = self.job, self.progress.step
+        assert job.stage.optimizer is not None
+        started = time.perf_counter()
+        batch = self.data.global_batch(step, job.sequences_per_step, job.seed)
+        slices = list(
+            self.data.micro_batches(batch, job.layout, self.groups.place, job.mask_prompt)
+        )
+        targets = self._sum(sum(part.targets for part in slices))[0]
+        rate = learning_rate(job.stage.optimizer, step, job.steps)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+        # DeepSpeed averages over ranks and micro-steps; this makes it one sum over the global count.
+        scale = dist.get_world_size() * len(slices) / max(1.0, targets)
+        total = 0.0
+        for index, part in enumerate(slices):
+            loss = self.engine(part, PackedSequence(part.bounds, self.groups), self.device)
+            total += float(loss.detach())
+            self.engine.backward(loss * scale)
+            if index == len(slices) - 1:
+                summed, stop = self._sum(total, float(self.stop_requested))
+                self._check_finite(summed, "loss", batch)
+            self.engine.step()
+        norm = float(self.engine.get_global_grad_norm())
+        self._check_finite(norm, "gradient norm", batch)
+        self.stop_requested = stop > 0
+        seconds = time.perf_counter() - started
+        return self._measure(batch, summed / max(1.0, targets), rate, norm, int(targets), seconds)
+
+    def _sum(self, *values: float) -> list[float]:
+        """Sums over all ranks."""
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def _check_finite(self, value: float, name: str, batch: list[int]) -> None:
+        if math.isfinite(value):
+            return
+        path = self.job.work / NON_FINITE_FILE
+        if self.first:
+            samples = [self.data.sample_ids[sequence] for sequence in batch]
+            write_json({"step": self.progress.step, "what": name, "samples": samples}, path)
+        raise NonFinite(
+            f"{self.job.title}: the {name} of step {self.progress.step} is {value}; "
+            f"the samples of its batch are listed in {path}"
+        )
+
+    def _measure(
+        self, batch: list[int], loss: float, rate: float, norm: float, targets: int, seconds: float
+    ) -> dict[str, Any]:
+        job, world = self.job, dist.get_world_size()
+        tokens = sum(self.data.tokens[sequence] for sequence in batch)
+        flops = sum(
+            sequence_flops(self.config, self.parameters, self.data.bounds[sequence])
+            for sequence in batch
+        )
+        self.progress.step += 1
+        self.progress.tokens += tokens
+        self.progress.seconds += seconds
+        left = job.steps - self.progress.step
+        return {
+            "step": self.progress.step,
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "tokens": self.progress.tokens,
+            "targets": targets,
+            "seconds": seconds,
+            "tokens_per_second_per_device": tokens / seconds / world,
+            "model_flops_utilisation": flops / seconds / world / self.peak,
+            "memory_gb": peak_memory(self.device),
+            "seconds_left": left * self.progress.seconds / self.progress.step,
+        }
+
+    def run(self) -> None:
+        """Train to the end, saving at the stage's interval; raises Interrupted when told to stop."""
+        self.resume()
+        board = _tensorboard(self.job) if self.first and self.job.tensorboard else None
+        while self.progress.step < self.job.steps:
+            metrics = self._step()
+            if self.first:
+                _report(self.job, metrics, board)
+            at_interval = self.progress.step % self.job.stage.checkpoint_steps == 0
+            if self.stop_requested or (at_interval and self.progress.step < self.job.steps):
+                self.save()
+            if self.stop_requested:
+                raise Interrupted
+        self.publish_model()
+
+    # -------------------------------------------------------------------------------------------------- output
+
+    def publish_model(self) -> None:
+        """Write the trained model folder into the work folder. Collective."""
+        target = self.job.work / MODEL
+        if self.first:
+            with publish(target) as partial:
+                partial.mkdir(parents=True)
+                self._write_model(partial)
+        else:
+            for _ in whole_parameters(self.engine, self.job.dtype):
+                pass
+            self._write_optimizer(target)
+        dist.barrier()
+
+    def _write_model(self, folder: Path) -> None:
+        job = self.job
+        writer = ShardWriter(folder)
+        for name, tensor in whole_parameters(self.engine, job.dtype):
+            writer.add(name, tensor)
+        writer.close()
+        self._write_optimizer(folder)
+        copy_tokenizer(job.initial, folder)
+        self.config.dtype = job.dtype
+        self.config.save_pretrained(folder)
+        facts = {
+            "length": job.stage.length,
+            "rope_base": rope_base(self.config),
+            "tokens": self.progress.tokens,
+            "steps": self.progress.step,
+            "seed": job.seed,
+        }
+        write_json(facts, folder / STAGE_FILE)
+        settings = job.stage.model_dump(mode="json", exclude={"assumed"})
+        card = model_card(job.title, {"initial": job.initial.name, **settings, **facts})
+        (folder / "README.md").write_text(card)
+        (folder / METRICS_FILE).write_bytes((job.work / METRICS_FILE).read_bytes())
+
+    def _write_optimizer(self, folder: Path) -> None:
+        if self.job.keep_optimizer:
+            save_state(folder / OPTIMIZER_FOLDER, self.engine, vars(self.progress))
+
+
+def _truncate_metrics(path: Path, step: int) -> None:
+    """Drop what was measured after the state that the stage resumes from."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in kept))
+
+
+def _tensorboard(job: TrainingJob) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "training.tensorboard: the package tensorboard is not installed; install it or set false"
+        ) from None
+    return SummaryWriter(str(job.work / "tensorboard"))
+
+
+def _report(job: TrainingJob, metrics: dict[str, Any], board: Any) -> None:
+    with (job.work / METRICS_FILE).open("a") as stream:
+        stream.write(json.dumps(metrics) + "\n")
+    if board is not None:
+        for name, value in metrics.items():
+            board.add_scalar(name, value, metrics["step"])
+    log.info(
+        "%s step %d/%d loss %.4f, %.1f s, %.0f s left",
+        job.title, metrics["step"], job.steps, metrics["loss"],
+        metrics["seconds"], metrics["seconds_left"],
+    )  # fmt: skip
+
+
+def train_stage(job: TrainingJob) -> None:
+    """Train one stage as one of its ranks; the model folder ends up in ``job.work / MODEL``.
+
+    Raises Interrupted after SIGTERM or SIGUSR1, with the state saved; NonFinite with the batch's samples
+    written down.
+    """
+    device = start_process_group(job.device)
+    StageRun(job, device).run()
