@@ -47,8 +47,7 @@ rule train_stage:
         initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
         packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
     output:
-        model=directory("<results>/models/{checkpoint}"),
-        metrics="<results>/training/{checkpoint}.jsonl",
+        directory("<results>/models/{checkpoint}"),
     params:
         digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
     wildcard_constraints:
@@ -64,4 +63,4 @@ rule train_stage:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
         ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
-        " --output {output.model} --metrics {output.metrics} > {log} 2>&1"
+        " --output {output} > {log} 2>&1"
