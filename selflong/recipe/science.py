@@ -606,6 +606,14 @@ class Recipe(Section):
         assert start is not None
         return self.resolve(start)
 
+    def keeps_optimizer(self, checkpoint: str) -> bool:
+        """Whether a later stage continues from this checkpoint's optimizer state."""
+        return any(
+            stage.continue_optimizer and self.forerunner(f"{name}/{stage.name}") == checkpoint
+            for name, model in self.models.items()
+            for stage in model.stages
+        )
+
     def root(self, checkpoint: str) -> str:
         """The loaded model that a chain of stages began with: its tokenizer is everyone's in the chain."""
         while (before := self.forerunner(checkpoint)) is not None:
