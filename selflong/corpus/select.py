@@ -1,0 +1,318 @@
+"""Which documents the corpus keeps, in three steps that never hold more than one batch of text.
+
+1. `scan`, a job for each part: read a part's documents once, note why a document falls out, its tokens
+   and two hashes.
+2. `select`, one job over those notes: drop duplicates across all parts and draw the sample.
+3. `write`, a job for each part: read the part once more and write what was kept.
+
+Which documents are kept depends on their ids and texts alone: among documents with the same text the one
+whose id hashes lowest stays, and the sample is the documents whose ids hash lowest. Ten million
+documents are 0.5 GB of notes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import xxhash
+
+from selflong.corpus.sources import BATCH_ROWS, Stretch, read, stretches
+from selflong.formats import (
+    DOCUMENTS,
+    DROPS,
+    TOKEN_COUNTS,
+    publish,
+    read_parquet,
+    write_parquet,
+)
+from selflong.job import UserError
+from selflong.recipe import DocumentFilters
+from selflong.tokens import Tokenizer
+
+KEPT = "kept"
+EVALUATION_OVERLAP = "evaluation overlap"
+REASONS = (
+    KEPT,
+    "empty",
+    "language",
+    "language score",
+    "score",
+    "too short",
+    "too long",
+    EVALUATION_OVERLAP,
+    "duplicate id",
+    "duplicate text",
+    "not sampled",
+)
+
+# A row for each document that a part reads, in the order of reading.
+NOTES: dict[str, Any] = {
+    "source": pl.String,
+    "id": pl.String,
+    "id_high": pl.UInt64,  # hash of the id; the lowest are sampled
+    "id_low": pl.UInt64,
+    "text_high": pl.UInt64,
+    "text_low": pl.UInt64,
+    "tokens": pl.Int64,
+    "reason": pl.Enum(REASONS),
+}
+
+# The same rows with the final reason.
+SELECTION: dict[str, Any] = {
+    "source": pl.String,
+    "id": pl.String,
+    "tokens": pl.Int64,
+    "reason": pl.Enum(REASONS),
+}
+
+Overlaps = Callable[[pl.Series, pl.Series], np.ndarray]
+"""Ids and texts of a batch -> bool [documents]: which share an n-gram with an evaluation's source."""
+
+
+# ------------------------------------------------------------------------------------------- scan
+
+
+def scan(
+    sources: Sequence[Path],
+    part: int,
+    parts: int,
+    filters: DocumentFilters,
+    seed: int,
+    tokenizer: Tokenizer,
+    output: Path,
+    overlaps: Overlaps | None = None,
+) -> None:
+    """Write the notes (NOTES) of part `part` of `parts` to `output`.
+
+    `sources` are the source.json files in the recipe's order; `seed` draws another sample. With
+    `overlaps`, documents that share text with an evaluation are left out.
+    """
+    columns = ["id", "text", *_filtered_columns(filters)]
+    notes = []
+    for stretch in stretches(sources, part, parts):
+        for batch in read(stretch, columns):
+            _check_filtered(batch, stretch, filters)
+            notes.append(_note(batch, stretch.source, filters, seed, tokenizer, overlaps))
+    empty = pl.DataFrame(schema=NOTES)
+    write_parquet(pl.concat([empty, *notes]), output, NOTES)
+
+
+def _filtered_columns(filters: DocumentFilters) -> list[str]:
+    wanted = {
+        "language": filters.language,
+        "language_score": filters.minimum_language_score,
+        "score": filters.minimum_score,
+    }
+    return [name for name, value in wanted.items() if value is not None]
+
+
+def _check_filtered(batch: pl.DataFrame, stretch: Stretch, filters: DocumentFilters) -> None:
+    for name in _filtered_columns(filters):
+        if len(batch) > 0 and batch[name].null_count() == len(batch):
+            raise UserError(
+                f"{stretch.path}: no document has a {name}, by which the recipe filters; "
+                "remove that filter, or give the column"
+            )
+
+
+def _note(
+    batch: pl.DataFrame,
+    source: str,
+    filters: DocumentFilters,
+    seed: int,
+    tokenizer: Tokenizer,
+    overlaps: Overlaps | None,
+) -> pl.DataFrame:
+    if batch["id"].null_count() > 0:
+        raise UserError(f"{source}: a document has no id; every document needs one")
+    batch = batch.with_columns(pl.col("text").fill_null(""))
+    ids = _hashes(batch["id"], seed)
+    texts = _hashes(batch["text"], 0)
+    notes = batch.with_columns(
+        source=pl.lit(source),
+        id_high=ids[:, 0],
+        id_low=ids[:, 1],
+        text_high=texts[:, 0],
+        text_low=texts[:, 1],
+        tokens=tokenizer.count_many(batch["text"].to_list()),
+        overlaps=overlaps(batch["id"], batch["text"]) if overlaps else np.zeros(len(batch), bool),
+    )
+    return notes.with_columns(reason=_first_reason(filters)).select(list(NOTES))
+
+
+def _hashes(values: pl.Series, seed: int) -> np.ndarray:
+    """uint64 [values, 2]: 128-bit XXH3, the same on every machine and with every version."""
+    digests = b"".join(xxhash.xxh3_128_digest(value.encode(), seed) for value in values)
+    return np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def _first_reason(filters: DocumentFilters) -> pl.Expr:
+    """The first reason that a document falls out for; "kept" where it passes all filters."""
+    fails = [("empty", pl.col("text").str.strip_chars() == "")]
+    if filters.language is not None:
+        fails.append(("language", pl.col("language").ne_missing(filters.language)))
+    if filters.minimum_language_score is not None:
+        enough = pl.col("language_score") >= filters.minimum_language_score
+        fails.append(("language score", ~enough.fill_null(False)))
+    if filters.minimum_score is not None:
+        enough = pl.col("score") >= filters.minimum_score
+        fails.append(("score", ~enough.fill_null(False)))
+    fails.append(("too short", pl.col("tokens") < filters.minimum_tokens))
+    if filters.maximum_tokens is not None:
+        fails.append(("too long", pl.col("tokens") > filters.maximum_tokens))
+    fails.append((EVALUATION_OVERLAP, pl.col("overlaps")))
+    reasons = [pl.when(fail).then(pl.lit(reason)) for reason, fail in fails]
+    return pl.coalesce(*reasons, pl.lit(KEPT)).cast(NOTES["reason"])
+
+
+# ----------------------------------------------------------------------------------------- select
+
+
+def select(
+    notes: Sequence[Path],
+    filters: DocumentFilters,
+    sample: int | None,
+    outputs: Sequence[Path],
+    drops: Path,
+) -> None:
+    """Settle the reasons over the notes of all parts: a SELECTION for each part, and the table of drops."""
+    rows = pl.concat([pl.scan_parquet(path) for path in notes])
+    keys = rows.select(pl.exclude("id", "source", "tokens")).collect()
+    reasons = _final_reasons(keys, filters.drop_exact_duplicates, sample)
+    del keys
+    start = 0
+    counts = []
+    for path, output in zip(notes, outputs, strict=True):
+        part = read_parquet(path, NOTES)
+        final = reasons.slice(start, len(part))
+        start += len(part)
+        part = part.with_columns(reason=final)
+        write_parquet(part, output, SELECTION)
+        counts.append(_count_reasons(part))
+    total = pl.concat(counts).group_by("source", "reason").sum().sort("source", "reason")
+    write_parquet(total.with_columns(pl.col("reason").cast(pl.String)), drops, DROPS)
+
+
+def _final_reasons(keys: pl.DataFrame, drop_duplicates: bool, sample: int | None) -> pl.Series:
+    # Sorted by the hash of the id, what `first` means no longer depends on the order of reading.
+    hashes = ["id_high", "id_low", "text_high", "text_low"]
+    passing = keys.with_row_index("row").filter(pl.col("reason") == KEPT).sort(hashes)
+    passing = passing.with_columns(
+        reason=pl.when(~pl.struct("id_high", "id_low").is_first_distinct())
+        .then(pl.lit("duplicate id"))
+        .otherwise(pl.lit(KEPT))
+    )
+    if drop_duplicates:
+        left = pl.col("reason") == KEPT
+        repeated = ~pl.struct("reason", "text_high", "text_low").is_first_distinct()
+        passing = passing.with_columns(
+            reason=pl.when(left & repeated)
+            .then(pl.lit("duplicate text"))
+            .otherwise(pl.col("reason"))
+        )
+    if sample is not None:
+        left = pl.col("reason") == KEPT
+        passing = passing.with_columns(
+            reason=pl.when(left & (left.cum_sum() > sample))
+            .then(pl.lit("not sampled"))
+            .otherwise(pl.col("reason"))
+        )
+    final = keys["reason"].to_physical().to_numpy().copy()
+    final[passing["row"].to_numpy()] = (
+        passing["reason"].cast(NOTES["reason"]).to_physical().to_numpy()
+    )
+    return pl.Series("reason", REASONS, dtype=NOTES["reason"]).gather(final)
+
+
+def _count_reasons(part: pl.DataFrame) -> pl.DataFrame:
+    return part.group_by("source", "reason").agg(
+        rows=pl.len().cast(pl.Int64), tokens=pl.col("tokens").sum()
+    )
+
+
+# ------------------------------------------------------------------------------------------ write
+
+
+def write(
+    sources: Sequence[Path],
+    part: int,
+    parts: int,
+    selection: Path,
+    documents: Path,
+    token_counts: Path,
+) -> None:
+    """Write the kept documents of a part (DOCUMENTS), and beside them their tokens (TOKEN_COUNTS).
+
+    Raises UserError when a source changed since it was scanned.
+    """
+    rows = read_parquet(selection, SELECTION)
+    start = 0
+    with _Table(documents, DOCUMENTS) as table:
+        for stretch in stretches(sources, part, parts):
+            for batch in read(stretch, list(DOCUMENTS)):
+                settled = rows.slice(start, len(batch))
+                start += len(batch)
+                if not batch["id"].equals(settled["id"]):
+                    raise UserError(
+                        f"{stretch.path} changed since it was scanned: remove {selection} and start again"
+                    )
+                table.add(batch.filter(settled["reason"] == KEPT))
+    write_parquet(rows.filter(pl.col("reason") == KEPT), token_counts, TOKEN_COUNTS)
+
+
+class _Table:
+    """A parquet file that grows batch by batch and appears under its name when it is whole."""
+
+    def __init__(self, path: Path, schema: dict[str, Any]) -> None:
+        self._path = path
+        self._schema = pl.DataFrame(schema=schema)
+        self._waiting: list[pl.DataFrame] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        partial = self._stack.enter_context(publish(self._path))
+        arrow = self._schema.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        self._writer = self._stack.enter_context(
+            pq.ParquetWriter(partial, arrow, compression="zstd")
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._stack.__exit__(kind, error, traceback)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        self._waiting.append(frame)
+        if sum(map(len, self._waiting)) >= BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            rows = pl.concat(self._waiting)
+            self._writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            self._waiting.clear()
+
+
+def count_tokens(documents: Path, tokenizer: Tokenizer, output: Path) -> None:
+    """Write the tokens of each document of a shard as another tokenizer counts them (TOKEN_COUNTS)."""
+    counts = [
+        pl.DataFrame({"id": batch["id"], "tokens": tokenizer.count_many(batch["text"].to_list())})
+        for batch in _batches(documents)
+    ]
+    write_parquet(pl.concat([pl.DataFrame(schema=TOKEN_COUNTS), *counts]), output, TOKEN_COUNTS)
+
+
+def _batches(documents: Path) -> Iterator[pl.DataFrame]:
+    rows = pl.scan_parquet(documents).select("id", "text")
+    yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
