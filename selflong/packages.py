@@ -1,0 +1,26 @@
+"""Data inside installed Python packages, found without importing them."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from selflong.job import UserError
+from selflong.recipe import GgufWeights
+
+
+def package_folder(package: str) -> Path:
+    """The folder of an installed package; UserError where it is not installed."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"the package {package} is not installed: run `make setup`")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def find_gguf(weights: GgufWeights) -> Path:
+    """The one file in the package's folder that the recipe's glob names."""
+    files = sorted(package_folder(weights.package).rglob(weights.file))
+    if len(files) != 1:
+        raise UserError(
+            f"{weights.file!r} matches {len(files)} files in the package {weights.package}: "
+            "name one in the recipe's `file`"
+        )
+    return files[0]
