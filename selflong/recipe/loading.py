@@ -16,21 +16,31 @@ from selflong.recipe.section import Section
 from selflong.recipe.site import Site
 
 
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice; reads 1e-5 as a number, which YAML 1.1 does not."""
 
 
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
+    keys = set()
+    for key_node, _ in node.value:
+        if key_node.tag == MERGE_TAG:
+            continue
         key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
+        if key in keys:
             mark = key_node.start_mark
             raise UserError(
                 f"{mark.name}: key {key!r} in line {mark.line + 1} stands twice: remove one of them"
             )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
+        keys.add(key)
+    # What a merge key (<<) brings comes first, so that the mapping's own keys win.
+    loader.flatten_mapping(node)
+    return {
+        loader.construct_object(key_node, deep=True): loader.construct_object(value_node, deep=True)
+        for key_node, value_node in node.value
+    }
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
