@@ -15,7 +15,6 @@ from selflong.recipe.science import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
 
-
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
