@@ -9,6 +9,7 @@ Ulysses (Jacobs et al. 2023, https://arxiv.org/abs/2309.14509) trades sequence s
 both, Ulysses gathers the two zigzag chunks of its ring index and the ring runs on a share of the heads.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,7 +70,7 @@ def chunk_pieces(
         return
     if keys.start > queries.start:
         return
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         if start <= queries.start < stop and start < keys.stop:
             count = min(stop, queries.stop) - queries.start
             first = max(start, keys.start) - keys.start
@@ -131,7 +132,7 @@ class TorchCpuKernel:
             out, lse = run(q[None], k[None], v[None], 0.0, False, scale=scale)
             return out[0], lse[0]
         outs, lses = [], []
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in itertools.pairwise(bounds):
             out, lse = run(
                 q[None, :, start:stop], k[None, :, start:stop], v[None, :, start:stop],
                 0.0, True, scale=scale,
@@ -158,7 +159,7 @@ class TorchCpuKernel:
             )
             return grads[0][0], grads[1][0], grads[2][0]
         parts = []
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in itertools.pairwise(bounds):
             grads = run(
                 *(x[None, :, start:stop] for x in (grad, q, k, v, out, lse)), 0.0, True, scale=scale
             )
@@ -178,7 +179,7 @@ class FlashAttentionKernel:
     @staticmethod
     def _lengths(bounds: tuple[int, ...], tokens: int, device: torch.device) -> tuple[Tensor, int]:
         bounds = bounds or (0, tokens)
-        longest = max(b - a for a, b in zip(bounds, bounds[1:], strict=False))
+        longest = max(b - a for a, b in itertools.pairwise(bounds))
         return torch.tensor(bounds, dtype=torch.int32, device=device), longest
 
     def forward(
@@ -227,8 +228,9 @@ def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _pass_on(tensor: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, list[dist.Work]]:
+def _pass_on(tensor: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, list[dist.Work]]:
     """Start sending to the next ring index and receiving from the one before."""
+    assert group is not None
     size, index = dist.get_world_size(group), dist.get_rank(group)
     received = torch.empty_like(tensor)
     to = dist.get_global_rank(group, (index + 1) % size)
@@ -271,6 +273,10 @@ class RingAttention(torch.autograd.Function):
                 part, part_lse = kernel.forward(
                     q[:, rows], held[0][:, piece.keys], held[1][:, piece.keys], piece.bounds, scale
                 )
+                if source == place.ring and piece.bounds:
+                    # The diagonal comes first: these rows hold nothing yet.
+                    out[:, rows], lse[:, rows] = part, part_lse
+                    continue
                 # Both exponents are <= 0, so that no merge can overflow.
                 merged = torch.logaddexp(lse[:, rows], part_lse.to(wide))
                 out[:, rows] *= (lse[:, rows] - merged).exp()[..., None]

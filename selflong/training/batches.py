@@ -1,5 +1,6 @@
 """Packed data as global batches: order by seed alone, balanced over ranks, each rank reads its slice."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,13 @@ class PackedData:
         for row, (tokens, bounds, kinds) in enumerate(
             zip(self.tokens, self.bounds, self.kinds, strict=True)
         ):
-            rising = all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
-            if bounds[0] != 0 or bounds[-1] != tokens or not rising or len(kinds) != len(bounds) - 1:
+            rising = all(a < b for a, b in itertools.pairwise(bounds))
+            if (
+                bounds[0] != 0
+                or bounds[-1] != tokens
+                or not rising
+                or len(kinds) != len(bounds) - 1
+            ):
                 raise UserError(
                     f"{self.folder / PackedFiles.SEQUENCES}: row {row}: document_bounds must rise "
                     "from 0 to tokens, with one kind for each document"
@@ -75,7 +81,7 @@ class PackedData:
     def cost(self, sequence: int) -> int:
         """Attention work of a sequence: the sum of its squared document lengths."""
         bounds = self.bounds[sequence]
-        return sum((b - a) ** 2 for a, b in zip(bounds, bounds[1:], strict=False))
+        return sum((b - a) ** 2 for a, b in itertools.pairwise(bounds))
 
     def global_batch(self, step: int, size: int, seed: int) -> list[int]:
         """The sequences of a step: the same for any number of ranks; each once before any twice."""

@@ -33,7 +33,7 @@ _TOKENIZER_FILES = (
 )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ training state
+# -------------------------------------------------------------------------------- training state
 
 
 def _owners(names_and_sizes: list[tuple[str, int]], world: int) -> dict[str, int]:
@@ -89,9 +89,7 @@ def save_state(folder: Path, engine: Any, progress: dict[str, Any]) -> None:
     save_file(mine, partial / f"rank-{rank:05d}.safetensors")
     dist.barrier()
     if rank == 0:
-        steps = [
-            float(s["step"]) for s in _inner_optimizer(engine).state.values() if "step" in s
-        ]
+        steps = [float(s["step"]) for s in _inner_optimizer(engine).state.values() if "step" in s]
         write_json(
             {"progress": progress, "optimizer_step": max(steps), "files": owners},
             partial / _STATE_FILE,
@@ -168,7 +166,7 @@ def _set_whole(parameter: nn.Parameter, value: Tensor, moment: str | None) -> No
         return
     # ZeRO-3 splits the flat parameter, padded, into equal parts; its own setter of whole values
     # overruns the last part where the ranks do not divide the size.
-    share = parameter.ds_tensor.numel()
+    share = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
     padded = nn.functional.pad(value.flatten(), (0, share * dist.get_world_size() - value.numel()))
     mine = padded.narrow(0, share * dist.get_rank(), share)
     if moment is None:
@@ -177,7 +175,7 @@ def _set_whole(parameter: nn.Parameter, value: Tensor, moment: str | None) -> No
         safe_set_local_optimizer_state(parameter, mine, moment)
 
 
-# ---------------------------------------------------------------------------------------------------- model folders
+# -------------------------------------------------------------------------------- model folders
 
 
 def whole_parameters(engine: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
@@ -299,7 +297,7 @@ def materialise_gguf(gguf: Path, output: Path, dtype: torch.dtype = torch.bfloat
     if tokenizer.chat_template is None:
         raise UserError(f"{gguf} has no chat template: choose a model that was tuned for chat")
     with publish(output) as partial:
-        model.to(dtype).save_pretrained(partial)
+        nn.Module.to(model, dtype).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         card = model_card(gguf.stem, {"weights": f"{gguf.name}, dequantised", "dtype": str(dtype)})
         (partial / "README.md").write_text(card)

@@ -1,4 +1,4 @@
-"""Next-token loss over packed documents: which tokens count, and cross-entropy that never holds the logits."""
+"""Next-token loss over packed documents: which tokens count, and how the logits are never whole."""
 
 from collections.abc import Sequence
 from typing import Any

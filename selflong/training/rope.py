@@ -77,7 +77,7 @@ def check_rotary_precision(model: nn.Module, config: PreTrainedConfig) -> None:
     """
     for module in rotary_embeddings(model):
         fresh = type(module)(config)
-        given, expected = module.inv_freq, fresh.inv_freq
+        given, expected = module.get_buffer("inv_freq"), fresh.get_buffer("inv_freq")
         if given.dtype != torch.float32 or not torch.equal(given.cpu(), expected.cpu()):
             raise RuntimeError("the model's rotary frequencies are not those of its configuration")
 

@@ -4,6 +4,7 @@ The loss of a global batch is one mean over its targets, whatever the split: eac
 the count is global, and ZeRO's mean over ranks is multiplied out.
 """
 
+import itertools
 import json
 import logging
 import math
@@ -19,11 +20,9 @@ import torch
 import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from selflong.formats import digest, file_sha256, publish, write_json
-from selflong.formats import PackedFiles
+from selflong.formats import PackedFiles, digest, file_sha256, publish, write_json
 from selflong.job import UserError
 from selflong.recipe import Optimizer, Stage
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
@@ -97,9 +96,7 @@ class TrainingJob(BaseModel):
 
     def state_digest(self) -> str:
         """What a saved state depends on: not the ranks, the layout or where things lie."""
-        facts = self.model_dump(
-            mode="json", include={"stage", "seed", "precision", "mask_prompt"}
-        )
+        facts = self.model_dump(mode="json", include={"stage", "seed", "precision", "mask_prompt"})
         facts["stage"].pop("assumed")
         facts["stage"].pop("checkpoint_steps")
         facts["packed"] = file_sha256(self.packed / PackedFiles.SEQUENCES)
@@ -145,20 +142,6 @@ class LossModel(nn.Module):
         return self.lm_head(hidden[0], batch.labels.to(device))
 
 
-def enable_activation_checkpointing(model: PreTrainedModel, offload: bool) -> None:
-    """Keep only each layer's input, in host memory with ``offload``, and compute the rest again."""
-
-    def run(function: Any, *inputs: Any) -> Any:
-        # Reentrant: its inputs are saved tensors, which the hook can move.
-        with torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available()):
-            return recompute(function, *inputs, use_reentrant=True)
-
-    if offload:
-        model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=run)
-    else:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-
-
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     """Learning rate of a step (from 0): linear warm-up, then the schedule down to its minimum."""
     warmup = round(optimizer.warmup_share * steps)
@@ -171,7 +154,9 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
         left = 1 - done
     else:
         left = 0.5 * (1 + math.cos(math.pi * done))
-    return optimizer.learning_rate * (optimizer.minimum_ratio + (1 - optimizer.minimum_ratio) * left)
+    return optimizer.learning_rate * (
+        optimizer.minimum_ratio + (1 - optimizer.minimum_ratio) * left
+    )
 
 
 def sequence_flops(config: PreTrainedConfig, parameters: int, bounds: list[int]) -> float:
@@ -185,7 +170,7 @@ def sequence_flops(config: PreTrainedConfig, parameters: int, bounds: list[int])
     width = config.num_attention_heads * (
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     )
-    squares = sum((b - a) ** 2 for a, b in zip(bounds, bounds[1:], strict=False))
+    squares = sum((b - a) ** 2 for a, b in itertools.pairwise(bounds))
     return 6.0 * dense * bounds[-1] + 6.0 * config.num_hidden_layers * width * squares
 
 
@@ -237,7 +222,8 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
 
 def _adamw(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """AdamW; vectors (norms) do not decay."""
-    decay, rest = [], []
+    decay: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for parameter in model.parameters():
         dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
         (decay if dimensions > 1 else rest).append(parameter)
@@ -284,7 +270,7 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     )
     del partitioning
     model.train()
-    enable_activation_checkpointing(model, job.offload_activations)
+    model.activation_checkpointing_enable({"use_reentrant": False}, offload=job.offload_activations)
     wrapped = LossModel(model)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings
@@ -335,7 +321,7 @@ class StageRun:
     def first(self) -> bool:
         return dist.get_rank() == 0
 
-    # -------------------------------------------------------------------------------------------- saved state
+    # ---------------------------------------------------------------------- saved state
 
     def resume(self) -> None:
         """Continue from the newest saved state of this very stage, if there is one."""
@@ -363,7 +349,7 @@ class StageRun:
         if self.first:
             keep_latest_state(folder.parent)
 
-    # --------------------------------------------------------------------------------------------------- steps
+    # ---------------------------------------------------------------------- steps
 
     def _step(self) -> dict[str, Any]:
         """One optimizer step; returns its metrics."""
@@ -455,7 +441,7 @@ class StageRun:
                 raise Interrupted
         self.publish_model()
 
-    # -------------------------------------------------------------------------------------------------- output
+    # ---------------------------------------------------------------------- output
 
     def publish_model(self) -> None:
         """Write the trained model folder into the work folder. Collective."""
