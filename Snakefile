@@ -7,10 +7,17 @@ min_version("9.14")
 
 include: "rules/common.smk"
 include: "rules/download.smk"
+include: "rules/corpus.smk"
+include: "rules/retrieval.smk"
+include: "rules/synthesis.smk"
+include: "rules/mixture.smk"
 include: "rules/training.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        RUN.checkpoint("full"),
+        "<results>/report/report.html",
+        "<results>/manifest.json",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from selflong.formats import digest, write_json
 from selflong.job import UserError
@@ -25,21 +25,26 @@ from selflong.recipe import (
     FolderDocuments,
     FolderWeights,
     HubConversations,
-    HubDocuments,
     HubTokens,
     HubWeights,
     MixtureEntry,
+    NeedleGrid,
+    PublishedRulerSuite,
     Recipe,
+    RulerSuite,
     Section,
     Site,
     Stage,
+    Synthesis,
     SynthesisedSamples,
     load_recipe,
     parse,
     read_yaml,
+    stages_of_mixture,
 )
 
-HubSource = HubDocuments | HubConversations | HubTokens | HubWeights
+LENGTHS = RulerSuite | PublishedRulerSuite | NeedleGrid
+HubSource = HubConversations | HubTokens | HubWeights | PublishedRulerSuite
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,7 @@ class Run:
     # ------------------------------------------------------------------------------------- the hub
 
     def _sections(self) -> Iterator[Section]:
-        for corpus in self.recipe.corpora.values():
-            yield from corpus.sources
+        yield from self.recipe.suites.values()
         for mixture in self.recipe.mixtures.values():
             yield from (entry.source for entry in mixture.entries.values())
         holders = (self.recipe.models, self.recipe.generators, self.recipe.encoders)
@@ -172,10 +176,10 @@ class Run:
         return range(self.recipe.corpora[corpus].shards)
 
     def synthesis_shards(self, samples: str) -> range:
-        """Shards of `long_input` or `long_output` samples."""
+        """Shards of `instructions`, `long_input` or `long_output`."""
         synthesis = self.recipe.synthesis
         assert synthesis is not None
-        section = synthesis.long_input if samples == "long_input" else synthesis.long_output
+        section = synthesis.long_output if samples == "long_output" else synthesis.long_input
         return range(section.shards)
 
     # ------------------------------------------------------------------------------------- training
@@ -235,13 +239,163 @@ class Run:
             )
         return self.site.generators[generator]
 
+    # ------------------------------------------------------------------------------------- corpus
+
+    def sources(self, corpus: str) -> list[str]:
+        """Folders that a corpus's sources are collected in."""
+        count = len(self.recipe.corpora[corpus].sources)
+        return [f"{self.results}/corpus/{corpus}/sources/{source}" for source in range(count)]
+
+    def overlap_texts(self) -> list[str]:
+        """Texts of the evaluation that the corpus is compared with."""
+        return [f"{self.results}/evaluation/texts.parquet"] if self.recipe.suites else []
+
+    # --------------------------------------------------------------------- retrieval and synthesis
+
+    @property
+    def _synthesis(self) -> Synthesis:
+        assert self.recipe.synthesis is not None
+        return self.recipe.synthesis
+
+    def target_tokenizer(self) -> str:
+        """Folder of the tokenizer that counts samples and documents."""
+        return self.tokenizer(self._synthesis.target)
+
+    def synthesis_files(self, folder: Literal["documents", "token_counts"]) -> list[str]:
+        """Shards of the corpus that the synthesis reads."""
+        corpus = self._synthesis.corpus
+        return [
+            f"{self.results}/corpus/{corpus}/{folder}/{shard}.parquet"
+            for shard in self.corpus_shards(corpus)
+        ]
+
+    def synthesis_index(self) -> str:
+        """The index that the synthesis searches."""
+        return f"{self.results}/retrieval/{self._synthesis.encoder}/{self._synthesis.corpus}/index"
+
+    def synthesis_tokenizers(self, generator: str) -> list[str]:
+        """Folders of the target's tokenizer and of the generator's."""
+        own = self.recipe.generators[generator].tokenizer
+        folders = [self.target_tokenizer(), *([self.tokenizer(own)] if own else [])]
+        return list(dict.fromkeys(folders))
+
+    def synthesis_digest(
+        self, generator: str, samples: Literal["long_input", "long_output"]
+    ) -> str:
+        """Of what the synthesis of a kind of samples reads."""
+        synthesis = self._synthesis
+        return self.digest(
+            "synthesis",
+            self.recipe.generators[generator],
+            getattr(synthesis, samples),
+            synthesis.gates,
+            self.recipe.chat_date,
+        )
+
+    def retrieval_digest(self) -> str:
+        """Of what a search reads."""
+        synthesis = self._synthesis
+        encoder = self.recipe.encoders[synthesis.encoder]
+        return self.digest("retrieval", encoder, synthesis.long_input.include_seed_document)
+
+    # ------------------------------------------------------------------------------------- mixture
+
+    def entries(self, mixture: str) -> dict[str, list[str]]:
+        """Entry of a mixture -> the files with its rows."""
+        entries = self.recipe.mixtures[mixture].entries
+        return {name: self.entry_files(entry) for name, entry in entries.items()}
+
+    def entry_arguments(self, mixture: str) -> list[str]:
+        """The same as arguments of a command."""
+        return [
+            f"--entry {name} {' '.join(files)}" for name, files in self.entries(mixture).items()
+        ]
+
+    def mixture_tokenizer(self, mixture: str, stage: str) -> str:
+        """Folder of the tokenizer that a stage's sequences are packed with.
+
+        UserError where models with different tokenizers' roots train on it and no synthesis names the target.
+        """
+        if self.recipe.synthesis is not None:
+            return self.target_tokenizer()
+        models = (
+            name
+            for name, model in self.recipe.models.items()
+            if any((s.mixture, s.name) == (mixture, stage) for s in model.stages)
+        )
+        return self.tokenizer(next(models))
+
+    def mixture_digest(self, mixture: str, stage: str) -> str:
+        """Of what a stage's packed sequences depend on."""
+        return self.digest(
+            "mixture",
+            self.recipe.mixtures[mixture],
+            stage,
+            stages_of_mixture(self.recipe, mixture),
+            self.recipe.chat_date,
+        )
+
     # ----------------------------------------------------------------------------------- evaluation
 
-    def evaluations(self) -> Iterator[tuple[str, str]]:
-        """Every pair of a suite and '<model>/<stage>'."""
-        for name, suite in self.recipe.suites.items():
-            for reference in suite.models:
-                yield name, self.recipe.resolve(reference)
+    def suite_files(self, suite: str) -> list[str]:
+        """Downloads that a suite reads."""
+        section = self.recipe.suites[suite]
+        return self.files_of(section) if isinstance(section, PublishedRulerSuite) else []
+
+    def predictions(self, suite: str) -> list[str]:
+        """Every file of predictions of a suite."""
+        section = self.recipe.suites[suite]
+        lengths: list[int] | list[str] = ["all"]
+        if isinstance(section, LENGTHS) and section.job_per_length:
+            lengths = section.lengths
+        return [
+            f"{self.results}/evaluation/{suite}/{self.recipe.resolve(reference)}/{length}.parquet"
+            for reference in section.models
+            for length in lengths
+        ]
+
+    # -------------------------------------------------------------------------------------- report
+
+    @property
+    def composition(self) -> list[str]:
+        """Accounting of every mixture and stage."""
+        return [
+            f"{self.results}/mixtures/{mixture}/{stage}/accounting.parquet"
+            for mixture in self.recipe.mixtures
+            for stage in stages_of_mixture(self.recipe, mixture)
+        ]
+
+    def report_inputs(self) -> dict[str, list[str]]:
+        """What the tables and figures are made from, by what it is."""
+        recipe, results = self.recipe, self.results
+        inputs = {
+            "scores": [f"{results}/evaluation/{suite}/scores.parquet" for suite in recipe.suites],
+            "models": [f"{results}/models/{name}" for name in self.trained_checkpoints],
+            "composition": self.composition,
+            "corpora": [f"{results}/corpus/{corpus}/drops.parquet" for corpus in recipe.corpora],
+        }
+        if recipe.synthesis is not None:
+            synthesis = recipe.synthesis
+            inputs["retrieval"] = [
+                f"{results}/retrieval/{synthesis.encoder}/{synthesis.corpus}/quality.json"
+            ]
+            inputs["synthesis"] = [
+                f"{results}/synthesis/{generator}/drops/{samples}/{shard}.parquet"
+                for generator in recipe.generators
+                for samples in ("instructions", "long_input", "long_output")
+                for shard in self.synthesis_shards(samples)
+            ]
+        return inputs
+
+    def report_digest(self) -> str:
+        """Of what the report reads of the recipe."""
+        labels = {name: model.label for name, model in self.recipe.models.items()}
+        return self.digest("report", self.recipe.report, labels)
+
+    def resources(self, kind: str) -> dict[str, Any]:
+        """What a kind of job asks of the scheduler."""
+        asked = self.site.resources.get(kind)
+        return {} if asked is None else {"mem_mb": asked.memory_mb, "runtime": asked.minutes}
 
 
 def alternatives(names: Iterable[str]) -> str:

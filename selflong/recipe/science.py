@@ -149,6 +149,8 @@ class Encoder(Section):
     query_prompt: str = ""
     document_prompt: str = ""
     pooling: Literal["mean", "last_token", "from_model"] = "from_model"
+    append_end_token: bool = False
+    """Whether the end-of-sequence token must close each text; one that stands there already is not doubled."""
     index: str = "Flat"
     """FAISS factory string; inner product over normalised vectors."""
     index_training_sample: Positive | None = None
@@ -472,6 +474,8 @@ class RulerSuite(Section):
     convention: Literal["ruler_exact", "ruler_head", "ruler_2024"]
     tasks: list[RulerTask] = Field(min_length=1)
     lengths: list[Positive] = Field(min_length=1)
+    job_per_length: bool = False
+    """Evaluate each length in a job of its own, where one takes hours."""
     samples: dict[int, Positive]
     """Of each task, by length."""
     seed: int
@@ -496,6 +500,8 @@ class PublishedRulerSuite(Section):
     repository: str
     revision: str
     lengths: list[Positive] = Field(min_length=1)
+    job_per_length: bool = False
+    """Evaluate each length in a job of its own, where one takes hours."""
 
 
 class NeedleGrid(Section):
@@ -504,6 +510,8 @@ class NeedleGrid(Section):
     kind: Literal["needle_grid"]
     models: list[str] = Field(min_length=1)
     lengths: list[Positive] = Field(min_length=1)
+    job_per_length: bool = False
+    """Evaluate each length in a job of its own, where one takes hours."""
     depths: Positive
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1

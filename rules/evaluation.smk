@@ -1,0 +1,65 @@
+# From checkpoints to predictions and scores; every checkpoint is asked through the same interface.
+
+
+rule write_evaluation_texts:
+    output:
+        "<results>/evaluation/texts.parquet",
+    params:
+        digest=RUN.digest("evaluation", *RUN.recipe.suites.values()),
+    log:
+        "<logs>/evaluation/texts.log",
+    benchmark:
+        "<benchmarks>/evaluation/texts.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
+        " > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        model="<results>/models/{model}/{stage}",
+        tokenizer=lambda wildcards: RUN.tokenizer(f"{wildcards.model}/{wildcards.stage}"),
+        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+    output:
+        "<results>/evaluation/{suite}/{model}/{stage}/{lengths}.parquet",
+    params:
+        digest=lambda wildcards: RUN.digest("evaluation", RUN.recipe.suites[wildcards.suite]),
+    log:
+        "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
+    benchmark:
+        "<benchmarks>/evaluation/{suite}/{model}/{stage}/{lengths}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RUN.threads("evaluation")
+    resources:
+        **RUN.resources("evaluation"),
+    shell:
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
+        " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
+        " --model {input.model} --tokenizer {input.tokenizer}"
+        ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
+        " --output {output} > {log} 2>&1"
+
+
+rule score:
+    input:
+        lambda wildcards: RUN.predictions(wildcards.suite),
+    output:
+        "<results>/evaluation/{suite}/scores.parquet",
+    params:
+        digest=lambda wildcards: RUN.digest("evaluation", RUN.recipe.suites[wildcards.suite]),
+    log:
+        "<logs>/evaluation/{suite}/score.log",
+    benchmark:
+        "<benchmarks>/evaluation/{suite}/score.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
+        " --predictions {input} --output {output} > {log} 2>&1"

@@ -1,0 +1,113 @@
+# From scores, accounts and metrics to tables, figures, one page and the manifest.
+
+
+rule tables:
+    input:
+        **RUN.report_inputs(),
+    output:
+        report(
+            directory("<results>/tables"),
+            patterns=["{name}.csv"],
+            caption="captions/tables.rst",
+            category="Tables",
+        ),
+    params:
+        digest=RUN.report_digest(),
+    log:
+        "<logs>/report/tables.log",
+    benchmark:
+        "<benchmarks>/report/tables.tsv"
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" --output {output}'
+        " > {log} 2>&1"
+
+
+rule figures:
+    input:
+        **RUN.report_inputs(),
+    output:
+        report(
+            directory("<results>/figures"),
+            patterns=["{name}.png"],
+            caption="captions/figures.rst",
+            category="Figures",
+        ),
+    params:
+        digest=RUN.report_digest(),
+    log:
+        "<logs>/report/figures.log",
+    benchmark:
+        "<benchmarks>/report/figures.tsv"
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" --output {output}'
+        " > {log} 2>&1"
+
+
+rule workflow_figure:
+    output:
+        directory("<results>/report/workflow"),
+    log:
+        "<logs>/report/workflow.log",
+    benchmark:
+        "<benchmarks>/report/workflow.tsv"
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        '("$PIPELINE_PYTHON" -m snakemake --snakefile "$SELFLONG/Snakefile" --rulegraph dot'
+        ' --configfile "$SELFLONG_SITE" --cores 1 --nolock'
+        ' | "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_workflow.py" --output {output}) > {log} 2>&1'
+
+
+rule page:
+    input:
+        tables="<results>/tables",
+        figures="<results>/figures",
+        workflow="<results>/report/workflow",
+    output:
+        "<results>/report/report.html",
+    params:
+        digest=RUN.report_digest(),
+    log:
+        "<logs>/report/page.log",
+    benchmark:
+        "<benchmarks>/report/page.tsv"
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
+        " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
+
+
+rule manifest:
+    input:
+        tables="<results>/tables",
+        figures="<results>/figures",
+        page="<results>/report/report.html",
+    output:
+        manifest="<results>/manifest.json",
+        crate="<results>/ro-crate-metadata.json",
+    params:
+        digest=RUN.report_digest(),
+    log:
+        "<logs>/report/manifest.log",
+    benchmark:
+        "<benchmarks>/report/manifest.tsv"
+    conda:
+        "../envs/pipeline.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py"'
+        " --manifest {output.manifest} --crate {output.crate} > {log} 2>&1"

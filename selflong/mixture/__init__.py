@@ -1,0 +1,4 @@
+"""Bring samples of every source together: deduplicate, render, pack to each stage's length."""
+
+VERSION = 1
+"""Raise it when the same input would give another output."""
