@@ -12,7 +12,6 @@ from snakemake.exceptions import WorkflowError
 from selflong.job import UserError, sole_owner
 from selflong.workflow import Run, alternatives
 
-
 try:
     RUN = Run.from_config(config)
 except UserError as mistake:

@@ -8,19 +8,21 @@ localrules:
 rule collect_source:
     output:
         directory("<results>/corpus/{corpus}/sources/{source}"),
-    params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus].sources[int(wildcards.source)]
-        ),
     log:
         "<logs>/corpus/{corpus}/collect/{source}.log",
     benchmark:
         "<benchmarks>/corpus/{corpus}/collect/{source}.tsv"
     conda:
         "../envs/pipeline.yaml"
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "corpus",
+            RUN.recipe.corpora[wildcards.corpus].sources[int(wildcards.source)],
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py"'
         " --corpus {wildcards.corpus} --source {wildcards.source} --output {output}"
+        ' --work "$SELFLONG_WORK/corpus/{wildcards.corpus}/{wildcards.source}"'
         " > {log} 2>&1"
 
 
@@ -32,8 +34,6 @@ rule scan_documents:
     output:
         notes="<results>/corpus/{corpus}/notes/{shard}.parquet",
         overlaps="<results>/corpus/{corpus}/overlaps/{shard}.parquet",
-    params:
-        digest=lambda wildcards: RUN.digest("corpus", RUN.recipe.corpora[wildcards.corpus]),
     log:
         "<logs>/corpus/{corpus}/scan/{shard}.log",
     benchmark:
@@ -42,6 +42,10 @@ rule scan_documents:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "corpus", RUN.recipe.corpora[wildcards.corpus]
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py"'
         " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
@@ -59,8 +63,6 @@ rule select_documents:
     output:
         selection=directory("<results>/corpus/{corpus}/selection"),
         drops="<results>/corpus/{corpus}/drops.parquet",
-    params:
-        digest=lambda wildcards: RUN.digest("corpus", RUN.recipe.corpora[wildcards.corpus]),
     log:
         "<logs>/corpus/{corpus}/select.log",
     benchmark:
@@ -69,6 +71,10 @@ rule select_documents:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "corpus", RUN.recipe.corpora[wildcards.corpus]
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py"'
         " --corpus {wildcards.corpus} --notes {input.notes}"
@@ -82,8 +88,6 @@ rule write_documents:
     output:
         documents="<results>/corpus/{corpus}/documents/{shard}.parquet",
         token_counts="<results>/corpus/{corpus}/token_counts/{shard}.parquet",
-    params:
-        digest=lambda wildcards: RUN.digest("corpus", RUN.recipe.corpora[wildcards.corpus]),
     log:
         "<logs>/corpus/{corpus}/write/{shard}.log",
     benchmark:
@@ -92,6 +96,10 @@ rule write_documents:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "corpus", RUN.recipe.corpora[wildcards.corpus]
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py"'
         " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"

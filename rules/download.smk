@@ -8,14 +8,14 @@ localrules:
 rule download:
     output:
         directory("<downloads>/{download}"),
-    params:
-        digest=lambda wildcards: RUN.downloads[wildcards.download].digest,
     log:
         "<logs>/download/{download}.log",
     benchmark:
         "<benchmarks>/download/{download}.tsv"
     conda:
         "../envs/pipeline.yaml"
+    params:
+        digest=lambda wildcards: RUN.downloads[wildcards.download].digest,
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/download.py" --name {wildcards.download}'
-        " --output {output} > {log} 2>&1"
+        ' --work "$SELFLONG_WORK/downloads/{wildcards.download}" --output {output} > {log} 2>&1'

@@ -4,8 +4,6 @@
 rule write_evaluation_texts:
     output:
         "<results>/evaluation/texts.parquet",
-    params:
-        digest=RUN.digest("evaluation", *RUN.recipe.suites.values()),
     log:
         "<logs>/evaluation/texts.log",
     benchmark:
@@ -14,6 +12,8 @@ rule write_evaluation_texts:
         "../envs/evaluation.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=RUN.digest("evaluation", *RUN.recipe.suites.values()),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
         " > {log} 2>&1"
@@ -22,12 +22,12 @@ rule write_evaluation_texts:
 rule evaluate:
     input:
         model="<results>/models/{model}/{stage}",
-        tokenizer=lambda wildcards: RUN.tokenizer(f"{wildcards.model}/{wildcards.stage}"),
+        tokenizer=lambda wildcards: RUN.tokenizer(
+            f"{wildcards.model}/{wildcards.stage}"
+        ),
         files=lambda wildcards: RUN.suite_files(wildcards.suite),
     output:
         "<results>/evaluation/{suite}/{model}/{stage}/{lengths}.parquet",
-    params:
-        digest=lambda wildcards: RUN.digest("evaluation", RUN.recipe.suites[wildcards.suite]),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
     benchmark:
@@ -37,6 +37,10 @@ rule evaluate:
     threads: RUN.threads("evaluation")
     resources:
         **RUN.resources("evaluation"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "evaluation", RUN.recipe.suites[wildcards.suite]
+        ),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
@@ -50,8 +54,6 @@ rule score:
         lambda wildcards: RUN.predictions(wildcards.suite),
     output:
         "<results>/evaluation/{suite}/scores.parquet",
-    params:
-        digest=lambda wildcards: RUN.digest("evaluation", RUN.recipe.suites[wildcards.suite]),
     log:
         "<logs>/evaluation/{suite}/score.log",
     benchmark:
@@ -60,6 +62,10 @@ rule score:
         "../envs/evaluation.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "evaluation", RUN.recipe.suites[wildcards.suite]
+        ),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
         " --predictions {input} --output {output} > {log} 2>&1"

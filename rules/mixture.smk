@@ -4,15 +4,14 @@
 rule build_mixture:
     input:
         unpack(lambda wildcards: RUN.entries(wildcards.mixture)),
-        tokenizer=lambda wildcards: RUN.mixture_tokenizer(wildcards.mixture, wildcards.stage),
+        tokenizer=lambda wildcards: RUN.mixture_tokenizer(
+            wildcards.mixture, wildcards.stage
+        ),
         evaluation_texts=RUN.overlap_texts(),
     output:
         packed=directory("<results>/mixtures/{mixture}/{stage}/packed"),
         accounting="<results>/mixtures/{mixture}/{stage}/accounting.parquet",
         contamination="<results>/mixtures/{mixture}/{stage}/contamination.parquet",
-    params:
-        digest=lambda wildcards: RUN.mixture_digest(wildcards.mixture, wildcards.stage),
-        entries=lambda wildcards: RUN.entry_arguments(wildcards.mixture),
     log:
         "<logs>/mixture/{mixture}/{stage}.log",
     benchmark:
@@ -21,6 +20,9 @@ rule build_mixture:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.mixture_digest(wildcards.mixture, wildcards.stage),
+        entries=lambda wildcards: RUN.entry_arguments(wildcards.mixture),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py"'
         " --mixture {wildcards.mixture} --stage {wildcards.stage} {params.entries}"

@@ -11,8 +11,6 @@ rule tables:
             caption="captions/tables.rst",
             category="Tables",
         ),
-    params:
-        digest=RUN.report_digest(),
     log:
         "<logs>/report/tables.log",
     benchmark:
@@ -21,6 +19,8 @@ rule tables:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=RUN.report_digest(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" --output {output}'
         " > {log} 2>&1"
@@ -36,8 +36,6 @@ rule figures:
             caption="captions/figures.rst",
             category="Figures",
         ),
-    params:
-        digest=RUN.report_digest(),
     log:
         "<logs>/report/figures.log",
     benchmark:
@@ -46,6 +44,8 @@ rule figures:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=RUN.report_digest(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" --output {output}'
         " > {log} 2>&1"
@@ -75,8 +75,6 @@ rule page:
         workflow="<results>/report/workflow",
     output:
         "<results>/report/report.html",
-    params:
-        digest=RUN.report_digest(),
     log:
         "<logs>/report/page.log",
     benchmark:
@@ -85,6 +83,8 @@ rule page:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=RUN.report_digest(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
         " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
@@ -98,8 +98,6 @@ rule manifest:
     output:
         manifest="<results>/manifest.json",
         crate="<results>/ro-crate-metadata.json",
-    params:
-        digest=RUN.report_digest(),
     log:
         "<logs>/report/manifest.log",
     benchmark:
@@ -108,6 +106,8 @@ rule manifest:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=RUN.report_digest(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py"'
         " --manifest {output.manifest} --crate {output.crate} > {log} 2>&1"

@@ -4,11 +4,11 @@
 rule embed_documents:
     input:
         documents="<results>/corpus/{corpus}/documents/{shard}.parquet",
-        weights=lambda wildcards: RUN.files_of(RUN.recipe.encoders[wildcards.encoder].weights),
+        weights=lambda wildcards: RUN.files_of(
+            RUN.recipe.encoders[wildcards.encoder].weights
+        ),
     output:
         directory("<results>/retrieval/{encoder}/{corpus}/embeddings/{shard}"),
-    params:
-        digest=lambda wildcards: RUN.digest("retrieval", RUN.recipe.encoders[wildcards.encoder]),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/embed/{shard}.log",
     benchmark:
@@ -18,6 +18,10 @@ rule embed_documents:
     threads: RUN.threads("encoding")
     resources:
         **RUN.resources("encoding"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "retrieval", RUN.recipe.encoders[wildcards.encoder]
+        ),
     shell:
         'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py"'
         " --encoder {wildcards.encoder} --documents {input.documents} --output {output}"
@@ -35,8 +39,6 @@ rule build_index:
         ),
     output:
         directory("<results>/retrieval/{encoder}/{corpus}/index"),
-    params:
-        digest=lambda wildcards: RUN.digest("retrieval", RUN.recipe.encoders[wildcards.encoder]),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/index.log",
     benchmark:
@@ -45,6 +47,10 @@ rule build_index:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "retrieval", RUN.recipe.encoders[wildcards.encoder]
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_index.py"'
         " --encoder {wildcards.encoder} --embeddings {input} --output {output}"
@@ -59,8 +65,6 @@ rule retrieve:
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
     output:
         "<results>/synthesis/{generator}/retrieved/{shard}.parquet",
-    params:
-        digest=lambda wildcards: RUN.retrieval_digest(),
     log:
         "<logs>/synthesis/{generator}/retrieve/{shard}.log",
     benchmark:
@@ -70,6 +74,8 @@ rule retrieve:
     threads: RUN.threads("encoding")
     resources:
         **RUN.resources("encoding"),
+    params:
+        digest=lambda wildcards: RUN.retrieval_digest(),
     shell:
         'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py"'
         " --instructions {input.instructions} --index {input.index}"
@@ -87,8 +93,6 @@ rule measure_retrieval:
         ),
     output:
         "<results>/retrieval/{encoder}/{corpus}/quality.json",
-    params:
-        digest=lambda wildcards: RUN.digest("retrieval", RUN.recipe.encoders[wildcards.encoder]),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/quality.log",
     benchmark:
@@ -97,6 +101,10 @@ rule measure_retrieval:
         "../envs/pipeline.yaml"
     resources:
         **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "retrieval", RUN.recipe.encoders[wildcards.encoder]
+        ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py"'
         " --encoder {wildcards.encoder} --index {input.index} --embeddings {input.embeddings}"

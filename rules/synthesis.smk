@@ -6,13 +6,13 @@ rule write_instructions:
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
         tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(RUN.recipe.generators[wildcards.generator].weights),
+        weights=lambda wildcards: RUN.files_of(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
     output:
         instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
         drops="<results>/synthesis/{generator}/drops/instructions/{shard}.parquet",
         usage="<results>/synthesis/{generator}/usage/instructions/{shard}.json",
-    params:
-        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
     log:
         "<logs>/synthesis/{generator}/instructions/{shard}.log",
     benchmark:
@@ -22,6 +22,8 @@ rule write_instructions:
     threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
     resources:
         **RUN.resources("synthesis"),
+    params:
+        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
@@ -36,14 +38,14 @@ rule answer_instructions:
         retrieved="<results>/synthesis/{generator}/retrieved/{shard}.parquet",
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(RUN.recipe.generators[wildcards.generator].weights),
+        weights=lambda wildcards: RUN.files_of(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
     output:
         samples="<results>/synthesis/{generator}/long_input/{shard}.parquet",
         summaries="<results>/synthesis/{generator}/summaries/{shard}.parquet",
         drops="<results>/synthesis/{generator}/drops/long_input/{shard}.parquet",
         usage="<results>/synthesis/{generator}/usage/long_input/{shard}.json",
-    params:
-        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
     log:
         "<logs>/synthesis/{generator}/long_input/{shard}.log",
     benchmark:
@@ -53,6 +55,8 @@ rule answer_instructions:
     threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
     resources:
         **RUN.resources("synthesis"),
+    params:
+        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/answer_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
@@ -68,13 +72,13 @@ rule backtranslate:
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
         tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(RUN.recipe.generators[wildcards.generator].weights),
+        weights=lambda wildcards: RUN.files_of(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
     output:
         samples="<results>/synthesis/{generator}/long_output/{shard}.parquet",
         drops="<results>/synthesis/{generator}/drops/long_output/{shard}.parquet",
         usage="<results>/synthesis/{generator}/usage/long_output/{shard}.json",
-    params:
-        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_output"),
     log:
         "<logs>/synthesis/{generator}/long_output/{shard}.log",
     benchmark:
@@ -84,6 +88,10 @@ rule backtranslate:
     threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
     resources:
         **RUN.resources("synthesis"),
+    params:
+        digest=lambda wildcards: RUN.synthesis_digest(
+            wildcards.generator, "long_output"
+        ),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"

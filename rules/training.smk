@@ -6,19 +6,19 @@ rule load_model:
         lambda wildcards: RUN.files_of(RUN.recipe.models[wildcards.model].weights),
     output:
         directory("<results>/models/{model}/initial"),
-    params:
-        digest=lambda wildcards: RUN.digest(
-            "training", RUN.recipe.models[wildcards.model].weights
-        ),
     log:
         "<logs>/training/load/{model}.log",
     benchmark:
         "<benchmarks>/training/load/{model}.tsv"
     conda:
         "../envs/training.yaml"
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "training", RUN.recipe.models[wildcards.model].weights
+        ),
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
-        " --output {output} > {log} 2>&1"
+        " --download {input} --output {output} > {log} 2>&1"
 
 
 rule adjust_rope:
@@ -26,16 +26,18 @@ rule adjust_rope:
         initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
     output:
         directory("<results>/models/{checkpoint}"),
-    params:
-        digest=lambda wildcards: RUN.digest("training", RUN.recipe.stage(wildcards.checkpoint)),
-    wildcard_constraints:
-        checkpoint=alternatives(RUN.adjusted_checkpoints),
     log:
         "<logs>/training/rope/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/rope/{checkpoint}.tsv"
+    wildcard_constraints:
+        checkpoint=alternatives(RUN.adjusted_checkpoints),
     conda:
         "../envs/training.yaml"
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "training", RUN.recipe.stage(wildcards.checkpoint)
+        ),
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --output {output}"
@@ -48,19 +50,19 @@ rule train_stage:
         packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
     output:
         directory("<results>/models/{checkpoint}"),
-    params:
-        digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
-    wildcard_constraints:
-        checkpoint=alternatives(RUN.trained_checkpoints),
     log:
         "<logs>/training/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/{checkpoint}.tsv"
+    wildcard_constraints:
+        checkpoint=alternatives(RUN.trained_checkpoints),
     conda:
         "../envs/training.yaml"
     threads: RUN.threads("training")
+    params:
+        digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
     shell:
-        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
+        'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
         ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
         " --output {output} > {log} 2>&1"

@@ -10,11 +10,12 @@ from selflong.training.weights import load_weights
 def main() -> None:
     parser = job_parser(__doc__)
     parser.add_argument("--model", required=True, help="a model of the recipe that has weights")
-    parser.add_argument("--download", type=Path, help="folder that its weights were downloaded to")
+    parser.add_argument("--download", type=Path, nargs="*", help="folder of what the hub gave")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     arguments = parser.parse_args()
     weights = arguments.recipe.models[arguments.model].weights
-    load_weights(weights, arguments.download, arguments.output, seed=arguments.recipe.seed)
+    download = next(iter(arguments.download), None)
+    load_weights(weights, download, arguments.output, seed=arguments.recipe.seed)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A stage never imports another one: what it hands over is a file described here. 
 a temporary name beside its final one and renamed when it is whole, so a final name never holds half a file.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -183,6 +184,14 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
+def _remove_orphans(path: Path) -> None:
+    """Remove what processes that were killed left beside `path`."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        writer = partial.name.removesuffix(".partial").rpartition(".")[2]
+        if writer.isdigit() and not Path(f"/proc/{writer}").exists():
+            remove(partial)
+
+
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
@@ -190,6 +199,7 @@ def publish(path: Path) -> Iterator[Path]:
     A folder made in the block replaces a folder of that name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
     partial = _partial(path)
     remove(partial)
     try:
@@ -200,6 +210,12 @@ def publish(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(partial)
         raise
+
+
+def publish_folder(work: Path, path: Path) -> None:
+    """Move a folder that became whole under `work` to its final name, on another file system too."""
+    with publish(path) as partial:
+        shutil.move(work, partial)
 
 
 def remove(path: Path) -> None:

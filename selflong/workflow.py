@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from selflong.cluster import launch, scheduled
 from selflong.formats import digest, write_json
 from selflong.job import UserError
 from selflong.recipe import (
@@ -27,6 +28,7 @@ from selflong.recipe import (
     HubConversations,
     HubTokens,
     HubWeights,
+    JobKind,
     MixtureEntry,
     NeedleGrid,
     PublishedRulerSuite,
@@ -89,6 +91,7 @@ class Run:
         variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
         for kind in JOB_KINDS:
             variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, sys.executable)
+            variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
         paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
             "SELFLONG": str(base),
@@ -392,10 +395,9 @@ class Run:
         labels = {name: model.label for name, model in self.recipe.models.items()}
         return self.digest("report", self.recipe.report, labels)
 
-    def resources(self, kind: str) -> dict[str, Any]:
+    def resources(self, kind: JobKind) -> dict[str, Any]:
         """What a kind of job asks of the scheduler."""
-        asked = self.site.resources.get(kind)
-        return {} if asked is None else {"mem_mb": asked.memory_mb, "runtime": asked.minutes}
+        return scheduled(self.site, kind)
 
 
 def alternatives(names: Iterable[str]) -> str:
