@@ -1,0 +1,156 @@
+"""Questions over documents (qa_1: SQuAD, qa_2: HotpotQA)."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from selflong.evaluation.ruler.sources import Question, QuestionSet, load_questions
+from selflong.evaluation.ruler.tasks import QUESTION_TOKENS, Body, Draw
+from selflong.evaluation.ruler.units import Chain, Encoder, UnitTable, chained
+from selflong.job import UserError
+
+INSTRUCTION = (
+    "Answer the question based on the given documents. Only give me the answer and do not output "
+    "any other words."
+)
+_INTRO = f"{INSTRUCTION}\n\nThe following are given documents.\n\n"
+ANSWER_PREFIX = " Answer:"
+_SPARE_BLOCKS = 2
+"""Blocks beyond the budget, for the choice of the last document."""
+_BLOCK = 64
+"""Documents that are tokenised at a time."""
+
+
+class QuestionTask:
+    """qa_1 or qa_2."""
+
+    generation_tokens = QUESTION_TOKENS
+
+    def __init__(self, encoder: Encoder, questions: Path) -> None:
+        self._encoder = encoder
+        self._path = questions
+        self._units = UnitTable(encoder)
+        self._heading_units = np.zeros(0, dtype=np.int64)
+        self._unit_of: np.ndarray | None = None
+
+    @cached_property
+    def questions(self) -> QuestionSet:
+        return load_questions(self._path)
+
+    def draw(self, rng: np.random.Generator, index: int, budget: int) -> Draw:
+        """The question's documents among others, in an order drawn afresh; the size is in documents."""
+        if index >= len(self.questions.questions):
+            raise UserError(
+                f"{self._path} holds {len(self.questions.questions)} questions: "
+                "ask for no more samples"
+            )
+        question = self.questions.questions[index]
+        documents = self._fill_best(question, self._documents(rng, question, budget), budget)
+        keys = rng.random(len(documents))
+        return self.fill(question, documents, lambda size: np.argsort(keys[:size]), budget)
+
+    def fill(
+        self,
+        question: Question,
+        documents: np.ndarray,
+        order: Callable[[int], np.ndarray],
+        budget: int,
+    ) -> Draw:
+        """The first documents (numbers, [documents]) in the order that `order` gives for their count."""
+        intro, closing, fixed = self._fixed(question)
+        units = self._document_units(documents)
+        headings = self._headings(len(documents))
+        counts = self._units.counts
+        sums = self._sums(documents)
+
+        def tokens(size: int) -> int:
+            return fixed + int(sums[size])
+
+        def body(size: int) -> Body:
+            listed = order(size)
+            row = np.stack([headings[:size], units[:size][listed]], axis=1).reshape(-1)
+            ends = np.cumsum(counts[row])
+            first = dict(
+                zip(documents[:size][listed][::-1].tolist(), range(size)[::-1], strict=True)
+            )
+            depths = [
+                float(ends[2 * first[number] - 1] / ends[-1]) if first[number] else 0.0
+                for number in question.supporting
+            ]
+            return Body(
+                chained([intro, self._units.chain(row), closing]),
+                ANSWER_PREFIX,
+                list(question.answers),
+                depths,
+            )
+
+        fits = int(np.searchsorted(sums, budget - fixed, side="right")) - 1
+        return Draw(len(question.gold), fits, tokens, body)
+
+    def _fixed(self, question: Question) -> tuple[Chain, Chain, int]:
+        """What stands before and after the documents, and its tokens with the answer prefix."""
+        intro = self._encoder.chain(_INTRO, "Document")
+        closing = self._encoder.chain(f"{INSTRUCTION}\n\nQuestion: {question.text}")
+        return intro, closing, len(intro) + len(closing) + len(self._encoder.chain(ANSWER_PREFIX))
+
+    def _sums(self, documents: np.ndarray) -> np.ndarray:
+        """int64 [documents + 1]: tokens of the first documents with their headings."""
+        units, headings = self._document_units(documents), self._headings(len(documents))
+        counts = self._units.counts
+        return np.concatenate([[0], np.cumsum(counts[units] + counts[headings])])
+
+    def _fill_best(self, question: Question, documents: np.ndarray, budget: int) -> np.ndarray:
+        """The same documents, where the first that does not fit gives its place to the best that does."""
+        sums = self._sums(documents)
+        _, _, fixed = self._fixed(question)
+        room = budget - fixed - sums
+        size = int(np.searchsorted(-room, 0, side="right")) - 1
+        if not len(question.gold) <= size < len(documents):
+            return documents
+        heading = self._units.counts[self._headings(size + 1)[-1]]
+        late = self._units.counts[self._document_units(documents[size:])] + heading
+        fitting = np.where(late <= room[size], late, 0)
+        best = size + int(np.argmax(fitting))
+        documents = documents.copy()
+        documents[[size, best]] = documents[[best, size]]
+        return documents
+
+    def _documents(self, rng: np.random.Generator, question: Question, budget: int) -> np.ndarray:
+        """More documents than the budget holds: the question's, its article's, others, others again."""
+        related = np.array(question.related, dtype=np.int64)
+        pool = np.setdiff1d(np.arange(len(self.questions.documents)), question.gold)
+        documents = np.concatenate(
+            [question.gold, rng.permutation(related), rng.permutation(np.setdiff1d(pool, related))]
+        )
+        held = 0
+        known = 0
+        spare = 0
+        while spare < _SPARE_BLOCKS:
+            spare += held > budget
+            if known == len(documents):
+                documents = np.concatenate([documents, rng.permutation(pool)])
+            more = documents[known : known + max(len(question.gold), _BLOCK)]
+            units = self._document_units(more)
+            held += int(self._units.counts[units].sum())
+            known += len(more)
+        return documents[:known]
+
+    def _document_units(self, documents: np.ndarray) -> np.ndarray:
+        """Units of documents, tokenised when they are first needed."""
+        if self._unit_of is None:
+            self._unit_of = np.full(len(self.questions.documents), -1, dtype=np.int64)
+        fresh = np.unique(documents[self._unit_of[documents] < 0])
+        if len(fresh):
+            texts = [f":\n{self.questions.documents[number]}\n\n" for number in fresh.tolist()]
+            self._unit_of[fresh] = self._units.add(texts, before="Document")
+        return self._unit_of[documents]
+
+    def _headings(self, count: int) -> np.ndarray:
+        """Units of the first headings, up to the colon."""
+        known = len(self._heading_units)
+        if known < count:
+            texts = [f"Document {number}" for number in range(known + 1, count + 1)]
+            self._heading_units = np.concatenate([self._heading_units, self._units.add(texts)])
+        return self._heading_units[:count]

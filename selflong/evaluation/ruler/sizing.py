@@ -1,0 +1,31 @@
+"""How large a context is: the largest that fits, or what the reference's search finds."""
+
+from collections.abc import Callable
+
+
+def largest_that_fits(
+    tokens: Callable[[int], int], budget: int, guess: int, smallest: int
+) -> int | None:
+    """A size whose tokens fit the budget while those of the next size do not; None where none fits.
+
+    Steps double away from the guess until they pass the border, then halve.
+    """
+    if tokens(smallest) > budget:
+        return None
+    low = max(guess, smallest)
+    step = 1
+    while tokens(low) > budget:
+        high = low
+        low = max(smallest, low - step)
+        step *= 2
+    high = low + 1 if step == 1 else high
+    while tokens(high) <= budget:
+        step *= 2
+        low, high = high, high + step
+    while high - low > 1:
+        middle = (low + high) // 2
+        if tokens(middle) <= budget:
+            low = middle
+        else:
+            high = middle
+    return low
