@@ -10,7 +10,6 @@ import bz2
 import csv
 import hashlib
 import html
-import importlib.util
 import inspect
 import io
 import json
@@ -28,6 +27,7 @@ import polars as pl
 from selflong import hub
 from selflong.formats import DOCUMENTS, table, write_json, write_parquet
 from selflong.job import UserError
+from selflong.packages import package_folder
 from selflong.recipe import DocumentSource, FolderDocuments, HubDocuments, PackageDocuments
 
 SOURCE_FILE = "source.json"
@@ -66,16 +66,6 @@ OTHER_NAMESPACES = r"\s*:?[A-Za-z-]{2,12}:\S"  # files, categories, other langua
 
 
 # ---------------------------------------------------------------------------- what packages carry
-
-
-def package_folder(package: str) -> Path:
-    """Folder of an installed package, found without importing it; UserError where it is missing."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise UserError(
-            f"package {package!r} is not installed: run `make` to set the environment up"
-        )
-    return Path(found.submodule_search_locations[0])
 
 
 def _version(package: str) -> str:

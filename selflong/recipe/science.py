@@ -150,7 +150,7 @@ class Encoder(Section):
     document_prompt: str = ""
     pooling: Literal["mean", "last_token", "from_model"] = "from_model"
     append_end_token: bool = False
-    """Whether the end-of-sequence token must close each text; one that stands there already is not doubled."""
+    """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
     index: str = "Flat"
     """FAISS factory string; inner product over normalised vectors."""
     index_training_sample: Positive | None = None

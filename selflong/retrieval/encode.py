@@ -1,0 +1,260 @@
+"""Embed documents and queries with a sentence-transformers model.
+
+A shard's documents are embedded in batches of like length, longest first, and stored in the documents' own
+order. Each finished batch is noted in a work folder, so a job that was killed goes on behind its last batch.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+
+import numpy as np
+import polars as pl
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from selflong.formats import (
+    EMBEDDING_IDS,
+    digest,
+    publish,
+    remove,
+    write_json,
+    write_parquet,
+)
+from selflong.job import UserError, sole_owner
+from selflong.packages import package_folder
+from selflong.recipe import Encoder, FolderWeights
+
+log = logging.getLogger(__name__)
+
+EMBEDDINGS = "embeddings.npy"
+IDS = "ids.parquet"
+
+READ_ROWS = 1024
+POOLING_MODES = {"mean": "mean", "last_token": "lasttoken"}
+
+# Of a book only the first page is tokenised: a text is cut at this many characters for each token that the
+# encoder reads, and taken whole where the tokens then come near the cut.
+CHARACTERS_PER_TOKEN = 16
+CUT_MARGIN = 256  # characters
+
+
+class TextEncoder:
+    """A model on one device, with the recipe's prompts, length and pooling."""
+
+    def __init__(self, encoder: Encoder, folder: Path | None, device: str) -> None:
+        """`folder` holds a hub model that was downloaded; packages and folders are found without it."""
+        self._encoder = encoder
+        self._device = device
+        self._model = _load(encoder, _model_folder(encoder, folder), device)
+        self._tokenizer = self._model.tokenizer
+        self._end = self._tokenizer.eos_token_id if encoder.append_end_token else None
+        dimensions = self._model.get_embedding_dimension()
+        if dimensions != encoder.dimensions:
+            raise UserError(
+                f"the encoder's vectors have {dimensions} dimensions: "
+                f"set `dimensions` of the encoder to that, not {encoder.dimensions}"
+            )
+
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[np.ndarray]:
+        """uint32 ids of each text behind `prompt`, cut to the recipe's length, special tokens included."""
+        whole = [prompt + text for text in texts]
+        size = CHARACTERS_PER_TOKEN * self._encoder.maximum_tokens + CUT_MARGIN
+        ids, reached = self._ids([text[:size] for text in whole])
+        for index, text in enumerate(whole):
+            if len(text) > size and reached[index] > size - CUT_MARGIN:
+                ids[index] = self._ids([text])[0][0]
+        return ids
+
+    def _ids(self, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
+        """Ids of each text, and the character up to which they reach."""
+        limit = self._encoder.maximum_tokens - (self._end is not None)
+        batch = self._tokenizer(texts, truncation=True, max_length=limit, verbose=False)
+        ids = [np.array(self._with_end(row), dtype=np.uint32) for row in batch["input_ids"]]
+        reached = [max(end for _, end in encoding.offsets) for encoding in batch.encodings]
+        return ids, reached
+
+    def _with_end(self, ids: list[int]) -> list[int]:
+        return ids if self._end is None or ids[-1] == self._end else [*ids, self._end]
+
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
+        """float16 [texts, dimensions] of length one, for one batch of `tokenize`'s ids."""
+        batch = self._tokenizer.pad(
+            {"input_ids": [ids.tolist() for ids in tokens]}, return_tensors="pt", verbose=False
+        )
+        features = {name: value.to(self._device) for name, value in batch.items()}
+        vectors = self._model(features)["sentence_embedding"]
+        return torch.nn.functional.normalize(vectors.float(), dim=1).half().cpu().numpy()
+
+
+def _model_folder(encoder: Encoder, downloaded: Path | None) -> Path:
+    if isinstance(encoder.weights, str):
+        package = package_folder(encoder.weights.removeprefix("package:"))
+        found = sorted(path.parent for path in package.rglob("modules.json"))
+        if not found:
+            raise UserError(
+                f"{encoder.weights} holds no sentence-transformers model (modules.json)"
+            )
+        return found[0]
+    if isinstance(encoder.weights, FolderWeights):
+        return encoder.weights.path
+    if downloaded is None:
+        raise ValueError("weights on the hub need the folder that they were downloaded to")
+    return downloaded
+
+
+def _load(encoder: Encoder, folder: Path, device: str) -> SentenceTransformer:
+    # Half precision on a GPU, as the models' cards do; CPUs have no fast half-precision products.
+    options = {"dtype": torch.float32 if device == "cpu" else torch.float16}
+    if encoder.pooling == "from_model":
+        model = SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs=options
+        )
+    else:
+        body = Transformer(str(folder), model_kwargs={**options, "local_files_only": True})
+        pooling = Pooling(
+            body.get_embedding_dimension(), pooling_mode=POOLING_MODES[encoder.pooling]
+        )
+        model = SentenceTransformer(modules=[body, pooling], device=device)
+    return model.eval()
+
+
+# ---------------------------------------------------------------------------------------- queries
+
+
+def encode_queries(
+    queries: Sequence[str], encoder: Encoder, folder: Path | None, device: str, batch_size: int
+) -> np.ndarray:
+    """float16 [queries, dimensions] of length one, each query behind the recipe's query prompt."""
+    text_encoder = TextEncoder(encoder, folder, devices(device)[0])
+    tokens = text_encoder.tokenize(queries, encoder.query_prompt)
+    vectors = np.empty((len(queries), encoder.dimensions), dtype=np.float16)
+    for rows in _batches(np.array([len(ids) for ids in tokens]), batch_size):
+        vectors[rows] = text_encoder.embed([tokens[row] for row in rows])
+    return vectors
+
+
+def devices(device: str) -> list[str]:
+    """Each GPU of the node for "cuda"; otherwise the device itself."""
+    if device != "cuda":
+        return [device]
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise UserError("config.yaml: encoding.device: is cuda, but this job sees no GPU")
+    return [f"cuda:{index}" for index in range(count)]
+
+
+def _batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows of each batch, longest first, so that what does not fit in memory fails at once."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+# -------------------------------------------------------------------------------------- documents
+
+
+def encode_shard(
+    documents: Path,
+    encoder: Encoder,
+    folder: Path | None,
+    device: str,
+    batch_size: int,
+    output: Path,
+    work: Path,
+) -> None:
+    """Write embeddings.npy (float16 [documents, dimensions], unit length) and ids.parquet to `output`.
+
+    With device "cuda" all GPUs of the node share the shard. A job that is killed and started again with
+    the same `work` folder goes on; at most the batches in flight, one on each device, are done again.
+    """
+    with sole_owner(work):
+        text_encoders = [TextEncoder(encoder, folder, name) for name in devices(device)]
+        ids, tokens = _read(documents, text_encoders[0], encoder.document_prompt)
+        progress = _Progress(work, ids, encoder, batch_size)
+        batches = _batches(np.array([len(row) for row in tokens]), batch_size)
+        waiting: SimpleQueue[int] = SimpleQueue()
+        for number in progress.missing(len(batches)):
+            waiting.put(number)
+
+        def embed_waiting(text_encoder: TextEncoder) -> None:
+            for number in _drain(waiting):
+                rows = batches[number]
+                vectors = text_encoder.embed([tokens[row] for row in rows])
+                progress.store(number, rows, vectors)
+
+        # A thread for each device: a forward pass waits for its GPU without holding the interpreter.
+        with ThreadPoolExecutor(len(text_encoders)) as pool:
+            list(pool.map(embed_waiting, text_encoders))
+        progress.finish(output)
+
+
+def _read(
+    documents: Path, text_encoder: TextEncoder, prompt: str
+) -> tuple[pl.Series, list[np.ndarray]]:
+    """Ids and tokens of a shard; its texts are read in small batches and not kept."""
+    ids = [pl.Series("id", [], dtype=pl.String)]
+    tokens: list[np.ndarray] = []
+    rows = pl.scan_parquet(documents).select("id", "text")
+    for batch in rows.collect_batches(chunk_size=READ_ROWS, maintain_order=True):
+        ids.append(batch["id"])
+        tokens.extend(text_encoder.tokenize(batch["text"].to_list(), prompt))
+    return pl.concat(ids), tokens
+
+
+def _drain(queue: SimpleQueue[int]) -> Iterator[int]:
+    while True:
+        try:
+            yield queue.get_nowait()
+        except Empty:
+            return
+
+
+class _Progress:
+    """What is embedded of a shard: vectors in a memory-mapped file, and the numbers of finished batches."""
+
+    def __init__(self, work: Path, ids: pl.Series, encoder: Encoder, batch_size: int) -> None:
+        self._ids = ids
+        self._vectors_path = work / EMBEDDINGS
+        self._journal_path = work / "batches"
+        self._lock = Lock()
+        key = digest(
+            {"encoder": encoder.digest, "batch_size": batch_size, "ids": digest(ids.to_list())}
+        )
+        key_path = work / "key.json"
+        if not key_path.exists() or json.loads(key_path.read_text()) != key:
+            remove(key_path)
+            remove(self._journal_path)
+            shape = (len(ids), encoder.dimensions)
+            np.lib.format.open_memmap(self._vectors_path, "w+", np.float16, shape).flush()
+            self._journal_path.touch()
+            write_json(key, key_path)
+        # An empty file cannot be mapped, and needs not be.
+        self._vectors = np.load(self._vectors_path, mmap_mode="r+" if len(ids) > 0 else None)
+
+    def missing(self, batches: int) -> list[int]:
+        done = set(np.fromfile(self._journal_path, dtype=np.uint32).tolist())
+        if done:
+            log.info("%d of %d batches are there already", len(done), batches)
+        return [number for number in range(batches) if number not in done]
+
+    def store(self, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:
+        with self._lock:
+            self._vectors[rows] = vectors
+            self._vectors.flush()  # the vectors reach the disk before the note about them does
+            with self._journal_path.open("ab") as journal:
+                journal.write(np.uint32(number).tobytes())
+
+    def finish(self, output: Path) -> None:
+        with publish(output / EMBEDDINGS) as partial:
+            shutil.copyfile(self._vectors_path, partial)
+        write_parquet(pl.DataFrame({"id": self._ids}), output / IDS, EMBEDDING_IDS)
+        for name in ("key.json", "batches", EMBEDDINGS):
+            remove(self._vectors_path.with_name(name))
