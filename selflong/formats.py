@@ -125,6 +125,36 @@ class TokenRole(IntEnum):
     END = 5  # the token that ends a response
 
 
+# What became of a mixture's sources in one stage: one row per source. Each dropped row has one reason:
+# rows_in = kept + all dropped. A sample counts in `samples` and `tokens` as often as one pass trains on it.
+ACCOUNTING = {
+    "mixture": pl.String,
+    "stage": pl.String,
+    "source": pl.String,  # name of the mixture's entry
+    "kind": pl.Enum(KINDS),
+    "rows_in": pl.Int64,
+    "dropped": pl.List(pl.Struct({"reason": pl.String, "rows": pl.Int64, "tokens": pl.Int64})),
+    "kept": pl.Int64,
+    "samples": pl.Int64,
+    "tokens": pl.Int64,
+    "loss_tokens": pl.Int64,
+    "share": pl.Float64,  # of the stage's tokens
+    # How many samples have at least `length` tokens and fewer than the next one's `length`.
+    "lengths": pl.List(pl.Struct({"length": pl.Int64, "samples": pl.Int64})),
+}
+
+# One row per sample of a mixture and text of the evaluation that share an n-gram.
+CONTAMINATION = {
+    "source": pl.String,
+    "sample_id": pl.String,
+    "suite": pl.String,
+    "name": pl.String,
+    "shared_ngrams": pl.Int64,
+    "share": pl.Float64,  # of the evaluation text's n-grams
+    "excerpt": pl.String,
+    "removed": pl.Boolean,
+}
+
 # A packed folder holds input_ids.npy (uint32 [tokens]), roles.npy (uint8 [tokens]) and this table.
 SEQUENCES = {
     "sequence_id": pl.Int64,
