@@ -1,0 +1,187 @@
+"""Long-input samples: an answer from summaries to an instruction, with the raw documents as its input.
+
+Section 3.1, steps 3 and 4. The summaries are kept for audit; no sample trains on them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from selflong.formats import (
+    INSTRUCTIONS,
+    RETRIEVED,
+    SAMPLES,
+    SUMMARIES,
+    read_parquet,
+    table,
+    write_parquet,
+)
+from selflong.job import UserError
+from selflong.llm import Answer
+from selflong.similarity import jaccard
+from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
+from selflong.synthesis.assembly import Document, LongSample, assemble, with_answer
+from selflong.synthesis.chunks import JOINT
+from selflong.synthesis.documents import read_texts
+from selflong.synthesis.prompting import load_prompt
+from selflong.synthesis.quality import find_fault
+from selflong.synthesis.statistics import KEPT, Tally
+from selflong.synthesis.summaries import answer_prompt, summarise
+
+SOURCE = "long_input"
+
+
+@dataclass
+class _Outcome:
+    """What became of one instruction."""
+
+    reason: str
+    tokens: int = 0
+    sample: dict[str, Any] | None = None
+    summaries: list[dict[str, Any]] = field(default_factory=list)
+
+
+def long_input(
+    setting: Setting,
+    instructions: Path,
+    retrieved: Path,
+    documents: Sequence[Path],
+    summaries: Path,
+    samples: Path,
+    drops: Path,
+    usage: Path,
+) -> None:
+    """Write the samples (SAMPLES) of a shard, their summaries (SUMMARIES), what became of every instruction,
+    document and chunk (DROPS), and the usage.
+
+    instructions, retrieved: the shard's INSTRUCTIONS and RETRIEVED; documents: the corpus' shards.
+    """
+    asked = read_parquet(instructions, INSTRUCTIONS)
+    found = read_parquet(retrieved, RETRIEVED)
+    _check_same_samples(asked, found, retrieved)
+    rows = asked.join(found, on="sample_id", how="left", maintain_order="left").to_dicts()
+    texts = read_texts(documents, found["document_ids"].explode().drop_nulls().unique().to_list())
+    tally = Tally()
+
+    async def work(agent: Agent) -> list[_Outcome]:
+        async def one(row: dict[str, Any]) -> _Outcome:
+            return await _make(agent, row, texts)
+
+        return await each(agent, rows, one)
+
+    outcomes = with_agent(setting, tally, work, expected_requests=_expected_requests(setting, rows))
+    for outcome in outcomes:
+        tally.add(SOURCE, outcome.reason, outcome.tokens)
+    tally.write(drops, usage)
+    all_summaries = [row for outcome in outcomes for row in outcome.summaries]
+    write_parquet(table(all_summaries, SUMMARIES), summaries, SUMMARIES)
+    kept = [outcome.sample for outcome in outcomes if outcome.sample is not None]
+    write_parquet(table(kept, SAMPLES), samples, SAMPLES)
+
+
+def _check_same_samples(asked: pl.DataFrame, found: pl.DataFrame, place: Path) -> None:
+    missing = asked.join(found, on="sample_id", how="anti")["sample_id"]
+    if len(missing) > 0:
+        raise UserError(
+            f"{place}: sample {missing[0]!r} is missing: retrieve again for these instructions"
+        )
+
+
+def _expected_requests(setting: Setting, rows: list[dict[str, Any]]) -> int:
+    chunk = setting.synthesis.long_input.chunk_tokens
+    return sum(2 + row["target_tokens"] // chunk for row in rows)
+
+
+async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Outcome:
+    """Assemble, summarise, answer and judge one sample."""
+    sample_id, instruction = row["sample_id"], row["instruction"]
+    sample = await asyncio.to_thread(_assemble, agent, row, texts)
+    if sample is None:
+        return _Outcome("no document fits")
+    pairs = [(document.id, document.text) for document in sample.documents]
+    summarised = await summarise(agent, sample_id, instruction, pairs)
+    if not summarised.texts:
+        return _Outcome("no relevant chunk", sample.input_tokens, None, summarised.rows)
+    result, provenance = await agent.ask(
+        answer_prompt(),
+        agent.setting.synthesis.long_input.answer_tokens,
+        "answer",
+        sample_id,
+        notes=JOINT.join(summarised.texts),
+        instruction=instruction,
+    )
+    if not isinstance(result, Answer):
+        return _Outcome(f"answer {trouble(result)}", sample.input_tokens, None, summarised.rows)
+    reason = await _judge(agent, sample_id, instruction, sample, result)
+    if reason != KEPT:
+        return _Outcome(reason, sample.input_tokens, None, summarised.rows)
+    messages = with_answer(sample, result.text.strip())
+    tokens = await asyncio.to_thread(lambda: len(agent.setting.target.render(messages).ids))
+    if tokens > row["target_tokens"]:
+        # Only where the generator's tokens are fewer than the trained model's for the same answer.
+        return _Outcome("answer beyond its reserve", tokens, None, summarised.rows)
+    made = {
+        "sample_id": sample_id,
+        "kind": "long_input",
+        "source": agent.setting.generator_name,
+        "family": row["family"],
+        "messages": messages,
+        "document_ids": [document.id for document in sample.documents],
+        "tokens": tokens,
+        "provenance": provenance,
+    }
+    return _Outcome(KEPT, tokens, made, summarised.rows)
+
+
+def _assemble(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> LongSample | None:
+    setting = agent.setting
+    settings = setting.synthesis.long_input
+    ranked = [
+        Document(document, texts[document], tokens)
+        for document, tokens in _without_repeats(row["document_ids"], row["tokens"])
+        if settings.include_seed_document or document != row["seed_document_id"]
+    ]
+    random = setting.random(row["sample_id"], "order")
+    sample = assemble(
+        row["instruction"], ranked, row["target_tokens"], settings, setting.target, random
+    )
+    used = sample.documents if sample else []
+    agent.tally.add("documents", "used", sum(d.tokens for d in used), len(used))
+    left_out = len(ranked) - len(used)
+    tokens_left_out = sum(d.tokens for d in ranked) - sum(d.tokens for d in used)
+    agent.tally.add("documents", "left out: longer than the rest", tokens_left_out, left_out)
+    return sample
+
+
+def _without_repeats(ids: Sequence[str], tokens: Sequence[int]) -> list[tuple[str, int]]:
+    return list(dict(zip(reversed(ids), reversed(tokens), strict=True)).items())[::-1]
+
+
+async def _judge(
+    agent: Agent, sample_id: str, instruction: str, sample: LongSample, answer: Answer
+) -> str:
+    """KEPT, or the gate that the answer does not pass."""
+    gates = agent.setting.synthesis.gates
+    texts = [document.text for document in sample.documents]
+    fault = find_fault(answer, instruction, texts, gates)
+    if fault is not None:
+        return fault
+    if agent.setting.random(sample_id, "closed book").random() >= gates.closed_book_share:
+        return KEPT
+    twin, _ = await agent.ask(
+        load_prompt("closed_book"),
+        agent.setting.synthesis.long_input.answer_tokens,
+        "closed book",
+        sample_id,
+        instruction=instruction,
+    )
+    if not isinstance(twin, Answer):
+        agent.tally.add("closed book", trouble(twin))
+        return KEPT
+    same = jaccard(answer.text, twin.text, 1) >= gates.closed_book_similarity
+    agent.tally.add("closed book", "same answer" if same else "another answer")
+    return "same answer without documents" if same else KEPT

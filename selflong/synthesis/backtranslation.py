@@ -1,0 +1,188 @@
+"""Long-output samples: a writing instruction back-translated from its target, a document (section 3.1)."""
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from selflong.formats import SAMPLES, TOKEN_COUNTS, read_parquet, table, write_parquet
+from selflong.llm import Answer
+from selflong.recipe import LongOutput
+from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
+from selflong.synthesis.assembly import message
+from selflong.synthesis.chunks import split
+from selflong.synthesis.documents import read_texts
+from selflong.synthesis.prompting import load_prompt
+from selflong.synthesis.quality import boilerplate_share, find_instruction, is_truncated
+from selflong.synthesis.statistics import KEPT, Tally
+from selflong.tokens import Tokenizer
+
+SOURCE = "long_output"
+_READ_AHEAD = 2
+_GAP = "\n\n[...]\n\n"
+_ROUNDING = 50  # words
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    sample_id: str
+    document: str
+    text: str
+
+
+def long_output(
+    setting: Setting,
+    shard: int,
+    documents: Sequence[Path],
+    token_counts: Sequence[Path],
+    samples: Path,
+    drops: Path,
+    usage: Path,
+) -> None:
+    """Write the samples (SAMPLES) of a shard and what became of every document (DROPS), and
+    the usage.
+
+    documents: the corpus' shards; token_counts: TOKEN_COUNTS of each by the trained model's tokenizer.
+    No two shards use the same document. Where documents fall out, others take their place, so that the
+    recipe's number is reached while there are documents.
+    """
+    section = setting.synthesis.long_output
+    wanted = len(setting.sample_ids(SOURCE, section.samples, section.shards, shard))
+    tally = Tally()
+    supply = _Supply(setting, _eligible(setting, shard, token_counts, tally), documents, tally)
+
+    async def work(agent: Agent) -> list[dict[str, Any]]:
+        async def one(candidate: _Candidate) -> dict[str, Any] | None:
+            return await _make(agent, candidate)
+
+        made: list[dict[str, Any]] = []
+        while candidates := supply.take(wanted - len(made)):
+            made.extend(row for row in await each(agent, candidates, one) if row is not None)
+        return made
+
+    rows = with_agent(setting, tally, work, expected_requests=wanted)
+    if len(rows) < wanted:
+        tally.add(SOURCE, "no document left", rows=wanted - len(rows))
+    tally.write(drops, usage)
+    write_parquet(table(rows, SAMPLES), samples, SAMPLES)
+
+
+def _eligible(
+    setting: Setting, shard: int, token_counts: Sequence[Path], tally: Tally
+) -> list[str]:
+    """Documents of the shard that have the right length, in random order; the order of the files and of
+    their rows does not matter."""
+    section = setting.synthesis.long_output
+    counts = pl.concat([read_parquet(path, TOKEN_COUNTS) for path in token_counts])
+    fits = pl.col("tokens").is_between(section.minimum_tokens, section.maximum_tokens)
+    ids = counts.filter(fits)["id"].to_list()
+    mine = sorted(
+        (place, document)
+        for place, document in (
+            (_place(setting.recipe.seed, document), document) for document in ids
+        )
+        if place % section.shards == shard
+    )
+    outside = counts.filter(~fits)["tokens"]
+    tally.add("documents", "too short or too long", int(outside.sum()), len(outside))
+    return [document for _, document in mine]
+
+
+def _place(seed: int, document: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{document}".encode(), digest_size=8).digest())
+
+
+class _Supply:
+    """Documents that pass the rules, read a few at a time."""
+
+    def __init__(
+        self, setting: Setting, names: Sequence[str], documents: Sequence[Path], tally: Tally
+    ) -> None:
+        self._setting = setting
+        self._names = deque(names)
+        self._documents = documents
+        self._tally = tally
+        self._ready: deque[_Candidate] = deque()
+
+    def take(self, wanted: int) -> list[_Candidate]:
+        """The next documents, `wanted` at most; none when all were taken."""
+        while len(self._ready) < wanted and self._names:
+            few = min(len(self._names), _READ_AHEAD * (wanted - len(self._ready)))
+            self._judge([self._names.popleft() for _ in range(few)])
+        return [self._ready.popleft() for _ in range(min(wanted, len(self._ready)))]
+
+    def _judge(self, names: list[str]) -> None:
+        texts = read_texts(self._documents, names)
+        for name in names:
+            reason = unfit(texts[name], self._setting.synthesis.long_output)
+            if reason is not None:
+                self._tally.add("documents", reason)
+            else:
+                sample = f"{self._setting.generator_name}:{SOURCE}:{name}"
+                self._ready.append(_Candidate(sample, name, texts[name]))
+
+
+def unfit(text: str, section: LongOutput) -> str | None:
+    """Why a document is no good target; None where it is."""
+    if boilerplate_share(text) > section.maximum_boilerplate_share:
+        return "boilerplate"
+    if section.drop_truncated and is_truncated(text):
+        return "truncated"
+    return None
+
+
+async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
+    """The sample of one document; None, counted, where its answer is no instruction."""
+    setting, section = agent.setting, agent.setting.synthesis.long_output
+    result, provenance = await agent.ask(
+        load_prompt("back_translation"),
+        section.instruction_tokens,
+        "back-translation",
+        candidate.sample_id,
+        excerpt=excerpt(candidate.text, section.excerpt_tokens, setting.counter),
+    )
+    if not isinstance(result, Answer):
+        agent.tally.add(SOURCE, trouble(result))
+        return None
+    instruction, reason = find_instruction(result.text, result.finish_reason)
+    if instruction is None:
+        agent.tally.add(SOURCE, reason)
+        return None
+    if setting.random(candidate.sample_id, "length hint").random() < section.length_hint_share:
+        instruction = f"{instruction} {length_hint(candidate.text)}"
+    messages = [
+        message("user", ("prompt", instruction)),
+        message("assistant", ("response", candidate.text)),
+    ]
+    tokens = len(setting.target.render(messages).ids)
+    agent.tally.add(SOURCE, KEPT, tokens)
+    return {
+        "sample_id": candidate.sample_id,
+        "kind": SOURCE,
+        "source": setting.generator_name,
+        "family": "back_translation",
+        "messages": messages,
+        "document_ids": [candidate.document],
+        "tokens": tokens,
+        "provenance": provenance,
+    }
+
+
+def excerpt(text: str, limit: int, tokenizer: Tokenizer) -> str:
+    """The whole document, or its beginning and its end within `limit` tokens."""
+    if tokenizer.count(text) <= limit:
+        return text
+    room = limit - tokenizer.count(_GAP)
+    beginning = split(text, max(1, 2 * room // 3), tokenizer)[0]
+    end = split(text, max(1, room // 3), tokenizer)[-1]
+    return text[slice(*beginning)].strip() + _GAP + text[slice(*end)].strip()
+
+
+def length_hint(text: str) -> str:
+    """A sentence with the document's length, rounded as a person would."""
+    words = len(text.split())
+    return f"Write about {max(1, round(words / _ROUNDING)) * _ROUNDING:,} words."

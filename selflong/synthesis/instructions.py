@@ -1,0 +1,167 @@
+"""Instructions that need several documents, each written after a random chunk (section 3.1, step 1)."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selflong.formats import INSTRUCTIONS, table, write_parquet
+from selflong.llm import Answer
+from selflong.similarity import find_duplicates
+from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
+from selflong.synthesis.chunks import split
+from selflong.synthesis.documents import DocumentDraw
+from selflong.synthesis.lengths import draw_length
+from selflong.synthesis.prompting import load_prompt
+from selflong.synthesis.quality import find_instruction
+from selflong.synthesis.statistics import KEPT, Tally
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Calls with another seed chunk each before a sample is given up."""
+DUPLICATE_NGRAM = 3
+"""Words that are compared at once."""
+SOURCE = "instructions"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sample to be."""
+
+    sample_id: str
+    family: str
+    target_tokens: int
+
+
+@dataclass(frozen=True)
+class SeedChunk:
+    """A random chunk of a random document."""
+
+    document: str
+    start: int
+    end: int
+    text: str
+
+
+def plan_instructions(setting: Setting, shard: int) -> list[Plan]:
+    """Family and length of every sample of a shard, drawn from the recipe's distributions."""
+    long_input = setting.synthesis.long_input
+    families, weights = zip(*sorted(long_input.families.items()), strict=True)
+    plans = []
+    for sample in setting.sample_ids("long_input", long_input.samples, long_input.shards, shard):
+        random = setting.random(sample, "plan")
+        family = random.choices(families, weights)[0]
+        plans.append(Plan(sample, family, draw_length(long_input.lengths, random)))
+    return plans
+
+
+def write_instructions(
+    setting: Setting,
+    shard: int,
+    documents: Sequence[Path],
+    instructions: Path,
+    drops: Path,
+    usage: Path,
+) -> None:
+    """Write the instructions (INSTRUCTIONS) of a shard, what became of every call (DROPS), and the usage.
+
+    documents: the corpus' shards. A call whose answer is no instruction, or nearly one that the shard
+    already has, is repeated with another seed chunk, ATTEMPTS times at most.
+    """
+    plans = plan_instructions(setting, shard)
+    tally = Tally()
+    draw = DocumentDraw(documents)
+
+    async def work(agent: Agent) -> list[dict[str, Any]]:
+        return await _write_all(agent, plans, draw)
+
+    rows = with_agent(setting, tally, work, expected_requests=len(plans))
+    if len(rows) < len(plans):
+        logger.warning("%d of %d samples have no instruction", len(plans) - len(rows), len(plans))
+        tally.add(SOURCE, "given up", rows=len(plans) - len(rows))
+    tally.write(drops, usage)
+    write_parquet(table(rows, INSTRUCTIONS), instructions, INSTRUCTIONS)
+
+
+async def _write_all(agent: Agent, plans: list[Plan], draw: DocumentDraw) -> list[dict[str, Any]]:
+    """Rows in the order of the plans; those that found no instruction are missing."""
+    written: dict[str, dict[str, Any]] = {}
+    for attempt in range(ATTEMPTS):
+        missing = [plan for plan in plans if plan.sample_id not in written]
+        chunks = _seed_chunks(agent.setting, draw, missing, attempt)
+
+        async def write(plan: Plan, attempt: int = attempt, chunks: Any = chunks) -> Any:
+            return await _write(agent, plan, attempt, chunks[plan.sample_id])
+
+        # Judged in the order of the plans, so that the same answers give the same rows.
+        rows = [row for row in await each(agent, missing, write) if row is not None]
+        new = _without_duplicates(agent, list(written.values()), rows)
+        written.update((row["sample_id"], row) for row in new)
+    return [written[plan.sample_id] for plan in plans if plan.sample_id in written]
+
+
+def _without_duplicates(
+    agent: Agent, written: list[dict[str, Any]], rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows whose instruction repeats neither a written one nor one before it."""
+    texts = [row["instruction"] for row in written + rows]
+    threshold = agent.setting.synthesis.long_input.duplicate_threshold
+    if not rows:
+        return []
+    duplicate_of = find_duplicates(texts, DUPLICATE_NGRAM, threshold).tolist()
+    kept = []
+    for row, earlier in zip(rows, duplicate_of[len(written) :], strict=True):
+        agent.tally.add(SOURCE, KEPT if earlier < 0 else "near-duplicate")
+        if earlier < 0:
+            kept.append(row)
+    return kept
+
+
+def _seed_chunks(
+    setting: Setting, draw: DocumentDraw, plans: Iterable[Plan], attempt: int
+) -> dict[str, SeedChunk]:
+    randoms = {
+        plan.sample_id: setting.random(plan.sample_id, "seed chunk", attempt) for plan in plans
+    }
+    rows = {sample: draw.row(random) for sample, random in randoms.items()}
+    texts = draw.read(rows.values())
+    limit = setting.synthesis.long_input.seed_chunk_tokens
+    chunks = {}
+    for sample, random in randoms.items():
+        document, text = texts[rows[sample]]
+        spans = split(text, limit, setting.counter)
+        # The rest at a document's end can be a few words, which give no topic.
+        longest = max(end - start for start, end in spans)
+        start, end = random.choice([span for span in spans if 2 * (span[1] - span[0]) >= longest])
+        chunks[sample] = SeedChunk(document, start, end, text[start:end])
+    return chunks
+
+
+async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> dict[str, Any] | None:
+    """The row of one call; None, counted, where its answer is no instruction."""
+    result, provenance = await agent.ask(
+        load_prompt(f"instruction_{plan.family}"),
+        agent.setting.synthesis.long_input.instruction_tokens,
+        "instruction",
+        f"{plan.sample_id}/{attempt}",
+        chunk=chunk.text.strip(),
+    )
+    if not isinstance(result, Answer):
+        agent.tally.add(SOURCE, trouble(result))
+        return None
+    instruction, reason = find_instruction(result.text, result.finish_reason)
+    if instruction is None:
+        agent.tally.add(SOURCE, reason)
+        return None
+    return {
+        "sample_id": plan.sample_id,
+        "family": plan.family,
+        "instruction": instruction,
+        "seed_document_id": chunk.document,
+        "seed_start": chunk.start,
+        "seed_end": chunk.end,
+        "target_tokens": plan.target_tokens,
+        "provenance": provenance,
+    }

@@ -1,0 +1,197 @@
+"""Rules that tell what cannot be used from what can; the statistics count under the rules' names."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from selflong.llm import Answer
+from selflong.recipe import Gates
+from selflong.synthesis.words import FUNCTION_WORDS, INSTRUCTION_BEGINNINGS
+
+# ------------------------------------------------------------------------------------ instructions
+
+NO_INSTRUCTION = "no instruction"
+NOT_SELF_CONTAINED = "instruction not self-contained"
+REFUSAL = "refusal"
+TRUNCATED = "truncated"
+REPEATED = "repeated n-grams"
+EMPTY = "empty"
+META_TALK = "meta-talk"
+WRONG_LANGUAGE = "wrong language"
+UNGROUNDED = "not grounded"
+
+_SHORTEST_INSTRUCTION = 5  # words
+_REPEATED_INSTRUCTION = 0.2
+_LABEL = re.compile(
+    r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
+)
+_QUOTES = "\"'“”‘’*`# \t\n"
+_PART = re.compile(r"^\s*(?:\(?[a-z0-9][.)]|[-*•])\s")
+_OTHER_TEXT = re.compile(
+    r"\b(?:(?:the|this|these|that|your|given|provided|following|above) "
+    r"(?:given |provided |following |above )?(?:text|passage|excerpt|question|snippet|chunk|input)s?|"
+    r"(?:text|passage) above|the user)\b",
+    re.IGNORECASE,
+)
+_REFUSALS = re.compile(
+    r"\b(?:as an? (?:ai|language model|assistant)|i(?:'m| am) (?:an? (?:ai|language model|assistant|helpful)|"
+    r"sorry|afraid|unable|not able|not sure|ready to)|"
+    r"i (?:cannot|can't|can not|could not|couldn't|don't have) "
+    r"|i apologi[sz]e|how can i (?:help|assist)|would you like|smollm|hugging face)",
+    re.IGNORECASE,
+)
+
+
+def find_instruction(text: str, finish_reason: str) -> tuple[str | None, str]:
+    """The instruction in what the generator wrote, or None and the reason.
+
+    Only its first paragraph counts, with the parts of a question that are set as a list; labels and
+    quotation marks around it go.
+    """
+    instruction = _first_paragraph(_LABEL.sub("", text.strip())).strip(_QUOTES)
+    if "?" in instruction:
+        instruction = instruction[: instruction.rindex("?") + 1]
+    elif finish_reason == "length":
+        return None, TRUNCATED
+    words = re.findall(r"\w+", instruction.lower())
+    if _REFUSALS.search(instruction):
+        return None, REFUSAL
+    if len(words) < _SHORTEST_INSTRUCTION or not _asks(instruction, words):
+        return None, NO_INSTRUCTION
+    if _OTHER_TEXT.search(instruction):
+        return None, NOT_SELF_CONTAINED
+    if repeated_share(instruction) > _REPEATED_INSTRUCTION:
+        return None, REPEATED
+    return instruction, ""
+
+
+def _first_paragraph(text: str) -> str:
+    """The first line, with the list that may follow it."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return ""
+    taken = [lines[0]]
+    for line in lines[1:]:
+        if not _PART.match(line):
+            break
+        taken.append(line)
+    return "\n".join(taken)
+
+
+def _asks(instruction: str, words: list[str]) -> bool:
+    return "?" in instruction or words[0] in INSTRUCTION_BEGINNINGS
+
+
+# ----------------------------------------------------------------------------------------- answers
+
+_META = re.compile(
+    r"\b(?:the|these|this|your|my|given|provided|following|above|all) (?:given |provided |above |following )?"
+    r"(?:notes?|summar(?:y|ies)|prompt|instructions?)\b(?! of the| by the| for the)|"
+    r"\b(?:according to|based on|from) (?:the |these |this )?(?:notes?|summar(?:y|ies))\b|"
+    r"\bthe user(?:'s)? (?:question|asks|wants)\b|"
+    r"\bthe (?:provided|given|above) (?:text|passage|information)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_][\w'-]*|\d[\d.,]*\d|\d")
+_SHORTEST_CONTENT_WORD = 4
+_LANGUAGE_WORDS = 8
+"""Fewer words than this do not tell a language."""
+_REPEATED_NGRAM = 4
+
+
+def content_words(text: str) -> set[str]:
+    """Lower-case words that carry content: numbers, and longer words that are no function words."""
+    words = (word.lower() for word in _WORD.findall(text))
+    return {
+        word
+        for word in words
+        if word[0].isdigit() or (len(word) >= _SHORTEST_CONTENT_WORD and word not in FUNCTION_WORDS)
+    }
+
+
+def grounding(answer: str, documents: Iterable[str]) -> float:
+    """Share of the answer's content words that occur in its documents; 1 where it has none."""
+    missing = words = content_words(answer)
+    for document in documents:
+        missing = missing - content_words(document)
+        if not missing:
+            break
+    return 1 - len(missing) / len(words) if words else 1.0
+
+
+def repeated_share(text: str) -> float:
+    """Share of the text's 4-grams of words that repeat an earlier one."""
+    words = re.findall(r"\w+", text.lower())
+    ngrams = [
+        tuple(words[i : i + _REPEATED_NGRAM]) for i in range(len(words) - _REPEATED_NGRAM + 1)
+    ]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def language_of(text: str) -> str | None:
+    """ISO 639-1 code of the language; None where the text is too short to tell."""
+    import py3langid  # loads its model when imported
+
+    if len(_WORD.findall(text)) < _LANGUAGE_WORDS:
+        return None
+    return str(py3langid.classify(text)[0])
+
+
+def find_fault(
+    answer: Answer, instruction: str, documents: Iterable[str], gates: Gates
+) -> str | None:
+    """Name of the first gate that an answer does not pass; the quick ones come first.
+
+    The answer's language must be the instruction's, which follows that of its seed document.
+    """
+    return next(_faults(answer, instruction, documents, gates), None)
+
+
+def _faults(
+    answer: Answer, instruction: str, documents: Iterable[str], gates: Gates
+) -> Iterator[str]:
+    text = answer.text.strip()
+    most_repeated, least_grounded = gates.maximum_repeated_share, gates.minimum_grounding
+    if not text:
+        yield EMPTY
+    if gates.refusals and _REFUSALS.search(text):
+        yield REFUSAL
+    if gates.meta_talk and _META.search(text):
+        yield META_TALK
+    if gates.truncated and answer.finish_reason == "length":
+        yield TRUNCATED
+    if most_repeated is not None and repeated_share(text) > most_repeated:
+        yield REPEATED
+    if gates.wrong_language and _differs(language_of(text), language_of(instruction)):
+        yield WRONG_LANGUAGE
+    if least_grounded is not None and grounding(text, documents) < least_grounded:
+        yield UNGROUNDED
+
+
+def _differs(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+# --------------------------------------------------------------------------------------- documents
+
+_SHORT_LINE = 3  # words
+_SENTENCE_ENDS = tuple(".!?:;\"'”’)]}»`")
+_CONTINUED = re.compile(
+    r"(?:\.\.\.|…|\b(?:read more|continue reading|to be continued|continued)\W*)$", re.IGNORECASE
+)
+
+
+def boilerplate_share(text: str) -> float:
+    """Share of the non-empty lines that repeat an earlier line or have fewer than 3 words."""
+    lines = [line.strip().lower() for line in text.split("\n") if line.strip()]
+    seen: set[str] = set()
+    found = 0
+    for line in lines:
+        found += line in seen or len(line.split()) < _SHORT_LINE
+        seen.add(line)
+    return found / len(lines) if lines else 1.0
+
+
+def is_truncated(text: str) -> bool:
+    """Whether a document stops in the middle: no sentence end, or a hint that it goes on elsewhere."""
+    ending = text.rstrip()
+    return not ending.endswith(_SENTENCE_ENDS) or _CONTINUED.search(ending[-40:]) is not None

@@ -1,0 +1,135 @@
+"""Recursive query-focused summaries (section 3.1, step 3): chunk by chunk until they fit the answerer."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from selflong.llm import Answer
+from selflong.synthesis.agent import Agent, trouble
+from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
+from selflong.synthesis.prompting import Prompt, load_prompt
+
+KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
+SOURCE = "chunks"
+# The agent was asked to write this word alone; small models add to it.
+_IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
+
+
+@dataclass
+class Summarised:
+    """What is left of a sample's documents for the answerer, and every summary on the way."""
+
+    texts: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    depth: int = 0
+    """Levels of summaries: 1 where each chunk was read once."""
+
+
+async def summarise(
+    agent: Agent, sample_id: str, instruction: str, documents: Sequence[tuple[str, str]]
+) -> Summarised:
+    """Summarise `documents`, (id, text) each, for `instruction`.
+
+    Every chunk ends as kept, irrelevant, cut or failed; `cut` are summaries that reached their limit of
+    tokens (used up to their last whole sentence) and those that still did not fit at the greatest depth
+    (left out).
+    """
+    limits = agent.setting.synthesis.long_input
+    counter = agent.setting.counter
+    pieces = await asyncio.to_thread(document_pieces, documents, limits.chunk_tokens, counter)
+    done = Summarised()
+    while done.depth < limits.maximum_depth:
+        chunks = await asyncio.to_thread(pack, pieces, limits.chunk_tokens, counter)
+        if done.depth > 0 and len(chunks) == len(pieces):
+            break  # nothing can be joined, so another level would not be shorter
+        pieces = await _level(agent, sample_id, instruction, chunks, done)
+        done.depth += 1
+        if _fits(agent, instruction, pieces):
+            break
+    done.texts = [piece.text for piece in _fitting(agent, instruction, pieces, done)]
+    agent.tally.add("depth", str(done.depth))
+    return done
+
+
+async def _level(
+    agent: Agent, sample_id: str, instruction: str, chunks: Sequence[Chunk], done: Summarised
+) -> list[Piece]:
+    """One summary of each chunk; what matters is given on."""
+    names = [f"{sample_id}/{done.depth}/{index:04}" for index in range(len(chunks))]
+    rows = await asyncio.gather(
+        *(
+            _summary(agent, sample_id, name, instruction, chunk, done.depth)
+            for name, chunk in zip(names, chunks, strict=True)
+        )
+    )
+    for row, chunk in zip(rows, chunks, strict=True):
+        agent.tally.add(
+            f"{SOURCE} at depth {done.depth}",
+            row["status"],
+            agent.setting.counter.count(chunk.text),
+        )
+    done.rows.extend(rows)
+    return [Piece(row["summary_id"], row["text"]) for row in rows if row["status"] in (KEPT, CUT)]
+
+
+async def _summary(
+    agent: Agent, sample_id: str, name: str, instruction: str, chunk: Chunk, depth: int
+) -> dict[str, Any]:
+    limits = agent.setting.synthesis.long_input
+    result, provenance = await agent.ask(
+        load_prompt("summary"),
+        limits.summary_tokens,
+        "summary",
+        name,
+        text=chunk.text.strip(),
+        instruction=instruction,
+    )
+    if isinstance(result, Answer):
+        text, status = read_summary(result.text, result.finish_reason)
+    else:
+        text, status = trouble(result), FAILED
+    return {
+        "summary_id": name,
+        "sample_id": sample_id,
+        "parents": chunk.parents,
+        "depth": depth,
+        "text": text,
+        "status": status,
+        "provenance": provenance,
+    }
+
+
+def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
+    """Text and status of what the agent said about a chunk."""
+    text = text.strip()
+    if not text or _IRRELEVANT.match(text):
+        return text, IRRELEVANT
+    if finish_reason != "length":
+        return text, KEPT
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return (text[: ends[-1]] if ends else text), CUT
+
+
+def answer_prompt() -> Prompt:
+    """The prompt that reads the summaries."""
+    return load_prompt("answer")
+
+
+def _fits(agent: Agent, instruction: str, pieces: Sequence[Piece]) -> bool:
+    room = agent.setting.generator.context_tokens - agent.setting.synthesis.long_input.answer_tokens
+    notes = JOINT.join(piece.text for piece in pieces)
+    return agent.prompt_tokens(answer_prompt(), notes=notes, instruction=instruction) <= room
+
+
+def _fitting(agent: Agent, instruction: str, pieces: list[Piece], done: Summarised) -> list[Piece]:
+    """The first pieces that fit the answerer; the others are marked as cut."""
+    fitting = list(pieces)
+    rows = {row["summary_id"]: row for row in done.rows}
+    while fitting and not _fits(agent, instruction, fitting):
+        row = rows[fitting.pop().parent]
+        row["status"] = CUT
+        agent.tally.add(SOURCE, "left out at the greatest depth", rows=1)
+    return fitting
