@@ -38,7 +38,7 @@ def scheduled(site: Site, kind: JobKind) -> dict[str, Resource]:
     """Resources of a rule, by the names that Snakemake's SLURM executor reads.
 
     Memory, cores and GPUs are those of one node. GPUs go through `slurm_extra`: the executor's own `gpu`
-    asks for GPUs per task. `gpus` counts them all, for a limit on a machine without SLURM. The memory of a
+    asks for GPUs per task. `accelerators` counts them all, for a limit on a machine without SLURM. The memory of a
     job that starts from nothing grows by attempt; one that resumes keeps its resources.
     """
     need = asked(site, kind)
@@ -54,9 +54,12 @@ def scheduled(site: Site, kind: JobKind) -> dict[str, Resource]:
         resources["slurm_partition"] = need.partition
     if site.account is not None:
         resources["slurm_account"] = site.account
+    # A requeued job goes on in the log that it began.
+    extra = "--open-mode=append"
     if need.gpus > 0:
-        resources["slurm_extra"] = f"--gpus-per-node={need.gpus}"
+        extra += f" --gpus-per-node={need.gpus}"
         resources["accelerators"] = need.gpus * count
+    resources["slurm_extra"] = extra
     if count > 1:
         # `mpi` keeps the executor from starting the job by an srun of its own, on one node.
         resources |= {"nodes": count, "tasks": count, "mpi": "srun"}

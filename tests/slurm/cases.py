@@ -1,0 +1,122 @@
+"""The SLURM profile on an emulated cluster; run by run.sh, not part of the ordinary tests."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from emulated import cluster, start_controller, stop_controller, wait_until_idle
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CLUSTER = Path("/tmp/selflong-slurm")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Path]:
+    with cluster(CLUSTER) as folder:
+        yield folder
+
+
+@pytest.fixture
+def idle(slurm: Path) -> Path:
+    wait_until_idle(slurm)
+    return slurm
+
+
+def start(folder: Path, targets: str) -> subprocess.Popen[str]:
+    """Snakemake with the project's profile, looking at its jobs more often than on a real cluster."""
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", HERE / "Snakefile"),
+        *("--workflow-profile", ROOT / "profiles" / "slurm", "--directory", folder),
+        *("--config", f"site={HERE / 'site.yaml'}", f"targets={targets}"),
+        # Only this cluster has no accounting.
+        *("--slurm-status-command", "squeue", "--latency-wait", "5"),
+        *("--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3"),
+    ]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], limit: float = 150) -> str:
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        pytest.fail(output)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for(condition: Callable[[], bool], limit: float = 60) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def slurm_output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def running() -> list[tuple[str, str, str]]:
+    """Job, node and what Snakemake calls it, of the jobs that run."""
+    command = ("squeue", "--noheader", "--states=running", "--format=%i|%N|%k")
+    rows = slurm_output(*command).splitlines()
+    return [tuple(row.split("|")) for row in rows]  # type: ignore[misc]
+
+
+def name_of(job: tuple[str, str, str]) -> str:
+    return job[2].rpartition("_")[2]
+
+
+def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path: Path) -> None:
+    finish(start(tmp_path, "two_nodes.txt"))
+    lines = (tmp_path / "two_nodes.txt").read_text().splitlines()
+    assert sorted(lines) == ["0 node1 0,1", "1 node2 0,1"]
+
+
+def test_a_job_near_its_time_limit_requeues_itself_and_goes_on(idle: Path, tmp_path: Path) -> None:
+    output = finish(start(tmp_path, "long.txt"), limit=240)
+    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(80)]
+    assert "Trying to restart job" not in output
+    (log,) = (tmp_path / "work" / "slurm_logs" / "rule_long").rglob("*.log")
+    assert "Restarts=1" in slurm_output("scontrol", "show", "job", log.stem).split()
+
+
+def test_lost_jobs_are_repeated_and_no_others(idle: Path, tmp_path: Path) -> None:
+    names = "abcdefgh"
+    process = start(tmp_path, ",".join(f"one_node/{name}.txt" for name in names))
+
+    def begun() -> list[tuple[str, str, str]]:
+        return [job for job in running() if (tmp_path / f"runs_{name_of(job)}").exists()]
+
+    wait_for(lambda: bool(begun()))
+    cancelled = begun()[0]
+    slurm_output("scancel", cancelled[0])
+    stop_controller(CLUSTER)
+    time.sleep(2)
+    start_controller()
+    wait_for(lambda: any(node == "node2" for _, node, _ in running()))
+    on_node = [job for job in running() if job[1] == "node2"]
+    slurm_output("scontrol", "update", "nodename=node2", "state=down", "reason=test")
+    slurm_output("scontrol", "update", "nodename=node2", "state=resume")
+    finish(process)
+    lost = {name_of(job) for job in [*on_node, cancelled]}
+    runs = {name: len((tmp_path / f"runs_{name}").read_text().splitlines()) for name in names}
+    for name in names:
+        assert (tmp_path / "one_node" / f"{name}.txt").read_text() == f"{name}\n"
+        assert runs[name] == 1 or name in lost, runs
+    assert runs[name_of(cancelled)] >= 2
+
+
+def test_a_job_out_of_memory_gets_more(idle: Path, tmp_path: Path) -> None:
+    output = finish(start(tmp_path, "greedy.txt"))
+    assert "Trying to restart job" in output
