@@ -176,6 +176,11 @@ class Client:
             await asyncio.to_thread(self._cache.sync)
             self._progress.show()
 
+    def stored(self, request: Request) -> Answer | Refusal | None:
+        """The result that `ask` would find in the cache."""
+        payload = request.payload(self.endpoint.model)
+        return self._stored(request_key(self.endpoint, request.path, payload))
+
     async def ask(self, request: Request) -> Result:
         """The stored result, or the endpoint's. The same request asked twice at once is sent once."""
         payload = request.payload(self.endpoint.model)
