@@ -155,6 +155,17 @@ CONTAMINATION = {
     "removed": pl.Boolean,
 }
 
+# One row per document of a corpus and text of the evaluation that share an n-gram.
+CORPUS_OVERLAPS = {
+    "source": pl.String,
+    "document_id": pl.String,
+    "suite": pl.String,
+    "name": pl.String,
+    "shared_ngrams": pl.Int64,
+    "share": pl.Float64,  # of the evaluation text's n-grams
+    "excerpt": pl.String,
+}
+
 # A packed folder holds input_ids.npy (uint32 [tokens]), roles.npy (uint8 [tokens]) and this table.
 SEQUENCES = {
     "sequence_id": pl.Int64,

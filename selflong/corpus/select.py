@@ -10,7 +10,7 @@ whose id hashes lowest stays, and the sample is the documents whose ids hash low
 documents are 0.5 GB of notes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import xxhash
 
+from selflong.corpus.overlap import EvaluationTexts
 from selflong.corpus.sources import BATCH_ROWS, Stretch, read, stretches
 from selflong.formats import (
+    CORPUS_OVERLAPS,
     DOCUMENTS,
     DROPS,
     TOKEN_COUNTS,
@@ -31,7 +33,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
-from selflong.recipe import DocumentFilters
+from selflong.recipe import Corpus, DocumentFilters
 from selflong.tokens import Tokenizer
 
 KEPT = "kept"
@@ -70,9 +72,6 @@ SELECTION: dict[str, Any] = {
     "reason": pl.Enum(REASONS),
 }
 
-Overlaps = Callable[[pl.Series, pl.Series], np.ndarray]
-"""Ids and texts of a batch -> bool [documents]: which share an n-gram with an evaluation's source."""
-
 
 # ------------------------------------------------------------------------------------------- scan
 
@@ -81,25 +80,35 @@ def scan(
     sources: Sequence[Path],
     part: int,
     parts: int,
-    filters: DocumentFilters,
+    corpus: Corpus,
     seed: int,
     tokenizer: Tokenizer,
-    output: Path,
-    overlaps: Overlaps | None = None,
+    evaluation_texts: Path,
+    notes: Path,
+    overlaps: Path,
 ) -> None:
-    """Write the notes (NOTES) of part `part` of `parts` to `output`.
+    """Write the NOTES of part `part` of `parts`, and what its documents share with the evaluation.
 
-    `sources` are the source.json files in the recipe's order; `seed` draws another sample. With
-    `overlaps`, documents that share text with an evaluation are left out.
+    `sources` are the source.json files in the recipe's order; another `seed` draws another sample;
+    `evaluation_texts` holds formats.EVALUATION_TEXTS, and `overlaps` gets formats.CORPUS_OVERLAPS.
     """
+    filters = corpus.filters
+    evaluation = EvaluationTexts(evaluation_texts, corpus.overlap_ngram)
     columns = ["id", "text", *_filtered_columns(filters)]
-    notes = []
+    noted = [pl.DataFrame(schema=NOTES)]
+    hits = [pl.DataFrame(schema=dict(CORPUS_OVERLAPS))]
     for stretch in stretches(sources, part, parts):
         for batch in read(stretch, columns):
-            _check_filtered(batch, stretch, filters)
-            notes.append(_note(batch, stretch.source, filters, seed, tokenizer, overlaps))
-    empty = pl.DataFrame(schema=NOTES)
-    write_parquet(pl.concat([empty, *notes]), output, NOTES)
+            _check(batch, stretch, filters)
+            documents = batch.with_columns(
+                pl.lit(stretch.source).alias("source"), pl.col("text").fill_null("")
+            )
+            hits.append(evaluation.overlaps(documents))
+            overlapping = hits[-1]["document_id"].to_list()
+            leave_out = overlapping if corpus.evaluation_overlap == "remove" else []
+            noted.append(_note(documents, filters, leave_out, seed, tokenizer))
+    write_parquet(pl.concat(hits), overlaps, CORPUS_OVERLAPS)
+    write_parquet(pl.concat(noted), notes, NOTES)
 
 
 def _filtered_columns(filters: DocumentFilters) -> list[str]:
@@ -111,7 +120,9 @@ def _filtered_columns(filters: DocumentFilters) -> list[str]:
     return [name for name, value in wanted.items() if value is not None]
 
 
-def _check_filtered(batch: pl.DataFrame, stretch: Stretch, filters: DocumentFilters) -> None:
+def _check(batch: pl.DataFrame, stretch: Stretch, filters: DocumentFilters) -> None:
+    if batch["id"].null_count() > 0:
+        raise UserError(f"{stretch.path}: a document has no id; give each one an id of its own")
     for name in _filtered_columns(filters):
         if len(batch) > 0 and batch[name].null_count() == len(batch):
             raise UserError(
@@ -122,27 +133,21 @@ def _check_filtered(batch: pl.DataFrame, stretch: Stretch, filters: DocumentFilt
 
 def _note(
     batch: pl.DataFrame,
-    source: str,
     filters: DocumentFilters,
+    leave_out: Collection[str],
     seed: int,
     tokenizer: Tokenizer,
-    overlaps: Overlaps | None,
 ) -> pl.DataFrame:
-    if batch["id"].null_count() > 0:
-        raise UserError(f"{source}: a document has no id; every document needs one")
-    batch = batch.with_columns(pl.col("text").fill_null(""))
     ids = _hashes(batch["id"], seed)
     texts = _hashes(batch["text"], 0)
     notes = batch.with_columns(
-        source=pl.lit(source),
         id_high=ids[:, 0],
         id_low=ids[:, 1],
         text_high=texts[:, 0],
         text_low=texts[:, 1],
         tokens=tokenizer.count_many(batch["text"].to_list()),
-        overlaps=overlaps(batch["id"], batch["text"]) if overlaps else np.zeros(len(batch), bool),
     )
-    return notes.with_columns(reason=_first_reason(filters)).select(list(NOTES))
+    return notes.with_columns(reason=_first_reason(filters, leave_out)).select(list(NOTES))
 
 
 def _hashes(values: pl.Series, seed: int) -> np.ndarray:
@@ -151,7 +156,7 @@ def _hashes(values: pl.Series, seed: int) -> np.ndarray:
     return np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
 
 
-def _first_reason(filters: DocumentFilters) -> pl.Expr:
+def _first_reason(filters: DocumentFilters, leave_out: Collection[str]) -> pl.Expr:
     """The first reason that a document falls out for; "kept" where it passes all filters."""
     fails = [("empty", pl.col("text").str.strip_chars() == "")]
     if filters.language is not None:
@@ -165,7 +170,7 @@ def _first_reason(filters: DocumentFilters) -> pl.Expr:
     fails.append(("too short", pl.col("tokens") < filters.minimum_tokens))
     if filters.maximum_tokens is not None:
         fails.append(("too long", pl.col("tokens") > filters.maximum_tokens))
-    fails.append((EVALUATION_OVERLAP, pl.col("overlaps")))
+    fails.append((EVALUATION_OVERLAP, pl.col("id").is_in(list(leave_out))))
     reasons = [pl.when(fail).then(pl.lit(reason)) for reason, fail in fails]
     return pl.coalesce(*reasons, pl.lit(KEPT)).cast(NOTES["reason"])
 

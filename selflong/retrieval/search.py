@@ -1,0 +1,169 @@
+"""For each instruction, the documents nearest to it, as many as fill its target length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from selflong.formats import (
+    INSTRUCTIONS,
+    RETRIEVED,
+    TOKEN_COUNTS,
+    read_parquet,
+    table,
+    write_parquet,
+)
+from selflong.job import UserError
+from selflong.recipe import Encoder
+from selflong.retrieval.encode import encode_queries
+from selflong.retrieval.index import Searcher, open_index
+
+# Scores that agree to so many decimals are ties, which the documents' ids settle: half-precision embeddings
+# are no finer, and the last bits of a product depend on the size of the block that it was computed in.
+DECIMALS = 5
+
+QUERIES_AT_ONCE = 8192
+HEADROOM = 1.5  # documents asked for at first, over what documents of the mean length would need
+FEWEST = 64
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What retrieval knows of each document, by row of the index."""
+
+    ids: pl.Series
+    tokens: np.ndarray
+    """int64 [documents]"""
+    ranks: np.ndarray
+    """int64 [documents]: place of the id in alphabetical order"""
+
+    @classmethod
+    def load(cls, ids: pl.Series, token_counts: Sequence[Path]) -> "Catalog":
+        """Join the index's ids with the token counts of the same shards, in the same order."""
+        counts = pl.concat([read_parquet(path, TOKEN_COUNTS) for path in token_counts])
+        if not counts["id"].equals(ids):
+            raise UserError(
+                f"{token_counts[0].parent}: its documents are not those of the index; "
+                "encode the documents again"
+            )
+        ranks = ids.rank("ordinal").to_numpy().astype(np.int64)
+        return cls(ids, counts["tokens"].to_numpy(), ranks)
+
+    def rows(self, ids: pl.Series) -> np.ndarray:
+        """int64 [ids]: row of each id; UserError where one is not in the corpus."""
+        places = pl.DataFrame({"id": self.ids}).with_row_index("row")
+        found = pl.DataFrame({"id": ids}).join(places, on="id", how="left", maintain_order="left")
+        if (missing := found.filter(pl.col("row").is_null())).height > 0:
+            raise UserError(
+                f"seed document {missing['id'][0]!r} is not in the corpus that is indexed"
+            )
+        return found["row"].to_numpy().astype(np.int64)
+
+
+def retrieve(
+    instructions: Path,
+    index: Path,
+    token_counts: Sequence[Path],
+    encoder: Encoder,
+    weights: Path | None,
+    include_seed_document: bool,
+    device: str,
+    batch_size: int,
+    output: Path,
+) -> None:
+    """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
+
+    Documents come best first, ties in the order of their ids, until their tokens reach the target: the last
+    one may reach beyond it. The seed document is always among them, or never. Where the corpus is too small,
+    all of it is returned.
+    """
+    rows = read_parquet(instructions, INSTRUCTIONS)
+    searcher, vectors = open_index(index)
+    catalog = Catalog.load(vectors.ids, token_counts)
+    queries = encode_queries(
+        rows["instruction"].to_list(), encoder, weights, device, batch_size
+    ).astype(np.float32)
+    seeds = catalog.rows(rows["seed_document_id"])
+    filler = _Filler(catalog, queries, rows["target_tokens"].to_numpy(), seeds)
+    if include_seed_document:
+        filler.include(np.einsum("ij,ij->i", queries, vectors.take(seeds)))
+    found = filler.fill(searcher)
+    samples = [
+        {
+            "sample_id": sample,
+            "document_ids": catalog.ids.gather(documents).to_list(),
+            "scores": scores.tolist(),
+            "tokens": catalog.tokens[documents].tolist(),
+        }
+        for sample, (documents, scores) in zip(rows["sample_id"], found, strict=True)
+    ]
+    write_parquet(table(samples, RETRIEVED), output, RETRIEVED)
+
+
+Found = tuple[np.ndarray, np.ndarray]
+"""Rows (int64) and scores (float32) of the documents of one query, best first."""
+
+
+class _Filler:
+    """Takes documents for each query until its target is reached."""
+
+    def __init__(
+        self, catalog: Catalog, queries: np.ndarray, targets: np.ndarray, seeds: np.ndarray
+    ) -> None:
+        self._catalog = catalog
+        self._queries = queries
+        self._targets = targets
+        self._seeds = seeds
+        self._seed_scores: np.ndarray | None = None
+
+    def include(self, seed_scores: np.ndarray) -> None:
+        """Count each query's seed document in, with its score."""
+        self._seed_scores = np.round(seed_scores, DECIMALS)
+
+    def fill(self, searcher: Searcher) -> list[Found]:
+        found: list[Found | None] = [None] * len(self._queries)
+        # Queries of like targets go together, so that one large target does not deepen all searches.
+        order = np.argsort(self._targets, kind="stable")
+        for start in range(0, len(order), QUERIES_AT_ONCE):
+            waiting = order[start : start + QUERIES_AT_ONCE]
+            depth = self._first_depth(int(self._targets[waiting].max()))
+            while len(waiting) > 0:
+                scores, rows = searcher.search(self._queries[waiting], depth)
+                for query, own_scores, own_rows in zip(waiting, scores, rows, strict=True):
+                    found[query] = self._take(query, own_scores, own_rows)
+                waiting = np.array([query for query in waiting if found[query] is None], np.int64)
+                depth = min(2 * depth, len(self._catalog.ids))
+        return [documents for documents in found if documents is not None]
+
+    def _first_depth(self, target: int) -> int:
+        needed = HEADROOM * target / max(self._catalog.tokens.mean(), 1)
+        return int(min(max(needed, FEWEST), len(self._catalog.ids)))
+
+    def _take(self, query: int, scores: np.ndarray, rows: np.ndarray) -> Found | None:
+        """The documents of one query; None where those found do not fill it and there are more."""
+        exhausted = rows[-1] < 0 or len(rows) == len(self._catalog.ids)
+        scores = np.round(scores, DECIMALS)
+        # Of the documents that tie with the last one some may not have been found.
+        certain = (rows >= 0) & (exhausted | (scores > scores[-1])) & (rows != self._seeds[query])
+        scores, rows = self._in_order(scores[certain], rows[certain])
+        budget = self._targets[query]
+        if self._seed_scores is not None:
+            budget = budget - self._catalog.tokens[self._seeds[query]]
+        filled = np.cumsum(self._catalog.tokens[rows])
+        if len(filled) > 0 and filled[-1] >= budget:
+            count = int(np.searchsorted(filled, budget)) + 1 if budget > 0 else 0
+            return self._with_seed(query, scores[:count], rows[:count])
+        return self._with_seed(query, scores, rows) if exhausted else None
+
+    def _in_order(self, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        order = np.lexsort((self._catalog.ranks[rows], -scores))
+        return scores[order], rows[order]
+
+    def _with_seed(self, query: int, scores: np.ndarray, rows: np.ndarray) -> Found:
+        if self._seed_scores is not None:
+            scores = np.append(scores, self._seed_scores[query])
+            rows = np.append(rows, self._seeds[query])
+            scores, rows = self._in_order(scores, rows)
+        return rows, scores.astype(np.float32)
