@@ -93,6 +93,15 @@ def aggregate_files(
     return aggregate(predictions, grids, seed)
 
 
+def length_name(length: int) -> str:
+    """A length in tokens as papers write it: 131072 and 128000 are 128k, 1048576 is 1M, 300 is 300."""
+    for thousand in (1000, 1024):
+        if length % thousand == 0:
+            thousands = length // thousand
+            return f"{thousands // thousand}M" if thousands % thousand == 0 else f"{thousands}k"
+    return str(length)
+
+
 def _depth_of_group(grids: frozenset[str]) -> pl.Expr:
     tenth = (pl.col("depth") * DEPTH_BINS).floor().clip(0, DEPTH_BINS - 1)
     middle = ((tenth + 0.5) / DEPTH_BINS).round(4)

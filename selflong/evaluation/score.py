@@ -1,0 +1,60 @@
+"""Scores of predictions: means with 95% intervals by task, by depth, by length."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from selflong.evaluation import needle_grid, output_length
+from selflong.evaluation.generate import Metric
+from selflong.evaluation.published_ruler import stored_predictions
+from selflong.evaluation.ruler.metrics import metric as ruler_metric
+from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
+from selflong.job import UserError
+from selflong.recipe import NeedleGrid, OutputLength, PublishedRulerSuite, ShortTasks, Suite
+from selflong.scores import aggregate_files
+
+TOLERANCE = 1e-12
+
+
+def score(
+    name: str, suite: Suite, predictions: list[Path], results: Path, output: Path, seed: int
+) -> None:
+    """Publish formats.SCORES of a suite's predictions, files below `results`.
+
+    Every prediction is scored again first: UserError where its file holds another score.
+    """
+    for path in predictions:
+        check_scores(suite, path)
+    grids = frozenset({name}) if isinstance(suite, NeedleGrid) else frozenset()
+    write_parquet(aggregate_files(predictions, results, grids, seed), output, SCORES)
+
+
+def check_scores(suite: Suite, path: Path) -> None:
+    """UserError where a stored score is not what the metric gives."""
+    if isinstance(suite, ShortTasks):
+        return  # the harness's, whose metrics need more than the prediction
+    metrics = suite_metric(suite)
+    frame = read_parquet(path, PREDICTIONS)
+    columns = frame.select("task", "index", "prediction", "answers", "score")
+    for task, index, prediction, answers, stored in columns.iter_rows():
+        if abs(metrics(task)(prediction, answers) - stored) > TOLERANCE:
+            raise UserError(f"{path}: the score of sample {index} of {task} is not its metric's")
+
+
+def suite_metric(suite: Suite) -> Callable[[str], Metric]:
+    """The metric of each task of a suite."""
+    if isinstance(suite, NeedleGrid):
+        return lambda _: needle_grid.score
+    if isinstance(suite, OutputLength):
+        return lambda _: output_length.score
+    return ruler_metric
+
+
+def write_stored_predictions(
+    name: str, suite: PublishedRulerSuite, download: Path, output: Path
+) -> pl.DataFrame:
+    """Publish formats.PREDICTIONS of what the published sets carry, scored again."""
+    predictions = stored_predictions(name, download, suite.lengths)
+    write_parquet(predictions, output, PREDICTIONS)
+    return predictions

@@ -1,0 +1,240 @@
+"""Figures by seaborn, one style: needle grid, RULER by length, loss, sample lengths, funnel."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from selflong.formats import MEAN_OF_TASKS
+from selflong.recipe import NeedleGrid, PublishedRulerSuite, RulerSuite
+from selflong.report.results import Measured, convention, ruler_tasks
+from selflong.report.style import MARKERS, SEQUENTIAL, style
+from selflong.scores import length_name
+
+ANNOTATED_CELLS = 60
+"""A needle grid with at most so many cells has its numbers written in."""
+LABELLED_TICKS = 8
+
+
+def needle_heatmap(measured: Measured, name: str, suite: NeedleGrid) -> Figure:
+    """One panel a model: depth down, length across, share of the needle's keywords as lightness."""
+    checkpoints = measured.checkpoints(name)
+    columns = min(3, len(checkpoints))
+    rows = math.ceil(len(checkpoints) / columns)
+    with style():
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(3.2 * columns + 0.9, 2.7 * rows), squeeze=False,
+            sharex=True, sharey=True,
+        )  # fmt: skip
+        for axis in axes.flat[len(checkpoints) :]:
+            axis.set_axis_off()
+        for axis, checkpoint in zip(axes.flat, checkpoints, strict=False):
+            _needle_panel(axis, measured, name, suite, checkpoint)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("depth of the needle (%)")
+        for axis in axes[-1]:
+            axis.set_xlabel("length (tokens)")
+        bar = figure.colorbar(
+            plt.cm.ScalarMappable(plt.Normalize(0, 100), SEQUENTIAL), ax=axes, aspect=30, pad=0.02
+        )
+        bar.set_label("keywords of the needle in the answer (%)")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _needle_panel(
+    axis: Axes, measured: Measured, name: str, suite: NeedleGrid, checkpoint: str
+) -> None:
+    cells = measured.scores.filter(
+        (pl.col("suite") == name)
+        & (pl.col("model") == checkpoint)
+        & (pl.col("task") != MEAN_OF_TASKS)
+        & pl.col("depth").is_not_null()
+    )
+    depths = sorted(cells["depth"].unique()) or [0.0, 1.0]
+    grid = np.full((len(depths), len(suite.lengths)), np.nan)
+    for depth, length, mean in cells.select("depth", "length", "mean").rows():
+        if length in suite.lengths:
+            grid[depths.index(depth), suite.lengths.index(length)] = 100 * mean
+    sns.heatmap(
+        grid,
+        ax=axis,
+        vmin=0,
+        vmax=100,
+        cmap=SEQUENTIAL,
+        cbar=False,
+        annot=grid.size <= ANNOTATED_CELLS,
+        fmt=".0f",
+        annot_kws={"size": 7},
+        linewidths=0.5 if grid.size <= ANNOTATED_CELLS else 0,
+        xticklabels=False,
+        yticklabels=False,
+    )
+    axis.set_facecolor("0.85")  # what did not run
+    axis.set_title(measured.label(checkpoint))
+    _label_ticks(axis.set_xticks, [length_name(length) for length in suite.lengths])
+    _label_ticks(axis.set_yticks, [f"{100 * depth:.0f}" for depth in depths])
+
+
+def _label_ticks(set_ticks: Callable[..., object], labels: Sequence[str]) -> None:
+    step = max(1, math.ceil((len(labels) - 1) / (LABELLED_TICKS - 1)))
+    shown = range(0, len(labels), step)
+    set_ticks([position + 0.5 for position in shown], [labels[position] for position in shown])
+
+
+def ruler_by_length(
+    measured: Measured, name: str, suite: RulerSuite | PublishedRulerSuite
+) -> Figure:
+    """Mean of the tasks against length, one line a model, with 95% intervals."""
+    cells = measured.scores.filter(
+        (pl.col("suite") == name) & (pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null()
+    )
+    checkpoints = measured.checkpoints(name)
+    lengths = sorted(suite.lengths)
+    with style():
+        figure, axis = plt.subplots(figsize=(5.6, 3.4))
+        colours = sns.color_palette(n_colors=max(1, len(checkpoints)))
+        # Models stand side by side at a length, so that intervals do not hide each other.
+        shift = np.linspace(-0.12, 0.12, len(checkpoints)) if len(checkpoints) > 1 else [0.0]
+        for index, checkpoint in enumerate(checkpoints):
+            of_model = cells.filter(pl.col("model") == checkpoint).sort("length")
+            place = [lengths.index(length) for length in of_model["length"]]
+            mean, low, high = (
+                100 * of_model[column].to_numpy() for column in ("mean", "low", "high")
+            )
+            axis.errorbar(
+                np.array(place) + shift[index],
+                mean,
+                yerr=[mean - low, high - mean],
+                label=measured.label(checkpoint),
+                color=colours[index],
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=4.5,
+                linewidth=1.4,
+                capsize=2.5,
+            )
+        axis.set_xticks(range(len(lengths)), [length_name(length) for length in lengths])
+        axis.set_xlim(-0.4, len(lengths) - 0.6)
+        axis.set_ylim(0, 101)
+        axis.set_xlabel("length (tokens)")
+        tasks = len(ruler_tasks(suite))
+        axis.set_ylabel(f"RULER, mean of {tasks} tasks (%)")
+        axis.set_title(f"RULER by length ({convention(suite)}), 95% intervals")
+        figure.legend(loc="outside lower center", ncols=2 if len(checkpoints) > 3 else 3)
+    return figure
+
+
+def read_metrics(path: Path) -> pl.DataFrame:
+    """Columns step, tokens, loss of a training stage's metrics.jsonl, in order of steps."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    values = [{name: row[name] for name in ("step", "tokens", "loss")} for row in rows]
+    schema = {"step": pl.Int64, "tokens": pl.Int64, "loss": pl.Float64}
+    return pl.DataFrame(values, schema=schema).sort("step")
+
+
+def loss_by_stage(metrics: Mapping[str, Path], measured: Measured) -> Figure:
+    """Loss against tokens seen, the stages of a model one after the other, one panel a model."""
+    by_model: dict[str, dict[str, pl.DataFrame]] = {}
+    for checkpoint, path in metrics.items():
+        model, _, stage = checkpoint.partition("/")
+        by_model.setdefault(model, {})[stage] = read_metrics(path)
+    columns = min(2, max(1, len(by_model)))
+    rows = max(1, math.ceil(len(by_model) / columns))
+    with style():
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(5.0 * columns, 2.9 * rows), squeeze=False
+        )
+        for axis in axes.flat[len(by_model) :]:
+            axis.set_axis_off()
+        for axis, (model, stages) in zip(axes.flat, by_model.items(), strict=False):
+            _loss_panel(axis, stages)
+            axis.set_title(f"{measured.recipe.models[model].label}: loss by stage")
+            axis.set_xlabel("tokens trained on")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("loss (nats per target)")
+    return figure
+
+
+def _loss_panel(axis: Axes, stages: Mapping[str, pl.DataFrame]) -> None:
+    colours = sns.color_palette(n_colors=len(stages))
+    before = 0
+    for index, (stage, frame) in enumerate(stages.items()):
+        if frame.is_empty():
+            continue
+        axis.plot(
+            before + frame["tokens"].to_numpy(),
+            frame["loss"],
+            color=colours[index],
+            marker=MARKERS[index % len(MARKERS)] if frame.height <= 60 else None,
+            markersize=4,
+            linewidth=1.4,
+            label=stage,
+        )
+        before += int(frame["tokens"][-1])
+        if index < len(stages) - 1:
+            axis.axvline(before, color="0.5", linewidth=0.8, linestyle=":")
+    axis.xaxis.set_major_formatter(lambda value, _: _short_number(value))
+    axis.legend(title="stage", ncols=len(stages))
+    axis.margins(y=0.15)
+
+
+def _short_number(value: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def sample_lengths(lengths: Mapping[str, np.ndarray]) -> Figure:
+    """Histogram of sample lengths in tokens, one colour a kind, lengths on a logarithmic axis."""
+    kinds = [kind for kind, values in lengths.items() if len(values)]
+    with style():
+        figure, axes = plt.subplots(
+            max(1, len(kinds)), 1, figsize=(5.6, 1.25 * max(1, len(kinds)) + 0.9), sharex=True,
+            squeeze=False,
+        )  # fmt: skip
+        colours = sns.color_palette(n_colors=max(1, len(kinds)))
+        if kinds:
+            whole = np.concatenate([lengths[kind] for kind in kinds])
+            edges = np.geomspace(max(1, whole.min()) / 1.05, whole.max() * 1.05, 31)
+        for axis, kind, colour in zip(axes[:, 0], kinds, colours, strict=False):
+            values = lengths[kind]
+            axis.hist(values, bins=edges, color=colour, edgecolor="white", linewidth=0.4)
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(lambda value, _: length_name(round(value)))
+            axis.set_ylabel("samples")
+            axis.set_title(
+                f"{kind.replace('_', ' ')}: {len(values):,} samples, {values.sum():,} tokens",
+                loc="left", fontsize=9,
+            )  # fmt: skip
+            axis.grid(visible=False, axis="x")
+        axes[-1, 0].set_xlabel("length of a sample (tokens)")
+    return figure
+
+
+def funnel(steps: Sequence[tuple[str, str, int]], title: str) -> Figure:
+    """Bars of (group, step, rows) from top to bottom: what each step let through or dropped, and why."""
+    with style():
+        figure, axis = plt.subplots(figsize=(6.4, 0.27 * max(3, len(steps)) + 0.9))
+        groups = list(dict.fromkeys(group for group, _, _ in steps))
+        colours = dict(zip(groups, sns.color_palette(n_colors=max(1, len(groups))), strict=False))
+        for position, (group, _, rows) in enumerate(steps):
+            axis.barh(position, rows, color=colours[group], height=0.75)
+            axis.annotate(
+                f"{rows:,}", (rows, position), xytext=(3, 0), textcoords="offset points",
+                va="center", fontsize=8,
+            )  # fmt: skip
+        axis.set_yticks(range(len(steps)), [f"{group}: {step}" for group, step, _ in steps])
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+        axis.margins(x=0.12)
+        axis.set_xlabel("rows")
+        axis.set_title(title)
+    return figure

@@ -1,0 +1,114 @@
+"""The numbers that the papers print, as tables of their own (resources/published_results.csv)."""
+
+from pathlib import Path
+
+import polars as pl
+
+from selflong.job import UserError
+from selflong.report.tables import Cell, Table
+
+COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
+
+RULER_AVERAGE = "RULER-13task-avg"
+
+# Table 3 of SelfLong prints variants of one model; on the right the row of a recipe's `report.ablation`.
+ABLATION_ROWS = {
+    "full": "full",
+    "adjusted_rope_theta_only_no_training": "rope base only",
+    "short_data_only_le4k": "short data only",
+    "without_synthetic_data": "without synthetic data",
+    "generator_llama3.1_8b_instruct": "weaker generator",
+    "mask_prompt_tokens": "prompt tokens masked",
+}
+
+TITLES = {
+    ("SelfLong", "Table1"): "RULER, mean of 13 tasks",
+    ("SelfLong", "Table3"): "Ablation of SelfLong-8B, RULER, mean of 13 tasks",
+    ("SelfLong", "Table4"): "Short tasks",
+    ("SelfLong", "Sec4.1-data"): "Training data",
+}
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The published cells, each value as the text that is printed."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: restore it from the repository")
+    frame = pl.read_csv(path, infer_schema=False).fill_null("")
+    if tuple(frame.columns) != COLUMNS:
+        raise UserError(f"{path}: its columns must be {', '.join(COLUMNS)}")
+    twice = frame.filter(frame.select(COLUMNS[:5]).is_duplicated())
+    if not twice.is_empty():
+        raise UserError(f"{path}: the cell {twice.row(0)[:5]} stands twice: remove one of them")
+    return frame
+
+
+def of_paper(frame: pl.DataFrame, paper: str) -> list[Table]:
+    """Every published table of `paper`, rows and columns in the order in which the file holds them."""
+    cells = frame.filter(pl.col("paper") == paper)
+    return [
+        _table(paper, name, cells.filter(pl.col("table") == name))
+        for name in cells["table"].unique(maintain_order=True)
+    ]
+
+
+def value(frame: pl.DataFrame, table: str, model: str, metric: str, context: str) -> float | None:
+    """One cell of a SelfLong table as a number; None where the paper, as far as known, prints none."""
+    found = frame.filter(
+        (pl.col("paper") == "SelfLong")
+        & (pl.col("table") == table)
+        & (pl.col("model") == model)
+        & (pl.col("metric") == metric)
+        & (pl.col("context_length") == context)
+    )
+    return None if found.is_empty() else float(found["value"][0])
+
+
+def _table(paper: str, name: str, cells: pl.DataFrame) -> Table:
+    title = TITLES.get((paper, name), f"{paper}, {name}")
+    sources = "; ".join(cells["source"].unique(maintain_order=True))
+    columns = _column_names(cells)
+    cells = cells.with_columns(pl.Series("column", columns))
+    distinct = list(dict.fromkeys(columns))
+    models = list(cells["model"].unique(maintain_order=True))
+    if 2 * cells.height < len(distinct) * len(models):
+        header: tuple[str, ...] = ("row", "column", "value")
+        rows = tuple(
+            tuple(Cell(text) for text in row)
+            for row in cells.select("model", "column", "value").rows()
+        )
+    else:
+        header = (cells["metric"][0] if cells["metric"].n_unique() == 1 else "", *distinct)
+        printed = {(model, column): text for model, column, text in _triples(cells)}
+        rows = tuple(
+            (Cell(model), *(Cell(printed.get((model, column), "")) for column in distinct))
+            for model in models
+        )
+    return Table(
+        name=f"published_{paper}_{name}".lower()
+        .replace(".", "_")
+        .replace("(", "_")
+        .replace(")", "")
+        .replace(" ", "_"),
+        title=f"{title} (as printed)",
+        caption=f"Numbers as {paper} prints them in {name}; an empty cell is one that the sources do "
+        f"not hold. Source: {sources}.",
+        columns=header,
+        rows=rows,
+    )
+
+
+def _triples(cells: pl.DataFrame) -> list[tuple[str, str, str]]:
+    return cells.select("model", "column", "value").rows()
+
+
+def _column_names(cells: pl.DataFrame) -> list[str]:
+    one_metric = cells["metric"].n_unique() == 1
+    one_context = cells["context_length"].n_unique() == 1
+    if one_context:
+        return cells["metric"].to_list()
+    if one_metric:
+        return cells["context_length"].to_list()
+    return [
+        f"{metric}, {context}" if context else metric
+        for metric, context in cells.select("metric", "context_length").rows()
+    ]
