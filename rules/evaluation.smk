@@ -44,7 +44,7 @@ rule evaluate:
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
-        " --model {input.model} --tokenizer {input.tokenizer}"
+        " --model {input.model} --tokenizer {input.tokenizer} --published {input.files}"
         ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
         " --output {output} > {log} 2>&1"
 

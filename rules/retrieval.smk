@@ -24,7 +24,8 @@ rule embed_documents:
         ),
     shell:
         'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py"'
-        " --encoder {wildcards.encoder} --documents {input.documents} --output {output}"
+        " --encoder {wildcards.encoder} --documents {input.documents} --weights {input.weights}"
+        " --output {output}"
         ' --work "$SELFLONG_WORK/retrieval/{wildcards.encoder}/{wildcards.corpus}/{wildcards.shard}"'
         " > {log} 2>&1"
 
@@ -63,6 +64,7 @@ rule retrieve:
         instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
         index=lambda wildcards: RUN.synthesis_index(),
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
+        weights=lambda wildcards: RUN.encoder_weights(),
     output:
         "<results>/synthesis/{generator}/retrieved/{shard}.parquet",
     log:
@@ -79,7 +81,8 @@ rule retrieve:
     shell:
         'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py"'
         " --instructions {input.instructions} --index {input.index}"
-        " --token-counts {input.token_counts} --output {output} > {log} 2>&1"
+        " --token-counts {input.token_counts} --weights {input.weights} --output {output}"
+        " > {log} 2>&1"
 
 
 rule measure_retrieval:
@@ -107,5 +110,4 @@ rule measure_retrieval:
         ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py"'
-        " --encoder {wildcards.encoder} --index {input.index} --embeddings {input.embeddings}"
-        " --output {output} > {log} 2>&1"
+        " --index {input.index} --output {output} > {log} 2>&1"

@@ -5,7 +5,8 @@ rule write_instructions:
     input:
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
-        tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
+        target=lambda wildcards: RUN.target_tokenizer(),
+        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
         weights=lambda wildcards: RUN.files_of(
             RUN.recipe.generators[wildcards.generator].weights
         ),
@@ -27,6 +28,8 @@ rule write_instructions:
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
+        " --target {input.target} --counter {input.counter} --weights {input.weights}"
+        " --server-log {log}.server"
         " --documents {input.documents} --token-counts {input.token_counts}"
         ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --instructions {output.instructions}'
         " --drops {output.drops} --usage {output.usage} > {log} 2>&1"
@@ -37,7 +40,8 @@ rule answer_instructions:
         instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
         retrieved="<results>/synthesis/{generator}/retrieved/{shard}.parquet",
         documents=lambda wildcards: RUN.synthesis_files("documents"),
-        tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
+        target=lambda wildcards: RUN.target_tokenizer(),
+        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
         weights=lambda wildcards: RUN.files_of(
             RUN.recipe.generators[wildcards.generator].weights
         ),
@@ -60,6 +64,8 @@ rule answer_instructions:
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/answer_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
+        " --target {input.target} --counter {input.counter} --weights {input.weights}"
+        " --server-log {log}.server"
         " --instructions {input.instructions} --retrieved {input.retrieved}"
         " --documents {input.documents}"
         ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --samples {output.samples}'
@@ -71,7 +77,8 @@ rule backtranslate:
     input:
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
-        tokenizers=lambda wildcards: RUN.synthesis_tokenizers(wildcards.generator),
+        target=lambda wildcards: RUN.target_tokenizer(),
+        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
         weights=lambda wildcards: RUN.files_of(
             RUN.recipe.generators[wildcards.generator].weights
         ),
@@ -95,6 +102,8 @@ rule backtranslate:
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
+        " --target {input.target} --counter {input.counter} --weights {input.weights}"
+        " --server-log {log}.server"
         " --documents {input.documents} --token-counts {input.token_counts}"
         ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --samples {output.samples}'
         " --drops {output.drops} --usage {output.usage} > {log} 2>&1"

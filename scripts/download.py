@@ -7,7 +7,7 @@ from selflong.hub import download_files, download_model
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.recipe import HubWeights
-from selflong.workflow import Run
+from selflong.workflow import Run, dataset_files
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         download_files(
             source.repository,
             source.revision,
-            source.files,
+            dataset_files(source),
             arguments.work,
             token_variable,
             kind="dataset",

@@ -276,11 +276,16 @@ class Run:
         """The index that the synthesis searches."""
         return f"{self.results}/retrieval/{self._synthesis.encoder}/{self._synthesis.corpus}/index"
 
-    def synthesis_tokenizers(self, generator: str) -> list[str]:
-        """Folders of the target's tokenizer and of the generator's."""
-        own = self.recipe.generators[generator].tokenizer
-        folders = [self.target_tokenizer(), *([self.tokenizer(own)] if own else [])]
-        return list(dict.fromkeys(folders))
+    def generator_tokenizer(self, generator: str) -> str:
+        """Folder of the tokenizer that counts a generator's tokens."""
+        section = self.recipe.generators[generator]
+        if section.tokenizer is not None:
+            return self.tokenizer(section.tokenizer)
+        return next(iter(self.files_of(section.weights)), self.target_tokenizer())
+
+    def encoder_weights(self) -> list[str]:
+        """Download of the encoder that the synthesis searches with."""
+        return self.files_of(self.recipe.encoders[self._synthesis.encoder].weights)
 
     def synthesis_digest(
         self, generator: str, samples: Literal["long_input", "long_output"]
@@ -405,8 +410,14 @@ def alternatives(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+def dataset_files(section: HubConversations | HubTokens | PublishedRulerSuite) -> str:
+    """Glob of the files of a dataset's repository that are downloaded."""
+    return "*.parquet" if isinstance(section, PublishedRulerSuite) else section.files
+
+
 def download_name(section: HubSource) -> str:
     """Folder name of a download; parts of one repository lie in folders of their own."""
-    files = getattr(section, "files", "")
-    suffix = f"--{digest(files)[:8]}" if files else ""
-    return section.repository.replace("/", "--") + suffix
+    name = section.repository.replace("/", "--")
+    return (
+        name if isinstance(section, HubWeights) else f"{name}--{digest(dataset_files(section))[:8]}"
+    )

@@ -1,0 +1,19 @@
+"""Write the evaluation's own text, with which corpus and mixture are compared."""
+
+from pathlib import Path
+
+from selflong.evaluation.ruler import packaged_sources
+from selflong.evaluation.texts import write_evaluation_texts
+from selflong.job import run
+from selflong.launcher import job_parser
+
+
+def main() -> None:
+    parser = job_parser(__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    write_evaluation_texts(arguments.recipe.suites, packaged_sources(), arguments.output)
+
+
+if __name__ == "__main__":
+    run(main)
