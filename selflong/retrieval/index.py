@@ -248,7 +248,7 @@ def open_index(folder: Path) -> tuple[Searcher, Vectors]:
         return ExactSearcher(vectors), vectors
     path = str(folder / INDEX)
     if (folder / LISTS).exists():
-        index = faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_ONDISK_SAME_DIR)
+        index = faiss.read_index(path, faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY)
         faiss.extract_index_ivf(index).nprobe = description["probes"]
     else:
         index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
