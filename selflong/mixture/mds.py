@@ -1,0 +1,106 @@
+"""Reads arrays out of MDS shards (mosaicml-streaming's format, version 2).
+
+A shard: uint32 rows; uint32 [rows + 1] byte offsets; the writer's configuration; the rows. A row: a uint32
+size for each column without a fixed one, then the columns' bytes. The library itself wants older versions of
+transformers and numpy than everything else here.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selflong.job import UserError
+
+# Codes of dtypes and of the dtypes of shapes, as the format defines them.
+_VALUE_DTYPES = {
+    8: "uint8",
+    9: "int8",
+    16: "uint16",
+    17: "int16",
+    18: "float16",
+    32: "uint32",
+    33: "int32",
+    34: "float32",
+    64: "uint64",
+    65: "int64",
+    66: "float64",
+}
+_SHAPE_DTYPES = ("uint8", "uint16", "uint32", "uint64")
+
+
+class MdsFolder:
+    """A folder of MDS shards with its index.json; rows are numbered through all shards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shards: list[dict[str, Any]] = _read_index(path / "index.json")
+        self._starts = np.cumsum([0, *(shard["samples"] for shard in self._shards)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        """The array columns of a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        shard = self._shards[number]
+        data = self._row_bytes(shard, row - int(self._starts[number]))
+        variable = shard["column_sizes"].count(None)
+        position = 4 * variable
+        given = iter(np.frombuffer(data, np.uint32, variable).tolist())
+        sizes = [next(given) if size is None else size for size in shard["column_sizes"]]
+        columns = {}
+        for name, encoding, size in zip(
+            shard["column_names"], shard["column_encodings"], sizes, strict=True
+        ):
+            if encoding.partition(":")[0] == "ndarray":
+                columns[name] = _array(encoding, data[position : position + size])
+            position += size
+        return columns
+
+    def _row_bytes(self, shard: dict[str, Any], row: int) -> bytes:
+        path = self.path / shard["raw_data"]["basename"]
+        if not path.exists():
+            raise UserError(f"{path} is missing: {self.path / 'index.json'} names it")
+        with path.open("rb") as stream:
+            stream.seek(4 * (row + 1))
+            start, end = np.frombuffer(stream.read(8), np.uint32).tolist()
+            stream.seek(start)
+            data = stream.read(end - start)
+        if len(data) != end - start:
+            raise UserError(f"{path} is shorter than it says: fetch it again")
+        return data
+
+
+def _read_index(path: Path) -> list[dict[str, Any]]:
+    try:
+        shards = json.loads(path.read_text())["shards"]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{path} is no index of MDS shards: fetch it again") from None
+    for shard in shards:
+        if shard["format"] != "mds" or shard["version"] != 2 or shard.get("compression"):
+            raise UserError(
+                f"{path}: shards must be uncompressed MDS of version 2, not {shard['format']} of version "
+                f"{shard['version']} with compression {shard.get('compression')}"
+            )
+    return shards
+
+
+def _array(encoding: str, data: bytes) -> np.ndarray:
+    """An array; dtype and shape stand in the encoding (ndarray:<dtype>:<shape>) or before the values."""
+    _, _, fixed = encoding.partition(":")
+    dtype, _, fixed_shape = fixed.partition(":")
+    position = 0
+    if not dtype:
+        dtype = _VALUE_DTYPES[data[0]]
+        position = 1
+    if fixed_shape:
+        shape = tuple(map(int, fixed_shape.split(",")))
+    else:
+        dimensions, shape_dtype = data[position] >> 2, np.dtype(_SHAPE_DTYPES[data[position] & 3])
+        shape = tuple(np.frombuffer(data, shape_dtype, dimensions, position + 1).tolist())
+        position += 1 + dimensions * shape_dtype.itemsize
+    return np.frombuffer(data[position:], dtype).reshape(shape)

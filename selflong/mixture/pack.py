@@ -1,0 +1,136 @@
+"""Best-fit decreasing: whole samples into sequences of a stage's length, a million in seconds.
+
+Samples of equal length are placed together, and a two-level bitmap finds the fullest sequence that still has
+room, so the work grows with the number of samples and hardly with the length.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from selflong.job import UserError
+
+
+class _Capacities:
+    """A set of numbers from 0 to `maximum` that finds the least one not below a given one."""
+
+    def __init__(self, maximum: int) -> None:
+        self._shift = max(1, ((maximum + 1).bit_length() + 1) // 2)
+        self._mask = (1 << self._shift) - 1
+        self._words = [0] * ((maximum >> self._shift) + 1)
+        self._summary = 0
+
+    def add(self, number: int) -> None:
+        word = number >> self._shift
+        self._words[word] |= 1 << (number & self._mask)
+        self._summary |= 1 << word
+
+    def remove(self, number: int) -> None:
+        word = number >> self._shift
+        self._words[word] &= ~(1 << (number & self._mask))
+        if not self._words[word]:
+            self._summary &= ~(1 << word)
+
+    def least_from(self, number: int) -> int | None:
+        word, bit = number >> self._shift, number & self._mask
+        rest = self._words[word] >> bit
+        if rest:
+            return number + (rest & -rest).bit_length() - 1
+        later = self._summary >> (word + 1)
+        if not later:
+            return None
+        word += (later & -later).bit_length()
+        bits = self._words[word]
+        return (word << self._shift) + (bits & -bits).bit_length() - 1
+
+
+class _Sequences:
+    """Open sequences by the room that they have left."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._rooms = _Capacities(length)
+        self._by_room: dict[int, list[int]] = {}
+        self.count = 0
+
+    def take(self, needed: int) -> tuple[int, int]:
+        """The fullest sequence with room for `needed`, and its room; a new one where none has."""
+        room = self._rooms.least_from(needed)
+        if room is None:
+            self.count += 1
+            return self.count - 1, self._length
+        waiting = self._by_room[room]
+        sequence = waiting.pop()
+        if not waiting:
+            del self._by_room[room]
+            self._rooms.remove(room)
+        return sequence, room
+
+    def put_back(self, sequence: int, room: int) -> None:
+        if room == 0:
+            return
+        if room not in self._by_room:
+            self._by_room[room] = []
+            self._rooms.add(room)
+        self._by_room[room].append(sequence)
+
+
+def pack(tokens: np.ndarray, length: int) -> np.ndarray:
+    """int64 [samples]: the sequence that each sample goes to, by best-fit decreasing.
+
+    `tokens` (integers [samples]) are the samples' lengths, each from 1 to `length`; none is cut. Equal
+    lengths are placed in their order, so the result is the same for the same lengths.
+
+    Raises UserError where a sample is longer than a sequence, or empty.
+    """
+    if len(tokens) and (tokens.max() > length or tokens.min() < 1):
+        raise UserError(
+            f"samples of {tokens.min()} to {tokens.max()} tokens cannot be packed whole into sequences of "
+            f"{length}: leave those out that do not fit"
+        )
+    order = np.argsort(-tokens.astype(np.int64), kind="stable")
+    sequences = _Sequences(length)
+    placed: list[int] = []
+    for size, count in _runs(tokens[order]):
+        waiting = count
+        while waiting > 0:
+            sequence, room = sequences.take(size)
+            # The room that is left after one sample is again the least that holds the next of this size.
+            here = min(waiting, room // size)
+            placed.extend([sequence] * here)
+            sequences.put_back(sequence, room - here * size)
+            waiting -= here
+    result = np.empty(len(tokens), dtype=np.int64)
+    result[order] = placed
+    return result
+
+
+def _runs(ordered: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Each length with the number of samples that have it."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    counts = np.diff(np.append(starts, len(ordered)))
+    yield from zip(ordered[starts].tolist(), counts.tolist(), strict=True)
+
+
+def fewest_sequences(tokens: np.ndarray, length: int) -> int:
+    """A number of sequences that no packing can go below (Martello and Toth, Knapsack Problems, bound L2).
+
+    For a threshold a: samples above length - a need a sequence each; so do those above length / 2, and what
+    these leave is all the room that samples of at least a find in them.
+    """
+    sizes = np.sort(tokens.astype(np.int64))[::-1]
+    if len(sizes) == 0:
+        return 0
+    sums = np.concatenate([[0], np.cumsum(sizes)])
+    ascending = sizes[::-1]
+
+    def above(limit: np.ndarray | float) -> np.ndarray:
+        return len(sizes) - np.searchsorted(ascending, limit, side="right")
+
+    thresholds = np.unique(np.concatenate([[0], ascending[ascending <= length // 2]]))
+    alone = above(length - thresholds)
+    large = above(np.full(len(thresholds), length // 2))
+    least = len(sizes) - np.searchsorted(ascending, thresholds, side="left")
+    room = (large - alone) * length - (sums[large] - sums[alone])
+    small = sums[np.maximum(least, large)] - sums[large]
+    return int((large + np.maximum(0, -((room - small) // length))).max())

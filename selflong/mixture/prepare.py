@@ -1,0 +1,162 @@
+"""Every source in chunks of rows: rendered, with what finds duplicates and overlap; done once, resumable."""
+
+import logging
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from selflong.formats import (
+    CONTAMINATION,
+    PackedFiles,
+    digest,
+    file_sha256,
+    publish,
+    table,
+    write_parquet,
+)
+from selflong.job import end_with_parent
+from selflong.mixture import VERSION, sources
+from selflong.mixture.contamination import EvaluationTexts
+from selflong.mixture.render import Prepared, loss_tokens, render
+from selflong.recipe import Mixture
+from selflong.similarity import exact_key, signatures
+from selflong.tokens import Tokenizer
+
+log = logging.getLogger(__name__)
+
+ROWS = {
+    "sample_id": pl.String,
+    "reason": pl.String,  # null for a row that is prepared
+    "tokens": pl.Int64,
+    "loss_tokens": pl.Int64,
+    "key": pl.Binary,  # of exact duplicates
+}
+HITS = {name: CONTAMINATION[name] for name in CONTAMINATION if name not in ("source", "removed")}
+ROWS_FILE, HITS_FILE, SIGNATURES_FILE = "rows.parquet", "hits.parquet", "signatures.npy"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs beside its task."""
+
+    mixture: Mixture
+    tokenizer: Tokenizer
+    evaluation_texts: Path | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A chunk of an entry's rows and the folder of what comes of it."""
+
+    entry: str
+    chunk: sources.Chunk
+    folder: Path
+
+
+def plan(
+    mixture: Mixture,
+    sample_files: Mapping[str, list[Path]],
+    tokenizer: Tokenizer,
+    evaluation_texts: Path | None,
+    work: Path,
+) -> list[Task]:
+    """All chunks, in the order of the recipe; a folder's name tells all that its content depends on."""
+    texts = (
+        file_sha256(evaluation_texts) if evaluation_texts and mixture.contamination.suites else None
+    )
+    common = [
+        VERSION,
+        tokenizer.digest,
+        mixture.deduplication.digest,
+        mixture.contamination.digest,
+        texts,
+    ]
+    tasks = []
+    for name, entry in mixture.entries.items():
+        files = sources.input_files(entry.source, sample_files.get(name, []))
+        seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        key = digest([*common, entry.digest, seen])
+        for number, chunk in enumerate(sources.chunks(entry.source, files)):
+            tasks.append(Task(name, chunk, work / f"{name}-{key}" / str(number)))
+    return tasks
+
+
+_worker: tuple[Settings, EvaluationTexts] | None = None
+
+
+def _start_worker(settings: Settings) -> None:
+    global _worker  # noqa: PLW0603 - a process of the pool keeps its index
+    end_with_parent()
+    _worker = settings, EvaluationTexts(settings.evaluation_texts, settings.mixture.contamination)
+
+
+def _work(task: Task) -> None:
+    assert _worker is not None
+    _prepare_chunk(task, *_worker)
+
+
+def prepare_all(tasks: list[Task], settings: Settings, processes: int) -> None:
+    waiting = [task for task in tasks if not task.folder.exists()]
+    log.info("%d of %d chunks of rows are prepared", len(tasks) - len(waiting), len(tasks))
+    if processes == 1 or len(waiting) < 2:
+        texts = EvaluationTexts(settings.evaluation_texts, settings.mixture.contamination)
+        for task in waiting:
+            _prepare_chunk(task, settings, texts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(processes, len(waiting)), context, _start_worker, (settings,)
+    ) as pool:
+        for done, _ in enumerate(pool.map(_work, waiting), start=1):
+            if done % 100 == 0:
+                log.info("%d of %d chunks prepared", done, len(waiting))
+
+
+def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> None:
+    """Render a chunk's rows and note what finds their duplicates and their overlap with the evaluation."""
+    entry = settings.mixture.entries[task.entry]
+    rows: list[dict[str, Any]] = []
+    hits: list[dict[str, Any]] = []
+    kept: list[Prepared] = []
+    for row in sources.read(task.entry, entry.source, task.chunk):
+        found = render(row, entry, settings.tokenizer)
+        if not isinstance(found, Prepared):
+            rows.append(
+                {"sample_id": found.sample_id, "reason": found.reason, "tokens": found.tokens}
+            )
+            continue
+        kept.append(found)
+        rows.append(
+            {
+                "sample_id": found.sample_id,
+                "tokens": len(found.rendered.ids),
+                "loss_tokens": loss_tokens(found.kind, found.rendered.roles),
+                "key": exact_key(found.compared),
+            }
+        )
+        hits.extend(texts.hits(found.sample_id, found.whole))
+    settings_of_duplicates = settings.mixture.deduplication
+    with publish(task.folder) as folder:
+        folder.mkdir()
+        write_parquet(table(rows, ROWS), folder / ROWS_FILE, ROWS)
+        write_parquet(table(hits, HITS), folder / HITS_FILE, HITS)
+        empty = np.empty(0, np.uint32)
+        ids = np.concatenate([empty, *(found.rendered.ids for found in kept)])
+        roles = np.concatenate([empty.astype(np.uint8), *(found.rendered.roles for found in kept)])
+        np.save(folder / PackedFiles.INPUT_IDS, ids)
+        np.save(folder / PackedFiles.ROLES, roles)
+        np.save(
+            folder / SIGNATURES_FILE,
+            signatures(
+                [found.compared for found in kept],
+                settings_of_duplicates.ngram,
+                settings_of_duplicates.permutations,
+                settings_of_duplicates.seed,
+            ),
+        )
