@@ -30,7 +30,7 @@ rule scan_documents:
     input:
         sources=lambda wildcards: RUN.sources(wildcards.corpus),
         tokenizer=lambda wildcards: RUN.target_tokenizer(),
-        evaluation_texts=RUN.overlap_texts(),
+        evaluation_texts="<results>/evaluation/texts.parquet",
     output:
         notes="<results>/corpus/{corpus}/notes/{shard}.parquet",
         overlaps="<results>/corpus/{corpus}/overlaps/{shard}.parquet",

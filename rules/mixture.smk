@@ -7,7 +7,7 @@ rule build_mixture:
         tokenizer=lambda wildcards: RUN.mixture_tokenizer(
             wildcards.mixture, wildcards.stage
         ),
-        evaluation_texts=RUN.overlap_texts(),
+        evaluation_texts="<results>/evaluation/texts.parquet",
     output:
         packed=directory("<results>/mixtures/{mixture}/{stage}/packed"),
         accounting="<results>/mixtures/{mixture}/{stage}/accounting.parquet",

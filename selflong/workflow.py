@@ -249,10 +249,6 @@ class Run:
         count = len(self.recipe.corpora[corpus].sources)
         return [f"{self.results}/corpus/{corpus}/sources/{source}" for source in range(count)]
 
-    def overlap_texts(self) -> list[str]:
-        """Texts of the evaluation that the corpus is compared with."""
-        return [f"{self.results}/evaluation/texts.parquet"] if self.recipe.suites else []
-
     # --------------------------------------------------------------------- retrieval and synthesis
 
     @property
