@@ -119,8 +119,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
     reason = await _judge(agent, sample_id, instruction, sample, result)
     if reason != KEPT:
         return _Outcome(reason, sample.input_tokens, None, summarised.rows)
-    messages = with_answer(sample, result.text.strip())
-    tokens = await asyncio.to_thread(lambda: len(agent.setting.target.render(messages).ids))
+    messages, tokens = with_answer(sample, result.text.strip(), agent.setting.target)
     if tokens > row["target_tokens"]:
         # Only where the generator's tokens are fewer than the trained model's for the same answer.
         return _Outcome("answer beyond its reserve", tokens, None, summarised.rows)

@@ -68,9 +68,18 @@ def assemble(
     return None
 
 
-def with_answer(sample: LongSample, answer: str) -> list[dict[str, Any]]:
-    """The whole conversation."""
-    return [*sample.messages, message("assistant", ("response", answer))]
+def with_answer(
+    sample: LongSample, answer: str, tokenizer: Tokenizer
+) -> tuple[list[dict[str, Any]], int]:
+    """The whole conversation and its tokens.
+
+    A chat template sets messages apart by control tokens, across which no tokens join: what an answer adds
+    to a short input it adds to this one too, and the documents need not be encoded again.
+    """
+    reply = message("assistant", ("response", answer))
+    short = [message("user", ("prompt", "?"))]
+    with_reply = len(tokenizer.render([*short, reply]).ids)
+    return [*sample.messages, reply], sample.input_tokens + with_reply - _count(short, tokenizer)
 
 
 def message(role: str, *parts: tuple[str, str]) -> dict[str, Any]:

@@ -138,17 +138,18 @@ def unfit(text: str, section: LongOutput) -> str | None:
 async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     """The sample of one document; None, counted, where its answer is no instruction."""
     setting, section = agent.setting, agent.setting.synthesis.long_output
+    shown = excerpt(candidate.text, section.excerpt_tokens, setting.counter)
     result, provenance = await agent.ask(
         load_prompt("back_translation"),
         section.instruction_tokens,
         "back-translation",
         candidate.sample_id,
-        excerpt=excerpt(candidate.text, section.excerpt_tokens, setting.counter),
+        excerpt=shown,
     )
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    instruction, reason = find_instruction(result.text, result.finish_reason)
+    instruction, reason = find_instruction(result.text, result.finish_reason, shown)
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None

@@ -151,7 +151,7 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    instruction, reason = find_instruction(result.text, result.finish_reason)
+    instruction, reason = find_instruction(result.text, result.finish_reason, chunk.text)
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None

@@ -18,9 +18,11 @@ EMPTY = "empty"
 META_TALK = "meta-talk"
 WRONG_LANGUAGE = "wrong language"
 UNGROUNDED = "not grounded"
+OFF_TOPIC = "not about its source"
 
 _SHORTEST_INSTRUCTION = 5  # words
 _REPEATED_INSTRUCTION = 0.2
+_SHARED_WITH_SOURCE = 0.25
 _LABEL = re.compile(
     r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
 )
@@ -41,27 +43,34 @@ _REFUSALS = re.compile(
 )
 
 
-def find_instruction(text: str, finish_reason: str) -> tuple[str | None, str]:
-    """The instruction in what the generator wrote, or None and the reason.
+def find_instruction(text: str, finish_reason: str, source: str) -> tuple[str | None, str]:
+    """The instruction in what the generator wrote after reading `source`, or None and the reason.
 
     Only its first paragraph counts, with the parts of a question that are set as a list; labels and
-    quotation marks around it go.
+    quotation marks around it go. It must take up words of the source: an instruction about something else,
+    such as the prompt's example, did not follow it.
     """
     instruction = _first_paragraph(_LABEL.sub("", text.strip())).strip(_QUOTES)
     if "?" in instruction:
         instruction = instruction[: instruction.rindex("?") + 1]
     elif finish_reason == "length":
         return None, TRUNCATED
+    fault = next(_instruction_faults(instruction, source), None)
+    return (None, fault) if fault else (instruction, "")
+
+
+def _instruction_faults(instruction: str, source: str) -> Iterator[str]:
     words = re.findall(r"\w+", instruction.lower())
     if _REFUSALS.search(instruction):
-        return None, REFUSAL
+        yield REFUSAL
     if len(words) < _SHORTEST_INSTRUCTION or not _asks(instruction, words):
-        return None, NO_INSTRUCTION
+        yield NO_INSTRUCTION
     if _OTHER_TEXT.search(instruction):
-        return None, NOT_SELF_CONTAINED
+        yield NOT_SELF_CONTAINED
     if repeated_share(instruction) > _REPEATED_INSTRUCTION:
-        return None, REPEATED
-    return instruction, ""
+        yield REPEATED
+    if grounding(instruction, [source]) < _SHARED_WITH_SOURCE:
+        yield OFF_TOPIC
 
 
 def _first_paragraph(text: str) -> str:
