@@ -1,0 +1,38 @@
+"""What the progress says."""
+
+import logging
+
+import pytest
+
+from selflong.llm import Usage
+from selflong.llm.progress import Progress
+
+
+def test_the_line_has_rate_tokens_time_left_and_troubles() -> None:
+    usage = Usage(
+        from_cache=1000,
+        answered=300,
+        refused=2,
+        retried=7,
+        prompt_tokens=60_000,
+        completion_tokens=6_000,
+        usd=1.234,
+    )
+    line = Progress("smollm2", usage, expected=4000).line(60)
+    assert line == (
+        "smollm2: 1,302 of 4,000, 1,000 stored before, 5.03 requests/s, 1,000 + 100 tokens/s, "
+        "7 retried, 2 refused, 1.23 USD, 0:08:56 left"
+    )
+
+
+def test_without_a_terminal_a_line_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    monkeypatch.setattr("selflong.llm.progress.time.monotonic", lambda: now)
+    progress = Progress("smollm2", Usage(answered=1), expected=None)
+    for second in range(1, 301):
+        now = float(second)
+        progress.show()
+    assert len(caplog.messages) == 5
