@@ -1,30 +1,33 @@
 """Files and models of the Hugging Face hub at a pinned revision, each checked by size and hash.
 
-`huggingface_hub` does the transfer: it goes on where a connection broke and waits where the hub asks to.
-What it fetched is compared with the hub's own listing; a file that differs is fetched once more, and never
-accepted. The hub is huggingface.co unless HF_ENDPOINT names a mirror.
+Every transfer goes on where it broke off, within a job and after the job was killed, and waits where the hub
+asks to. What came is compared with the hub's own listing; a file that differs is fetched once more, and
+never accepted. The hub is huggingface.co unless HF_ENDPOINT names a mirror.
 """
 
 import fnmatch
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
 from selflong.formats import file_sha256
 from selflong.job import UserError
@@ -33,9 +36,12 @@ from selflong.recipe import HubWeights
 log = logging.getLogger(__name__)
 
 Kind = Literal["dataset", "model"]
+T = TypeVar("T")
 
 PARALLEL_FILES = 4
-ATTEMPTS = 2  # of a whole file; what breaks off within one is resumed by huggingface_hub
+ATTEMPTS = 2  # of a whole file whose hash differs
+PATIENCE = 5  # failures in a row, without a byte between them
+LONGEST_WAIT = 60.0  # seconds
 
 # Weights in formats that nothing here reads; a repository holds each format whole.
 OTHER_FORMATS = (
@@ -52,6 +58,29 @@ OTHER_FORMATS = (
 OTHER_FOLDERS = ("onnx/*", "openvino/*", "original/*", "coreml/*")
 
 
+@dataclass(frozen=True)
+class _Repository:
+    """A repository of the hub, and how it is opened."""
+
+    name: str
+    revision: str
+    kind: Kind
+    token_variable: str
+
+    @property
+    def page(self) -> str:
+        return f"https://huggingface.co/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
+
+    @property
+    def endpoint(self) -> str | None:
+        return os.environ.get("HF_ENDPOINT")
+
+    @property
+    def token(self) -> str | Literal[False]:
+        """False, not None, lest a token is taken from elsewhere."""
+        return os.environ.get(self.token_variable) or False
+
+
 def download_files(
     repository: str, revision: str, pattern: str, folder: Path, token_variable: str, kind: Kind
 ) -> list[Path]:
@@ -61,83 +90,125 @@ def download_files(
     repositories opens. Raises UserError when the hub refuses, cannot be reached, or serves something else
     than it lists.
     """
-    return _download(
-        repository,
-        revision,
+    found = _download(
+        _Repository(repository, revision, kind, token_variable),
         folder,
-        token_variable,
-        kind,
         lambda path: fnmatch.fnmatchcase(path, pattern),
-        repr(pattern),
     )
+    if not found:
+        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; mend `files`")
+    return found
 
 
 def download_model(weights: HubWeights, folder: Path, token_variable: str) -> None:
     """Download a model's folder: configuration, tokenizer, modules, and its weights in safetensors."""
-    _download(
-        weights.repository,
-        weights.revision,
-        folder,
-        token_variable,
-        "model",
-        _belongs_to_model,
-        "a model's configuration or safetensors",
-    )
+    repository = _Repository(weights.repository, weights.revision, "model", token_variable)
+    _download(repository, folder, _belongs_to_model)
 
 
 def _belongs_to_model(path: str) -> bool:
     return not any(fnmatch.fnmatchcase(path, other) for other in OTHER_FORMATS + OTHER_FOLDERS)
 
 
-def _download(
-    repository: str,
-    revision: str,
-    folder: Path,
-    token_variable: str,
-    kind: Kind,
-    wanted: Callable[[str], bool],
-    what: str,
-) -> list[Path]:
-    api = HfApi(
-        endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get(token_variable) or False
-    )
-    with _refusals_as_sentences(repository, revision, kind, token_variable):
-        commit = str(api.repo_info(repository, revision=revision, repo_type=kind).sha)
-        listing = api.list_repo_tree(repository, revision=commit, repo_type=kind, recursive=True)
-        files = [entry for entry in listing if isinstance(entry, RepoFile) and wanted(entry.path)]
-        if not files:
-            raise UserError(f"{repository} at {revision}: no file matches {what}")
-        fetch = partial(_fetch, api, repository, commit, kind, folder)
+def _download(repository: _Repository, folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    disable_progress_bars()
+    api = HfApi(endpoint=repository.endpoint, token=repository.token)
+    with _refusals_as_sentences(repository):
+        commit, files = _persistently(lambda: _list(api, repository), lambda: 0)
+
+        def fetch(file: RepoFile) -> Path:
+            return _fetch(repository, commit, file, folder)
+
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            return sorted(pool.map(fetch, files))
+            return sorted(pool.map(fetch, (file for file in files if wanted(file.path))))
 
 
-def _fetch(
-    api: HfApi, repository: str, commit: str, kind: Kind, folder: Path, file: RepoFile
-) -> Path:
+def _list(api: HfApi, repository: _Repository) -> tuple[str, list[RepoFile]]:
+    """The commit that the revision names, and its files."""
+    name, kind = repository.name, repository.kind
+    commit = str(api.repo_info(name, revision=repository.revision, repo_type=kind).sha)
+    listing = api.list_repo_tree(name, revision=commit, repo_type=kind, recursive=True)
+    return commit, [entry for entry in listing if isinstance(entry, RepoFile)]
+
+
+def _fetch(repository: _Repository, commit: str, file: RepoFile, folder: Path) -> Path:
     path = folder / file.path
-    for attempt in range(ATTEMPTS):
-        if path.exists() and _is_whole(path, file):
-            return path
-        if attempt > 0:
-            log.warning(
-                "%s: size or hash differs from the hub's listing; fetching it again", file.path
-            )
-        api.hf_hub_download(
-            repository,
-            file.path,
-            revision=commit,
-            repo_type=kind,
-            local_dir=folder,
-            force_download=path.exists(),
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{repository.name}: lists {file.path!r}, which lies outside of a repository"
         )
-    if _is_whole(path, file):
+    if path.exists() and _is_whole(path, file):
         return path
-    path.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    for _ in range(ATTEMPTS):
+        _transfer(repository, commit, file, partial)
+        if _is_whole(partial, file):
+            partial.replace(path)
+            log.info("%s: %s, %d bytes", repository.name, file.path, file.size)
+            return path
+        partial.unlink()
+        log.warning("%s: %s arrived with another hash than listed", repository.name, file.path)
     raise UserError(
-        f"{repository}: {file.path} arrived {ATTEMPTS} times with another size or hash than the hub "
-        "lists, so it was not kept: the mirror or a proxy on the way serves a damaged copy"
+        f"{repository.name}: {file.path} arrived {ATTEMPTS} times with another hash than the hub lists, "
+        "so it was not kept: a mirror or a proxy on the way serves a damaged copy"
     )
+
+
+def _transfer(repository: _Repository, commit: str, file: RepoFile, partial: Path) -> None:
+    """Append to `partial` what it lacks of the file."""
+    url = hf_hub_url(
+        repository.name,
+        file.path,
+        repo_type=repository.kind,
+        revision=commit,
+        endpoint=repository.endpoint,
+    )
+    headers = build_hf_headers(token=repository.token)
+
+    def get_rest() -> None:
+        with partial.open("ab") as stream:
+            if stream.tell() > file.size:
+                stream.truncate(0)
+            http_get(
+                url,
+                stream,
+                resume_size=stream.tell(),
+                headers=headers,
+                expected_size=file.size,
+                displayed_filename=file.path,
+            )
+
+    _persistently(get_rest, lambda: partial.stat().st_size if partial.exists() else 0)
+
+
+def _persistently(action: Callable[[], T], progress: Callable[[], int]) -> T:
+    """Repeat `action` while the network or the hub fails it, up to PATIENCE times without progress."""
+    failures = 0
+    while True:
+        before = progress()
+        try:
+            return action()
+        except (httpx2.TransportError, OSError) as error:
+            failures = 1 if progress() > before else failures + 1
+            if not _may_pass(error) or failures == PATIENCE:
+                raise
+            time.sleep(_wait(error, failures))
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code == 429 or error.response.status_code >= 500
+    # An error with a number is the file system's; without one, a transfer that ended short of its size.
+    return isinstance(error, httpx2.TransportError) or getattr(error, "errno", None) is None
+
+
+def _wait(error: Exception, failures: int) -> float:
+    """Seconds: what the hub asks for, else twice as long each time."""
+    asked = (
+        error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+    )
+    return min(float(asked) if asked.isdigit() else 2.0**failures, LONGEST_WAIT)
 
 
 def _is_whole(path: Path, file: RepoFile) -> bool:
@@ -152,42 +223,40 @@ def _is_whole(path: Path, file: RepoFile) -> bool:
 
 
 @contextmanager
-def _refusals_as_sentences(
-    repository: str, revision: str, kind: Kind, token_variable: str
-) -> Iterator[None]:
-    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+def _refusals_as_sentences(repository: _Repository) -> Iterator[None]:
+    name, variable = repository.name, repository.token_variable
     try:
         yield
     except GatedRepoError:
         raise UserError(
-            f"{repository} is gated: accept its conditions at {page} and set {token_variable} to an "
+            f"{name} is gated: accept its conditions at {repository.page} and set {variable} to an "
             "access token of the account that accepted them"
         ) from None
     except RevisionNotFoundError:
         raise UserError(
-            f"{repository} has no revision {revision!r}: {page}/commits lists them"
+            f"{name} has no revision {repository.revision!r}: {repository.page}/commits lists them"
         ) from None
     except RepositoryNotFoundError:
         raise UserError(
-            f"{repository} cannot be opened: either it does not exist, or it is private and "
-            f"{token_variable} holds no token that opens it"
+            f"{name} cannot be opened: either it does not exist, or it is private and {variable} holds no "
+            "valid token that opens it"
         ) from None
     except HfHubHTTPError as error:
-        raise UserError(_http_sentence(repository, error, token_variable)) from None
-    except (httpx2.HTTPError, OSError) as error:
+        raise UserError(_http_sentence(repository, error.response.status_code)) from None
+    except httpx2.HTTPError as error:
         raise UserError(
-            f"{repository}: the connection to the hub broke and did not come back "
-            f"({type(error).__name__}); start again, whole files are kept"
+            f"{name}: the connection to the hub broke and did not come back ({type(error).__name__}); "
+            "start again, what has come is kept"
         ) from None
 
 
-def _http_sentence(repository: str, error: HfHubHTTPError, token_variable: str) -> str:
-    status = error.response.status_code
+def _http_sentence(repository: _Repository, status: int) -> str:
+    name, variable = repository.name, repository.token_variable
     if status == 429:
         return (
-            f"{repository}: the hub still answers 'too many requests' after several waits; start again "
-            f"later, whole files are kept (with {token_variable} set the limits are higher)"
+            f"{name}: the hub still answers 'too many requests' after {PATIENCE} waits; start again later, "
+            f"what has come is kept (with {variable} set the limits are higher)"
         )
     if status in (401, 403):
-        return f"{repository}: the hub refuses the token in {token_variable} (status {status}); renew it"
-    return f"{repository}: the hub answers with status {status}; start again later, whole files are kept"
+        return f"{name}: the hub refuses the token in {variable} (status {status}); renew it"
+    return f"{name}: the hub answers with status {status}; start again later, what has come is kept"
