@@ -45,7 +45,7 @@ class Job:
     """Folder of the tokenizer, which is that of the model at the head of the checkpoint's chain."""
     serving: Serving
     work: Path
-    """Where answers are kept, so that an interrupted job goes on."""
+    """Where answers are kept, so that an interrupted job goes on; jobs of other lengths may share it."""
     sources: Sources
     """Essays and questions."""
     chat_date: str
@@ -60,18 +60,17 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> pl
 
     A job that asks for no length that the model supports publishes a table without rows.
     """
-    with sole_owner(job.work):
-        predictions = _predictions(job, lengths)
+    mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
+    with sole_owner(mine):
+        predictions = _predictions(job, lengths, mine)
     write_parquet(predictions, output, PREDICTIONS)
     return predictions
 
 
-def _predictions(job: Job, lengths: Sequence[int] | None) -> pl.DataFrame:
+def _predictions(job: Job, lengths: Sequence[int] | None, mine: Path) -> pl.DataFrame:
     suite = job.suite
     if isinstance(suite, ShortTasks):
-        return short_tasks.run(
-            job.suite_name, suite, job.checkpoint, job.model, job.serving, job.work
-        )
+        return short_tasks.run(job.suite_name, suite, job.checkpoint, job.model, job.serving, mine)
     asked = asked_lengths(job, lengths)
     if not asked:
         return table([], PREDICTIONS)
@@ -80,7 +79,7 @@ def _predictions(job: Job, lengths: Sequence[int] | None) -> pl.DataFrame:
         job.serving,
         FolderWeights(kind="folder", path=job.model),
         name=job.checkpoint,
-        log=job.work / "server.log",
+        log=mine / "server.log",
     ) as endpoint:
         return predict(
             job.suite_name,

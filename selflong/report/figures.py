@@ -11,6 +11,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from selflong.formats import MEAN_OF_TASKS
 from selflong.recipe import NeedleGrid, PublishedRulerSuite, RulerSuite
@@ -192,31 +193,41 @@ def _short_number(value: float) -> str:
     return f"{value:g}"
 
 
-def sample_lengths(lengths: Mapping[str, np.ndarray]) -> Figure:
-    """Histogram of sample lengths in tokens, one colour a kind, lengths on a logarithmic axis."""
-    kinds = [kind for kind, values in lengths.items() if len(values)]
+def sample_lengths(counts: Mapping[str, Mapping[int, int]], title: str) -> Figure:
+    """One panel a source: samples in each bin of lengths (lower bound -> samples), logarithmic axis."""
+    sources = {source: bins for source, bins in counts.items() if sum(bins.values())}
     with style():
         figure, axes = plt.subplots(
-            max(1, len(kinds)), 1, figsize=(5.6, 1.25 * max(1, len(kinds)) + 0.9), sharex=True,
+            max(1, len(sources)), 1, figsize=(5.6, 1.25 * max(1, len(sources)) + 0.9), sharex=True,
             squeeze=False,
         )  # fmt: skip
-        colours = sns.color_palette(n_colors=max(1, len(kinds)))
-        if kinds:
-            whole = np.concatenate([lengths[kind] for kind in kinds])
-            edges = np.geomspace(max(1, whole.min()) / 1.05, whole.max() * 1.05, 31)
-        for axis, kind, colour in zip(axes[:, 0], kinds, colours, strict=False):
-            values = lengths[kind]
-            axis.hist(values, bins=edges, color=colour, edgecolor="white", linewidth=0.4)
-            axis.set_xscale("log", base=2)
-            axis.xaxis.set_major_formatter(lambda value, _: length_name(round(value)))
-            axis.set_ylabel("samples")
+        figure.suptitle(title, fontsize=10)
+        colours = sns.color_palette(n_colors=max(1, len(sources)))
+        for axis, (source, bins), colour in zip(axes[:, 0], sources.items(), colours, strict=False):
+            _length_panel(axis, bins, colour)
             axis.set_title(
-                f"{kind.replace('_', ' ')}: {len(values):,} samples, {values.sum():,} tokens",
-                loc="left", fontsize=9,
-            )  # fmt: skip
-            axis.grid(visible=False, axis="x")
+                f"{source.replace('_', ' ')}: {sum(bins.values()):,} samples",
+                loc="left",
+                fontsize=9,
+            )
         axes[-1, 0].set_xlabel("length of a sample (tokens)")
     return figure
+
+
+def _length_panel(axis: Axes, bins: Mapping[int, int], colour: tuple[float, float, float]) -> None:
+    """A bin reaches to the next lower bound, the last one to twice its own."""
+    bounds = np.maximum(1, np.array(sorted(bins)))
+    ends = np.append(bounds[1:], 2 * bounds[-1])
+    samples = [bins[bound] for bound in sorted(bins)]
+    axis.bar(
+        bounds, samples, width=ends - bounds, align="edge", color=colour, edgecolor="white",
+        linewidth=0.4,
+    )  # fmt: skip
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda value, _: length_name(round(value)))
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axis.set_ylabel("samples")
+    axis.grid(visible=False, axis="x")
 
 
 def funnel(steps: Sequence[tuple[str, str, int]], title: str) -> Figure:

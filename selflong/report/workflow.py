@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from selflong.formats import publish
 from selflong.job import UserError
-from selflong.report.style import style
+from selflong.report.style import save, style
 
 STAGES = ("corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report")
 
@@ -173,3 +174,10 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
             color="0.3", linewidth=0.9, shrinkA=0, shrinkB=0, zorder=1,
         )
     )  # fmt: skip
+
+
+def write_workflow_figure(dot: str, rules: Path, output: Path) -> None:
+    """Publish the folder `output` with workflow.png, .pdf and .svg, from the text of a rule graph."""
+    with publish(output) as folder:
+        folder.mkdir()
+        save(workflow_figure(dot, rules_by_stage(rules)), folder, "workflow")

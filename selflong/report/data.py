@@ -1,0 +1,283 @@
+"""What the data stages counted, as tables and as numbers for the figures."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from selflong.formats import ACCOUNTING, DROPS, read_parquet
+from selflong.recipe import Recipe, stages_of_mixture
+from selflong.report.tables import Cell, Table, number_cell
+
+SYNTHESIS_STEPS = ("instructions", "long_input", "long_output")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Rows of one source that met one fate."""
+
+    step: str
+    source: str
+    outcome: str
+    rows: int
+    tokens: int
+    file: str
+
+
+def _relative(path: Path, results: Path) -> str:
+    return str(path.relative_to(results))
+
+
+# --------------------------------------------------------------------------------------- mixtures
+
+
+def accounting(recipe: Recipe, results: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(file, row of formats.ACCOUNTING) of every mixture and stage, in the recipe's order."""
+    found = []
+    for mixture in recipe.mixtures:
+        for stage in stages_of_mixture(recipe, mixture):
+            path = results / "mixtures" / mixture / stage / "accounting.parquet"
+            for row in read_parquet(path, ACCOUNTING).iter_rows(named=True):
+                found.append((_relative(path, results), row))
+    return found
+
+
+def composition(rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """Training data by mixture, stage and source, in samples and tokens."""
+    body: list[tuple[Cell, ...]] = []
+    keys = dict.fromkeys((row["mixture"], row["stage"]) for _, row in rows)
+    for mixture, stage in keys:
+        of_stage = [
+            (file, row) for file, row in rows if (row["mixture"], row["stage"]) == (mixture, stage)
+        ]
+        for file, row in of_stage:
+            body.append(
+                (
+                    Cell(mixture),
+                    Cell(stage),
+                    Cell(row["source"]),
+                    Cell(row["kind"].replace("_", " ")),
+                    *(number_cell(row[name], file=file) for name in _COUNTED),
+                    number_cell(100 * row["share"], digits=1, file=file),
+                )
+            )
+        sums = (sum(row[name] for _, row in of_stage) for name in _COUNTED)
+        total = (number_cell(value, file=of_stage[0][0]) for value in sums)
+        body.append((Cell(mixture), Cell(stage), Cell("all"), Cell(""), *total, Cell("")))
+    return Table(
+        name="composition",
+        title="Training data by stage",
+        caption="Rows of each source, those kept, the samples that one pass trains on, their tokens and "
+        "those with a loss, and the source's share of the stage's tokens in per cent.",
+        columns=("Mixture", "Stage", "Source", "Kind", "Rows", "Kept", "Samples", "Tokens",
+                 "Loss tokens", "Share (%)"),
+        rows=tuple(body),
+    )  # fmt: skip
+
+
+_COUNTED = ("rows_in", "kept", "samples", "tokens", "loss_tokens")
+
+
+def left_out(rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """What each mixture's stages left out, and why."""
+    return Table(
+        name="left_out",
+        title="Left out of the training data",
+        caption="Rows of each source that a stage did not take, by reason.",
+        columns=("Mixture", "Stage", "Source", "Reason", "Rows", "Tokens"),
+        rows=tuple(
+            (
+                Cell(row["mixture"]),
+                Cell(row["stage"]),
+                Cell(row["source"]),
+                Cell(drop["reason"]),
+                number_cell(drop["rows"], file=file),
+                number_cell(drop["tokens"], file=file),
+            )
+            for file, row in rows
+            for drop in row["dropped"]
+        ),
+    )
+
+
+def sample_lengths(
+    recipe: Recipe, rows: Sequence[tuple[str, dict[str, Any]]], mixture: str
+) -> dict[str, dict[int, int]]:
+    """Source -> lower bound of a bin of lengths -> samples, over the stages of a mixture.
+
+    Where every stage trains on what fits it, the longest stage alone is counted.
+    """
+    stages = list(stages_of_mixture(recipe, mixture))
+    if recipe.mixtures[mixture].assignment == "every_stage":
+        stages = stages[-1:]
+    counts: dict[str, dict[int, int]] = {}
+    for _, row in rows:
+        if row["mixture"] == mixture and row["stage"] in stages:
+            bins = counts.setdefault(row["source"], {})
+            for entry in row["lengths"]:
+                bins[entry["length"]] = bins.get(entry["length"], 0) + entry["samples"]
+    return {source: dict(sorted(bins.items())) for source, bins in counts.items()}
+
+
+# -------------------------------------------------------------------------------- corpus, synthesis
+
+
+def corpus_steps(recipe: Recipe, results: Path) -> list[Step]:
+    """What became of every document of the corpora."""
+    paths = [(name, results / "corpus" / name / "drops.parquet") for name in recipe.corpora]
+    return [step for name, path in paths for step in _steps(name, [path], results)]
+
+
+def synthesis_steps(recipe: Recipe, results: Path, generator: str) -> list[Step]:
+    """What became of everything that the synthesis with a generator read or asked, over its shards."""
+    if recipe.synthesis is None:
+        return []
+    found: list[Step] = []
+    for step in SYNTHESIS_STEPS:
+        section = recipe.synthesis.long_output
+        shards = section.shards if step == "long_output" else recipe.synthesis.long_input.shards
+        folder = results / "synthesis" / generator / "drops" / step
+        found += _steps(step, [folder / f"{shard}.parquet" for shard in range(shards)], results)
+    return found
+
+
+def _steps(step: str, paths: Sequence[Path], results: Path) -> Iterator[Step]:
+    """Counts summed over shards, in the order of first appearance."""
+    frame = pl.concat([read_parquet(path, DROPS) for path in paths])
+    sums = frame.group_by("source", "reason", maintain_order=True).agg(
+        pl.col("rows").sum(), pl.col("tokens").sum()
+    )
+    file = _relative(paths[0] if len(paths) == 1 else paths[0].parent, results)
+    for source, reason, rows, tokens in sums.rows():
+        yield Step(step, source, reason, rows, tokens, file)
+
+
+def steps_table(name: str, title: str, caption: str, steps: Sequence[Step]) -> Table:
+    """Steps as a table."""
+    return Table(
+        name=name,
+        title=title,
+        caption=caption,
+        columns=("Step", "Source", "Outcome", "Rows", "Tokens"),
+        rows=tuple(
+            (
+                Cell(step.step.replace("_", " ")),
+                Cell(step.source.replace("_", " ")),
+                Cell(step.outcome),
+                number_cell(step.rows, file=step.file),
+                number_cell(step.tokens, file=step.file) if step.tokens else Cell(""),
+            )
+            for step in steps
+        ),
+    )
+
+
+def usage(recipe: Recipe, results: Path) -> Table | None:
+    """Requests and tokens of the generators, and what they cost where the recipe names a price."""
+    if recipe.synthesis is None:
+        return None
+    body: list[tuple[Cell, ...]] = []
+    for name, generator in recipe.generators.items():
+        price = generator.price
+        for step in SYNTHESIS_STEPS:
+            folder = results / "synthesis" / name / "usage" / step
+            for call, counts in _summed_usage(sorted(folder.glob("*.json"))).items():
+                file = _relative(folder, results)
+                prompt, completion = counts["prompt_tokens"], counts["completion_tokens"]
+                usd = None
+                if price is not None:
+                    usd = (prompt * price.prompt + completion * price.completion) / 1e6
+                body.append(
+                    (
+                        Cell(name),
+                        Cell(step.replace("_", " ")),
+                        Cell(call.replace("_", " ")),
+                        number_cell(counts["requests"], file=file),
+                        number_cell(prompt, file=file),
+                        number_cell(completion, file=file),
+                        Cell("") if usd is None else number_cell(usd, digits=2, file=file),
+                    )
+                )
+    return Table(
+        name="synthesis_usage",
+        title="Requests of the synthesis",
+        caption="Answered requests and their tokens as the server counts them; USD at the recipe's price, "
+        "empty where it names none.",
+        columns=(
+            "Generator",
+            "Step",
+            "Call",
+            "Requests",
+            "Prompt tokens",
+            "Completion tokens",
+            "USD",
+        ),
+        rows=tuple(body),
+    )
+
+
+def _summed_usage(paths: Sequence[Path]) -> dict[str, dict[str, int]]:
+    sums: dict[str, dict[str, int]] = {}
+    for path in paths:
+        for call, counts in json.loads(path.read_text()).items():
+            total = sums.setdefault(call, dict.fromkeys(counts, 0))
+            for key, value in counts.items():
+                total[key] += value
+    return sums
+
+
+# ---------------------------------------------------------------------------------------- training
+
+
+def trained_checkpoints(recipe: Recipe) -> list[str]:
+    """'<model>/<stage>' of every stage that trains."""
+    return [
+        f"{name}/{stage.name}"
+        for name, model in recipe.models.items()
+        for stage in model.stages
+        if stage.tokens > 0
+    ]
+
+
+def metrics_files(recipe: Recipe, results: Path) -> dict[str, Path]:
+    """Checkpoint -> what its training wrote at each step."""
+    return {
+        checkpoint: results / "models" / checkpoint / "metrics.jsonl"
+        for checkpoint in trained_checkpoints(recipe)
+    }
+
+
+def training(recipe: Recipe, results: Path) -> Table:
+    """What each stage trained on, for how long, and its loss."""
+    body: list[tuple[Cell, ...]] = []
+    for checkpoint, path in metrics_files(recipe, results).items():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        stage = recipe.stage(checkpoint)
+        assert stage is not None
+        file = _relative(path, results)
+        name = checkpoint.partition("/")[0]
+        body.append(
+            (
+                Cell(recipe.models[name].label),
+                Cell(stage.name),
+                number_cell(stage.length),
+                number_cell(len(rows), file=file),
+                number_cell(rows[-1]["tokens"], file=file),
+                number_cell(rows[0]["loss"], digits=3, file=file),
+                number_cell(rows[-1]["loss"], digits=3, file=file),
+                number_cell(sum(row["seconds"] for row in rows), digits=1, file=file),
+                number_cell(max(row["memory_gb"] for row in rows), digits=2, file=file),
+            )
+        )
+    return Table(
+        name="training",
+        title="Training by stage",
+        caption="Losses are means over the targets of the first and of the last step, in nats. Seconds are "
+        "those of the steps; memory is the first process's peak.",
+        columns=("Model", "Stage", "Length", "Steps", "Tokens", "First loss", "Last loss", "Seconds",
+                 "Memory (GB)"),
+        rows=tuple(body),
+    )  # fmt: skip

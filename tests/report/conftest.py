@@ -1,0 +1,145 @@
+"""A folder of results as a run of the recipe `laptop` leaves it, with drawn scores and counts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selflong.evaluation import needle_grid
+from selflong.formats import (
+    ACCOUNTING,
+    DROPS,
+    MEAN_OF_TASKS,
+    PREDICTIONS,
+    SCORES,
+    table,
+    write_json,
+    write_parquet,
+)
+from selflong.recipe import NeedleGrid, Recipe, RulerSuite, load_recipe, stages_of_mixture
+from selflong.report.data import SYNTHESIS_STEPS, trained_checkpoints
+from selflong.scores import aggregate_files
+
+REPOSITORY = Path(__file__).parent.parent.parent
+RECIPES = REPOSITORY / "recipes"
+
+
+@pytest.fixture(scope="session")
+def laptop() -> Recipe:
+    return load_recipe(RECIPES / "laptop.yaml")
+
+
+@pytest.fixture(scope="session")
+def selflong() -> Recipe:
+    return load_recipe(RECIPES / "selflong.yaml")
+
+
+@pytest.fixture(scope="session")
+def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results") / laptop.name
+    rng = np.random.default_rng(5)
+    write_predictions(laptop, folder, rng)
+    write_counts(laptop, folder, rng)
+    write_metrics(laptop, folder, rng)
+    return folder
+
+
+def write_predictions(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+    """Predictions of RULER suites and needle grids, and the scores of each suite."""
+    for name, suite in recipe.suites.items():
+        paths = []
+        for reference in suite.models:
+            checkpoint = recipe.resolve(reference)
+            skill = rng.uniform(0.3, 0.9)
+            key = {"suite": name, "model": checkpoint, "prompt": "?", "prediction": "!"}
+            rows = [
+                {**key, **row, "score": float(rng.random() < skill)} for row in _asked(suite, rng)
+            ]
+            paths.append(folder / "evaluation" / name / checkpoint / "all.parquet")
+            write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
+        grids = frozenset({name}) if isinstance(suite, NeedleGrid) else frozenset[str]()
+        scores = aggregate_files(paths, folder, grids, recipe.seed)
+        assert MEAN_OF_TASKS in set(scores["task"])
+        write_parquet(scores, folder / "evaluation" / name / "scores.parquet", SCORES)
+
+
+def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
+    if isinstance(suite, NeedleGrid):
+        return [
+            {
+                "task": needle_grid.TASK,
+                "length": length,
+                "index": repeat * suite.depths + row,
+                "depth": depth,
+            }
+            for length in suite.lengths
+            for repeat in range(suite.repeats)
+            for row, depth in enumerate(needle_grid.depths(suite))
+        ]
+    assert isinstance(suite, RulerSuite)
+    return [
+        {"task": task, "length": length, "index": index, "depth": float(rng.random())}
+        for length in suite.lengths
+        for task in suite.tasks
+        for index in range(suite.samples[length])
+    ]
+
+
+def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+    """Accounting of the mixtures, drops of corpus and synthesis, usage of the generators."""
+    for mixture, section in recipe.mixtures.items():
+        for stage in stages_of_mixture(recipe, mixture):
+            rows = []
+            for source in section.entries:
+                bins = [{"length": 2**k, "samples": int(rng.integers(1, 9))} for k in range(6, 12)]
+                samples = sum(entry["samples"] for entry in bins)
+                rows.append(
+                    {
+                        "mixture": mixture,
+                        "stage": stage,
+                        "source": source,
+                        "kind": "short" if source == "short" else source,
+                        "rows_in": samples + 3,
+                        "dropped": [{"reason": "near-duplicate", "rows": 3, "tokens": 300}],
+                        "kept": samples,
+                        "samples": samples,
+                        "tokens": 900 * samples,
+                        "loss_tokens": 800 * samples,
+                        "share": 1 / len(section.entries),
+                        "lengths": bins,
+                    }
+                )
+            path = folder / "mixtures" / mixture / stage / "accounting.parquet"
+            write_parquet(table(rows, ACCOUNTING), path, ACCOUNTING)
+    drops = [
+        {"source": "a", "reason": reason, "rows": int(rng.integers(1, 90)), "tokens": 70}
+        for reason in ("kept", "too short", "near-duplicate")
+    ]
+    for corpus in recipe.corpora:
+        write_parquet(table(drops, DROPS), folder / "corpus" / corpus / "drops.parquet", DROPS)
+    for generator in recipe.generators:
+        for step in SYNTHESIS_STEPS:
+            base = folder / "synthesis" / generator
+            rows = [{**row, "source": step} for row in drops]
+            write_parquet(table(rows, DROPS), base / "drops" / step / "0.parquet", DROPS)
+            counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
+            write_json({"write": counts}, base / "usage" / step / "0.json")
+
+
+def write_metrics(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+    """What training writes at each step."""
+    for checkpoint in trained_checkpoints(recipe):
+        rows = [
+            {
+                "step": step,
+                "loss": 3.0 - 0.1 * step + float(rng.normal(0, 0.03)),
+                "tokens": 2048 * step,
+                "seconds": 1.5,
+                "memory_gb": 2.0,
+            }
+            for step in range(1, 6)
+        ]
+        path = folder / "models" / checkpoint / "metrics.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
