@@ -1,7 +1,6 @@
 """The generator as the workflow sees it: one prompt in, one answer out, with its seed and its provenance."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from selflong.llm import (
 )
 from selflong.recipe import Generator, Recipe, Synthesis
 from selflong.synthesis.prompting import Prompt
+from selflong.synthesis.seeds import random_of, seed_of
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
 
@@ -67,18 +67,7 @@ class Setting:
 
     def random(self, *names: object) -> Random:
         """Random numbers that depend on the recipe's seed and `names` alone."""
-        return Random(seed_of(self.recipe.seed, *names))
-
-    def sample_ids(self, kind: str, samples: int, shards: int, shard: int) -> list[str]:
-        """Names of the samples of one shard; no other shard or generator has the same."""
-        indices = range(shard * samples // shards, (shard + 1) * samples // shards)
-        return [f"{self.generator_name}:{kind}:{index:06}" for index in indices]
-
-
-def seed_of(*names: object) -> int:
-    """A seed below 2**31 from the recipe's seed and what the request is for."""
-    joined = "/".join(map(str, names))
-    return int.from_bytes(hashlib.sha256(joined.encode()).digest()[:4]) >> 1
+        return random_of(self.recipe.seed, *names)
 
 
 class Agent:

@@ -18,6 +18,7 @@ from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import read_texts
 from selflong.synthesis.prompting import load_prompt
 from selflong.synthesis.quality import boilerplate_share, find_instruction, is_truncated
+from selflong.synthesis.seeds import sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.tokens import Tokenizer
 
@@ -51,7 +52,7 @@ def long_output(
     recipe's number is reached while there are documents.
     """
     section = setting.synthesis.long_output
-    wanted = len(setting.sample_ids(SOURCE, section.samples, section.shards, shard))
+    wanted = len(sample_ids(setting.generator_name, SOURCE, section.samples, section.shards, shard))
     tally = Tally()
     supply = _Supply(setting, _eligible(setting, shard, token_counts, tally), documents, tally)
 

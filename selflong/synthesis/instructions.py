@@ -8,6 +8,7 @@ from typing import Any
 
 from selflong.formats import INSTRUCTIONS, table, write_parquet
 from selflong.llm import Answer
+from selflong.recipe import Recipe
 from selflong.similarity import find_duplicates
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.chunks import split
@@ -15,6 +16,7 @@ from selflong.synthesis.documents import DocumentDraw
 from selflong.synthesis.lengths import draw_length
 from selflong.synthesis.prompting import load_prompt
 from selflong.synthesis.quality import find_instruction
+from selflong.synthesis.seeds import random_of, sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
 
 logger = logging.getLogger(__name__)
@@ -45,15 +47,16 @@ class SeedChunk:
     text: str
 
 
-def plan_instructions(setting: Setting, shard: int) -> list[Plan]:
+def plan_instructions(recipe: Recipe, generator: str, shard: int) -> list[Plan]:
     """Family and length of every sample of a shard, drawn from the recipe's distributions."""
-    long_input = setting.synthesis.long_input
-    families, weights = zip(*sorted(long_input.families.items()), strict=True)
+    assert recipe.synthesis is not None
+    section = recipe.synthesis.long_input
+    families, weights = zip(*sorted(section.families.items()), strict=True)
     plans = []
-    for sample in setting.sample_ids("long_input", long_input.samples, long_input.shards, shard):
-        random = setting.random(sample, "plan")
+    for sample in sample_ids(generator, "long_input", section.samples, section.shards, shard):
+        random = random_of(recipe.seed, sample, "plan")
         family = random.choices(families, weights)[0]
-        plans.append(Plan(sample, family, draw_length(long_input.lengths, random)))
+        plans.append(Plan(sample, family, draw_length(section.lengths, random)))
     return plans
 
 
@@ -70,7 +73,7 @@ def write_instructions(
     documents: the corpus' shards. A call whose answer is no instruction, or nearly one that the shard
     already has, is repeated with another seed chunk, ATTEMPTS times at most.
     """
-    plans = plan_instructions(setting, shard)
+    plans = plan_instructions(setting.recipe, setting.generator_name, shard)
     tally = Tally()
     draw = DocumentDraw(documents)
 
