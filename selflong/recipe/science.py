@@ -248,6 +248,8 @@ class LongOutput(Section):
     """Share of the instructions that name the length to write."""
     maximum_boilerplate_share: Share = 0.3
     """A document with a larger share of repeated or very short lines is left out."""
+    drop_truncated: bool = False
+    """Leave out documents that end within a sentence, or with a hint that they go on elsewhere."""
 
 
 class Gates(Section):

@@ -77,6 +77,13 @@ class EncodingSite(Section):
     threads: Positive = 1
 
 
+class PlanSite(Section):
+    """The machines that the plan counts with, where they are not those that it chooses by the recipe."""
+
+    machine: Literal["two_cores", "h100"]
+    nodes: Positive = 1
+
+
 class Resources(Section):
     """What a kind of job asks of the scheduler."""
 
@@ -110,3 +117,4 @@ class Site(Section):
     encoding: EncodingSite = EncodingSite()
     resources: dict[JobKind, Resources] = {}
     account: str | None = None
+    plan: PlanSite | None = None

@@ -1,0 +1,204 @@
+"""What a recipe says about its documents and samples before any of them is made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+import numpy as np
+
+from selflong.job import UserError
+from selflong.recipe import (
+    Corpus,
+    FolderConversations,
+    FolderDocuments,
+    HubConversations,
+    HubDocuments,
+    HubTokens,
+    Lengths,
+    Mixture,
+    MixtureEntry,
+    PackageConversations,
+    PackageDocuments,
+    Recipe,
+    Synthesis,
+    SynthesisedSamples,
+    stages_of_mixture,
+)
+from selflong.synthesis.lengths import draw_length
+
+BYTES_PER_TOKEN = 4.6
+"""Of English text: FineWeb-Edu's published bytes over its published tokens."""
+COMPRESSION = 0.42
+"""Parquet with zstd over text, as the project's own files come out."""
+
+# Documents and tokens that the readers find in the packages of the laptop recipe.
+PACKAGED = {
+    "speeches": (249, 2_450_000),
+    "countries": (256, 2_000_000),
+    "encyclopedia": (106, 700_000),
+    "documentation": (8_077, 13_500_000),
+}
+PACKAGED_CONVERSATIONS = {"chatterbot": (3_000, 120_000)}
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Size of a corpus."""
+
+    rows: int
+    tokens: int
+    bytes: int
+    downloaded: int = 0
+
+    def __add__(self, other: "Documents") -> "Documents":
+        return Documents(
+            self.rows + other.rows, self.tokens + other.tokens, self.bytes + other.bytes,
+            self.downloaded + other.downloaded,
+        )  # fmt: skip
+
+
+def _source_documents(source: HubDocuments | PackageDocuments | FolderDocuments) -> Documents:
+    if isinstance(source, HubDocuments):
+        text = round(source.tokens * BYTES_PER_TOKEN)
+        return Documents(source.rows, source.tokens, text, source.bytes)
+    if isinstance(source, PackageDocuments):
+        rows, tokens = PACKAGED[source.reader]
+        kept = min(rows, source.maximum_documents or rows)
+        tokens = tokens * kept // rows
+        return Documents(kept, tokens, round(tokens * BYTES_PER_TOKEN))
+    files = sorted(source.path.glob(source.files))
+    if not files:
+        raise UserError(f"{source.path}: no file matches {source.files}; the plan cannot count it")
+    size = round(sum(file.stat().st_size for file in files) / COMPRESSION)
+    tokens = round(size / BYTES_PER_TOKEN)
+    return Documents(max(1, tokens // 1000), tokens, size)
+
+
+def documents(corpus: Corpus) -> Documents:
+    """Documents of a corpus by the published counts of its sources; what filters drop is not known before."""
+    total = Documents(0, 0, 0)
+    for source in corpus.sources:
+        total += _source_documents(source)
+    if corpus.sample is None or corpus.sample >= total.rows:
+        return total
+    share = corpus.sample / total.rows
+    return Documents(
+        corpus.sample, round(total.tokens * share), round(total.bytes * share), total.downloaded
+    )
+
+
+@cache
+def _drawn(lengths_json: str, count: int) -> np.ndarray:
+    lengths = Lengths.model_validate_json(lengths_json)
+    random = Random(0)
+    return np.array([draw_length(lengths, random) for _ in range(count)], dtype=np.float64)
+
+
+def sample_lengths(lengths: Lengths, count: int = 20_000) -> np.ndarray:
+    """Lengths drawn from a distribution, the same at each call."""
+    return _drawn(lengths.model_dump_json(), count)
+
+
+def long_output_mean(minimum: int, maximum: int) -> float:
+    """Mean length of the documents between two bounds.
+
+    Their number falls with the power -1.5 of their length, so the mean is the geometric mean of the bounds:
+    8.2k for 2k to 32k, where the paper's 77M tokens over 10k samples are 7.7k.
+    """
+    return math.sqrt(minimum * maximum)
+
+
+def synthesised_tokens(section: Synthesis) -> dict[str, float]:
+    """Tokens of one generator's samples."""
+    long_input, long_output = section.long_input, section.long_output
+    mean = long_output_mean(long_output.minimum_tokens, long_output.maximum_tokens)
+    return {
+        "long_input": long_input.samples * float(sample_lengths(long_input.lengths).mean()),
+        "long_output": long_output.samples * (mean + long_output.instruction_tokens),
+    }
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one source: how many, and lengths that stand for them."""
+
+    rows: float
+    lengths: np.ndarray
+    """Each stands for rows / len(lengths) samples."""
+
+    @property
+    def tokens(self) -> float:
+        return self.rows * float(self.lengths.mean())
+
+
+def _even(rows: float, tokens: float) -> Samples:
+    return Samples(rows, np.array([tokens / rows]))
+
+
+def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
+    """What an entry of a mixture offers."""
+    source = entry.source
+    if isinstance(source, SynthesisedSamples):
+        synthesis = recipe.synthesis
+        assert synthesis is not None
+        if source.samples == "long_input":
+            return Samples(
+                synthesis.long_input.samples, sample_lengths(synthesis.long_input.lengths)
+            )
+        tokens = synthesised_tokens(synthesis)["long_output"]
+        return _even(synthesis.long_output.samples, tokens)
+    if isinstance(source, HubConversations | HubTokens):
+        return _even(source.rows, source.tokens)
+    if isinstance(source, PackageConversations):
+        return _even(*PACKAGED_CONVERSATIONS[source.reader])
+    assert isinstance(source, FolderConversations)
+    size = sum(file.stat().st_size for file in source.path.glob(source.files)) / COMPRESSION
+    tokens = max(1.0, size / BYTES_PER_TOKEN)
+    return _even(max(1.0, tokens / 500), tokens)
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a mixture holds for one stage."""
+
+    tokens: float
+    attended: float
+    """Tokens that a token attends on average: half the mean of squared lengths over lengths."""
+    by_entry: dict[str, float]
+
+
+def _of_stage(
+    offered: Samples, entry: MixtureEntry, mixture: Mixture, length: int, lengths: Sequence[int]
+) -> tuple[float, float]:
+    """Tokens, and tokens times what they attend, that an entry gives to the stage of `length`."""
+    sizes = offered.lengths
+    if entry.maximum_tokens is not None:
+        sizes = np.minimum(sizes, entry.maximum_tokens)
+    weight = np.full(len(sizes), offered.rows / len(sizes))
+    weight[sizes > length] = 0
+    if mixture.assignment == "one_stage":
+        fitting = sum((sizes <= other).astype(float) for other in lengths)
+        weight /= np.maximum(fitting, 1)
+    tokens = float((weight * sizes).sum())
+    attended = float((weight * sizes**2).sum()) / 2
+    if tokens == 0:
+        return 0.0, 0.0
+    wanted = entry.tokens if entry.tokens is not None else tokens * (entry.epochs or 0)
+    return float(wanted), attended * wanted / tokens
+
+
+def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
+    """What the mixture `name` holds for `stage`, before duplicates are dropped."""
+    mixture = recipe.mixtures[name]
+    stages = stages_of_mixture(recipe, name)
+    by_entry, attended = {}, 0.0
+    for entry_name, entry in mixture.entries.items():
+        tokens, attention = _of_stage(
+            samples(recipe, entry), entry, mixture, stages[stage], list(stages.values())
+        )
+        by_entry[entry_name] = tokens
+        attended += attention
+    total = sum(by_entry.values())
+    return StageData(total, attended / total if total else 0.0, by_entry)

@@ -1,0 +1,73 @@
+"""What a machine does in a second: peak rates from its data sheet, shares of them from published runs."""
+
+from dataclasses import dataclass, replace
+
+from selflong.recipe import HubWeights, Recipe, Site
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Nodes of one kind; rates are those of one device (a GPU, or a core of a machine without)."""
+
+    name: str
+    nodes: int
+    devices_per_node: int
+    memory: int
+    """Bytes of a device; of a core, its share of the machine's memory."""
+    flops: float
+    """bf16 multiplications and additions a second: the peak of a GPU, what is reached on a core."""
+    bandwidth: float
+    """Bytes a second from a device's memory."""
+    training_share: float
+    """Of the peak, in model FLOPs of causal attention (no recomputation counted)."""
+    prefill_share: float
+    cores: int
+    """Of a node, as far as one job of the data stages uses them."""
+    cpu_flops: float
+    """float32, of those cores: index and search."""
+    cpu_tokens: float
+    """Tokens of text a second that one core counts, compares and packs."""
+    disk_bandwidth: float
+    start_seconds: float
+    """Before a job's work begins: imports, loading weights, a server's start."""
+
+    @property
+    def devices(self) -> int:
+        return self.nodes * self.devices_per_node
+
+    @property
+    def usable_memory(self) -> float:
+        """What a job may plan with: the allocator and the driver keep some."""
+        return 0.92 * self.memory
+
+
+# Training: published causal model-FLOPs utilisation at 1M tokens on 8 H100 is 21-22% (ALST) and 34% (TRL's
+# ring); the middle is taken for every length. Prefill: what vLLM reaches on long prompts, an assumption.
+TRAINING_SHARE = 0.275
+PREFILL_SHARE = 0.4
+
+H100 = Machine(
+    name="H100 80 GB", nodes=4, devices_per_node=8, memory=80 * GB, flops=989e12, bandwidth=3.35e12,
+    training_share=TRAINING_SHARE, prefill_share=PREFILL_SHARE,
+    cores=16, cpu_flops=5e11, cpu_tokens=2e5, disk_bandwidth=1e9, start_seconds=120.0,
+)  # fmt: skip
+
+# Measured on two cores of a cloud machine with SmolLM2-135M: a training step of 2,048 tokens in 13 s on one
+# core, 1,024 prompt tokens a second in bf16 on two.
+TWO_CORES = Machine(
+    name="core of a machine with 24 GB", nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
+    training_share=1.0, prefill_share=1.0,
+    cores=2, cpu_flops=5e10, cpu_tokens=1e5, disk_bandwidth=5e8, start_seconds=7.0,
+)  # fmt: skip
+
+MACHINES = {"h100": H100, "two_cores": TWO_CORES}
+
+
+def choose_machine(recipe: Recipe, site: Site) -> Machine:
+    """The site's machine; without one, four nodes of H100 for weights from the hub, else two cores."""
+    if site.plan is not None:
+        return replace(MACHINES[site.plan.machine], nodes=site.plan.nodes)
+    from_hub = any(isinstance(model.weights, HubWeights) for model in recipe.models.values())
+    return H100 if from_hub else TWO_CORES

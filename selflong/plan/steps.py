@@ -1,0 +1,397 @@
+"""Every step of a recipe with what it costs: the same shards, stages and suites as the rules run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from selflong.plan import evaluation, retrieval, synthesis, training
+from selflong.plan.architecture import Architecture, architecture
+from selflong.plan.data import (
+    BYTES_PER_TOKEN,
+    COMPRESSION,
+    documents,
+    samples,
+    stage_data,
+    synthesised_tokens,
+)
+from selflong.plan.machines import GB, Machine
+from selflong.plan.synthesis import Usage
+from selflong.recipe import (
+    Generator,
+    HubWeights,
+    LlamaCppServing,
+    Model,
+    PublishedRulerSuite,
+    Recipe,
+    RemoteServing,
+    Serving,
+    Site,
+    Stage,
+    Synthesis,
+    stages_of_mixture,
+)
+
+DOWNLOAD_BANDWIDTH = 1e8
+PACKED_TOKEN_BYTES = 5
+"""A token as uint32 and its role as uint8."""
+MODEL_BYTES = 2
+"""Of a parameter in a model folder."""
+STATE_BYTES = 14
+"""Of a parameter in a training checkpoint: weights, master weights and two moments."""
+SAVED_STATES = 2
+"""The last one stays until the next is whole."""
+REMOTE_TOKENS_PER_SECOND = 50
+"""Of one answer from a remote endpoint."""
+LLAMA_CPP_PROMPT_TOKENS = 280
+LLAMA_CPP_ANSWER_TOKENS = 120
+"""Tokens a second of all slots of llama.cpp's server together, SmolLM2-135M on two cores."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Jobs of one kind that may run at the same time."""
+
+    name: str
+    stage: str
+    jobs: int
+    seconds: float
+    """Of one job."""
+    after: tuple[str, ...] = ()
+    nodes: int = 1
+    """Of one job; 0 runs where Snakemake runs."""
+    uses_devices: bool = False
+    tokens: float = 0.0
+    """Read or trained on."""
+    requests: float = 0.0
+    prompt_tokens: float = 0.0
+    completion_tokens: float = 0.0
+    usd: float = 0.0
+    kept_bytes: float = 0.0
+    work_bytes: float = 0.0
+    memory: float = 0.0
+    """Of each device (of the node, where a step uses none)."""
+    fits: bool = True
+    advice: str = ""
+
+    def device_hours(self, machine: Machine) -> float:
+        if not self.uses_devices:
+            return 0.0
+        return self.jobs * self.seconds * self.nodes * machine.devices_per_node / 3600
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Steps of one recipe on one machine."""
+
+    recipe: Recipe
+    site: Site
+    machine: Machine
+
+    def steps(self) -> list[Step]:
+        """Every step, each after those that it waits for."""
+        found = [
+            *self._downloads(),
+            *self._texts(),
+            *self._corpora(),
+            *self._retrieval(),
+            *self._synthesis(),
+            *self._mixtures(),
+            *self._training(),
+            *self._evaluation(),
+        ]
+        everything = tuple(step.name for step in found)
+        return [*found, Step("report", "report", 5, 30 + self.machine.start_seconds, everything)]
+
+    # ------------------------------------------------------------------------------ downloads
+
+    def _weights(self) -> Iterator[HubWeights]:
+        for group in (self.recipe.models, self.recipe.generators, self.recipe.encoders):
+            for item in group.values():
+                if isinstance(item.weights, HubWeights):
+                    yield item.weights
+
+    def _downloads(self) -> Iterator[Step]:
+        sizes: dict[str, float] = {
+            weights.repository: MODEL_BYTES * architecture(weights).parameters
+            for weights in self._weights()
+        }
+        for name, corpus in self.recipe.corpora.items():
+            if size := documents(corpus).downloaded:
+                sizes[f"corpus {name}"] = size
+        for mixture in self.recipe.mixtures.values():
+            for entry in mixture.entries.values():
+                source = entry.source
+                if source.kind in ("hub", "mds"):
+                    per_token = 4 if source.kind == "mds" else BYTES_PER_TOKEN * COMPRESSION
+                    sizes[f"{source.repository} {source.files}"] = source.tokens * per_token
+        for suite in self.recipe.suites.values():
+            if isinstance(suite, PublishedRulerSuite):
+                # 13 tasks; 500 prompts of each up to 64k, 100 beyond.
+                tokens = sum(load.prompt_tokens for load in evaluation.loads(suite))
+                sizes[suite.repository] = tokens * BYTES_PER_TOKEN * COMPRESSION
+        if sizes:
+            total = sum(sizes.values())
+            yield Step(
+                "downloads", "download", len(sizes), total / DOWNLOAD_BANDWIDTH,
+                nodes=0, kept_bytes=total,
+            )  # fmt: skip
+
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        return ("downloads",) if any(self._downloads()) else ()
+
+    # ------------------------------------------------------------------------------ data stages
+
+    def _text_seconds(self, tokens: float) -> float:
+        """To read, count and write text on a node's cores."""
+        return self.machine.start_seconds + tokens / (self.machine.cpu_tokens * self.machine.cores)
+
+    def _texts(self) -> Iterator[Step]:
+        if self.recipe.suites and (self.recipe.corpora or self.recipe.mixtures):
+            yield Step(
+                "evaluation texts", "evaluation", 1, 2 * self.machine.start_seconds, self._sources
+            )
+
+    def _corpora(self) -> Iterator[Step]:
+        for name, corpus in self.recipe.corpora.items():
+            size = documents(corpus)
+            jobs = len(corpus.sources) + 2 * corpus.shards + 1
+            text = size.bytes * COMPRESSION
+            yield Step(
+                f"corpus {name}", "corpus", jobs,
+                # Every document is counted and compared once, and written once.
+                self._text_seconds(2 * size.tokens / jobs),
+                (*self._sources, "evaluation texts"),
+                tokens=size.tokens, kept_bytes=text + 0.1 * text, memory=4 * GB,
+            )  # fmt: skip
+
+    def _retrieval(self) -> Iterator[Step]:
+        section = self.recipe.synthesis
+        if section is None:
+            return
+        encoder = self.recipe.encoders[section.encoder]
+        corpus = self.recipe.corpora[section.corpus]
+        size, shape, machine = documents(corpus), architecture(encoder.weights), self.machine
+        embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
+        index = retrieval.index_bytes(encoder.index, size.rows, encoder.dimensions)
+        seconds = retrieval.encode_seconds(
+            size, encoder.maximum_tokens, shape, machine, machine.devices_per_node
+        )
+        embed = f"embeddings {section.encoder}"
+        yield Step(
+            embed, "retrieval", corpus.shards, machine.start_seconds + seconds / corpus.shards,
+            (f"corpus {section.corpus}",), uses_devices=True, tokens=size.tokens,
+            kept_bytes=embeddings, work_bytes=embeddings / corpus.shards,
+            memory=2 * shape.parameters + 2 * GB,
+        )  # fmt: skip
+        lists = max(1, round(size.rows**0.5))
+        build = 2 * size.rows * lists * encoder.dimensions / machine.cpu_flops
+        yield Step(
+            f"index {section.encoder}", "retrieval", 2,
+            machine.start_seconds + embeddings / machine.disk_bandwidth + build,
+            (embed,), kept_bytes=index, work_bytes=index, memory=index + 4 * GB,
+        )  # fmt: skip
+
+    def _synthesis(self) -> Iterator[Step]:
+        section = self.recipe.synthesis
+        if section is None:
+            return
+        for name, generator in self.recipe.generators.items():
+            yield from self._of_generator(section, name, generator)
+
+    def _of_generator(self, section: Synthesis, name: str, generator: Generator) -> Iterator[Step]:
+        machine, long_input, long_output = self.machine, section.long_input, section.long_output
+        corpus = f"corpus {section.corpus}"
+        encoder = self.recipe.encoders[section.encoder]
+        asked = f"instructions {name}"
+        yield self._requests(
+            asked, synthesis.instructions(section), long_input.shards, name, generator, (corpus,)
+        )
+        index = retrieval.index_bytes(
+            encoder.index, documents(self.recipe.corpora[section.corpus]).rows, encoder.dimensions
+        )
+        found = f"retrieved documents {name}"
+        queries = long_input.samples / long_input.shards
+        yield Step(
+            found, "retrieval", long_input.shards,
+            machine.start_seconds + index / machine.disk_bandwidth
+            + queries * index / machine.cpu_flops,
+            (asked, f"index {section.encoder}"), uses_devices=machine.devices_per_node > 2,
+            memory=index + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
+        )  # fmt: skip
+        tokens = synthesised_tokens(section)
+        yield self._requests(
+            f"answers {name}", synthesis.answers(section, generator), long_input.shards, name,
+            generator, (found,), kept=tokens["long_input"],
+        )  # fmt: skip
+        yield self._requests(
+            f"long outputs {name}", synthesis.long_outputs(section), long_output.shards, name,
+            generator, (corpus,), kept=tokens["long_output"],
+        )  # fmt: skip
+
+    def _requests(
+        self, name: str, usage: Usage, shards: int, generator_name: str, generator: Generator,
+        after: tuple[str, ...], kept: float = 0.0,
+    ) -> Step:  # fmt: skip
+        serving = self.site.generators.get(generator_name)
+        remote = isinstance(serving, RemoteServing) or generator.weights is None
+        text = (usage.prompt_tokens + usage.completion_tokens) * BYTES_PER_TOKEN
+        seconds = self._serving_seconds(usage, generator, serving) / shards
+        summaries = usage.completion_tokens * BYTES_PER_TOKEN
+        return Step(
+            name, "synthesis", shards,
+            # A remote endpoint serves all shards together.
+            self.machine.start_seconds + seconds * (self.machine.nodes if remote else 1),
+            after, uses_devices=not remote,
+            requests=usage.requests, prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens, usd=usage.usd(generator),
+            kept_bytes=(kept * BYTES_PER_TOKEN + summaries) * COMPRESSION,
+            work_bytes=text * COMPRESSION,
+            memory=0.0 if remote else self._generator_bytes(generator),
+        )  # fmt: skip
+
+    def _generator_bytes(self, generator: Generator) -> float:
+        assert generator.weights is not None
+        shape = architecture(generator.weights)
+        need = 2 * shape.parameters + shape.cache_bytes(generator.context_tokens)
+        return need / self.machine.devices_per_node
+
+    def _serving_seconds(
+        self, usage: Usage, generator: Generator, serving: Serving | None
+    ) -> float:
+        """Of all requests, on one node or over the whole endpoint."""
+        if isinstance(serving, RemoteServing) or generator.weights is None:
+            concurrency = serving.maximum_concurrency if isinstance(serving, RemoteServing) else 256
+            return usage.completion_tokens / (concurrency * REMOTE_TOKENS_PER_SECOND)
+        if isinstance(serving, LlamaCppServing):
+            prompt = usage.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
+            return prompt + usage.completion_tokens / LLAMA_CPP_ANSWER_TOKENS
+        shape, machine = architecture(generator.weights), self.machine
+        mean = usage.prompt_tokens / usage.requests
+        prefill = shape.forward_flops(usage.prompt_tokens, mean / 2, logits=False)
+        # Dozens of answers are decoded together, so arithmetic bounds them too.
+        decode = shape.forward_flops(usage.completion_tokens, mean) * 4
+        flops = machine.devices_per_node * machine.flops * machine.prefill_share
+        return (prefill + decode) / flops
+
+    # ------------------------------------------------------------------------------ mixtures
+
+    def _mixtures(self) -> Iterator[Step]:
+        for name, mixture in self.recipe.mixtures.items():
+            generators = {
+                entry.source.generator
+                for entry in mixture.entries.values()
+                if entry.source.kind == "synthesised"
+            }
+            after = [f"{what} {g}" for g in generators for what in ("answers", "long outputs")]
+            read = sum(samples(self.recipe, entry).tokens for entry in mixture.entries.values())
+            for stage in stages_of_mixture(self.recipe, name):
+                data = stage_data(self.recipe, name, stage)
+                # Deduplication reads every row; only the stage's rows are packed.
+                yield Step(
+                    f"mixture {name} {stage}", "mixture", 1, self._text_seconds(read + data.tokens),
+                    (*self._sources, "evaluation texts", *after), tokens=data.tokens,
+                    kept_bytes=data.tokens * PACKED_TOKEN_BYTES,
+                    work_bytes=read * BYTES_PER_TOKEN * COMPRESSION, memory=16 * GB,
+                )  # fmt: skip
+
+    # ------------------------------------------------------------------------------ training
+
+    def _shape(self, model: str) -> Architecture:
+        root = self.recipe.models[self.recipe.root(self.recipe.last_checkpoint(model))]
+        assert root.weights is not None
+        return architecture(root.weights)
+
+    def _training(self) -> Iterator[Step]:
+        for name, model in self.recipe.models.items():
+            size = MODEL_BYTES * self._shape(name).parameters
+            if not model.stages:
+                yield Step(
+                    f"model {name}/initial", "training", 1,
+                    self.machine.start_seconds + 2 * size / self.machine.disk_bandwidth,
+                    self._sources, kept_bytes=size, memory=2 * size,
+                )  # fmt: skip
+            for stage in model.stages:
+                yield self._train(name, model, stage, size)
+
+    def _train(self, name: str, model: Model, stage: Stage, size: float) -> Step:
+        checkpoint = f"{name}/{stage.name}"
+        before = self.recipe.forerunner(checkpoint)
+        if stage.tokens == 0:
+            return Step(
+                f"model {checkpoint}", "training", 1,
+                self.machine.start_seconds + size / self.machine.disk_bandwidth,
+                (f"model {before}",), kept_bytes=size,
+            )  # fmt: skip
+        assert stage.mixture is not None and stage.global_batch_tokens is not None
+        machine, shape = self.machine, self._shape(name)
+        steps = -(-stage.tokens // stage.global_batch_tokens)
+        tokens = steps * stage.global_batch_tokens
+        data = stage_data(self.recipe, stage.mixture, stage.name)
+        fit = self._fit(shape, stage)
+        devices = fit.nodes * machine.devices_per_node
+        return Step(
+            f"model {checkpoint}", "training", 1,
+            machine.start_seconds
+            + training.seconds_of(shape, tokens, data.attended, machine, devices),
+            (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
+            uses_devices=True, tokens=tokens, kept_bytes=size,
+            work_bytes=SAVED_STATES * STATE_BYTES * shape.parameters,
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit),
+        )  # fmt: skip
+
+    def _fit(self, shape: Architecture, stage: Stage) -> training.Fit:
+        """The site's layout; the cheapest that fits where the site is a laptop and the plan's machine is not."""
+        site, machine = self.site.training, self.machine
+        if site.device == "cpu" and machine.devices_per_node > 2:
+            return training.choose(shape, stage.length, machine)
+        ranks = site.nodes * site.ranks_per_node
+        sequence = (site.ring or max(1, ranks // site.ulysses)) * site.ulysses
+        layout = training.Parallelism(
+            ranks, sequence, site.zero_stage, site.offload_optimizer, site.offload_activations
+        )
+        need = training.memory(shape, stage.length, layout, site.device)
+        fits = need.total <= machine.usable_memory
+        fit = training.Fit(layout, need, site.nodes, fits)
+        return fit
+
+    # ------------------------------------------------------------------------------ evaluation
+
+    def _evaluation(self) -> Iterator[Step]:
+        for name, suite in self.recipe.suites.items():
+            for reference in suite.models:
+                checkpoint = self.recipe.resolve(reference)
+                model = checkpoint.partition("/")[0]
+                shape, supports = self._shape(model), self.recipe.models[model].supports
+                loads = list(evaluation.loads(suite, supports))
+                separate = getattr(suite, "job_per_length", False)
+                jobs = len(suite.lengths) if separate else 1  # type: ignore[union-attr]
+                seconds = sum(evaluation.seconds_of(load, shape, self.machine) for load in loads)
+                longest = max((load.length for load in loads), default=0)
+                memory = evaluation.serving_bytes(longest, shape, self.machine.devices_per_node)
+                prompt = sum(load.prompt_tokens for load in loads)
+                yield Step(
+                    f"evaluation {name} {checkpoint}", "evaluation", jobs,
+                    self.machine.start_seconds + seconds / jobs, (f"model {checkpoint}",),
+                    uses_devices=True, requests=sum(load.requests for load in loads),
+                    prompt_tokens=prompt,
+                    completion_tokens=sum(load.answer_tokens for load in loads),
+                    kept_bytes=prompt * BYTES_PER_TOKEN * COMPRESSION,
+                    memory=memory, fits=memory <= self.machine.usable_memory,
+                    advice="" if memory <= self.machine.usable_memory
+                    else "serve it over more devices (evaluation.tensor_parallel)",
+                )  # fmt: skip
+            yield Step(
+                f"scores {name}", "evaluation", 1, self.machine.start_seconds + 10,
+                tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),
+            )  # fmt: skip
+
+
+def _advice(fit: training.Fit) -> str:
+    layout = fit.layout
+    settings = [f"training.nodes: {fit.nodes}", f"ring x ulysses: {layout.sequence}"]
+    if layout.offload_activations:
+        settings.append("offload_activations: true")
+    if layout.offload_optimizer:
+        settings.append("offload_optimizer: true")
+    text = ", ".join(settings)
+    return text if fit.fits else f"does not fit with {text}: take more nodes or a shorter stage"

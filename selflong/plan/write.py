@@ -1,0 +1,314 @@
+"""The plan as Markdown, JSON and a figure of the timeline."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from selflong.formats import publish, write_json, write_text
+from selflong.plan import retrieval, training
+from selflong.plan.architecture import architecture
+from selflong.plan.data import documents
+from selflong.plan.machines import H100, Machine, choose_machine
+from selflong.plan.schedule import Span, peak_bytes, schedule
+from selflong.plan.steps import Planner, Step
+from selflong.recipe import Recipe, Site
+
+STAGES = (
+    "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
+)  # fmt: skip
+COLUMNS = (
+    "stage", "jobs", "GPU hours", "wall time", "tokens", "requests", "prompt tokens",
+    "answer tokens", "USD", "disk kept", "disk in work",
+)  # fmt: skip
+
+
+def write_plan(recipe: Recipe, site: Site, output: Path) -> None:
+    """Write plan.md, plan.json and timeline.{png,pdf,svg} into the folder `output`."""
+    machine = choose_machine(recipe, site)
+    steps = Planner(recipe, site, machine).steps()
+    spans = schedule(steps, machine.nodes)
+    with publish(output) as folder:
+        folder.mkdir()
+        write_text(_markdown(recipe, machine, steps, spans), folder / "plan.md")
+        write_json(_as_json(recipe, machine, steps, spans), folder / "plan.json")
+        draw_timeline(recipe, machine, steps, spans, folder)
+
+
+# ------------------------------------------------------------------------------------------- JSON
+
+
+def _totals(machine: Machine, steps: Sequence[Step], spans: dict[str, Span]) -> dict[str, Any]:
+    return {
+        "jobs": sum(step.jobs for step in steps),
+        "device_hours": sum(step.device_hours(machine) for step in steps),
+        "wall_seconds": max(span.end for span in spans.values())
+        - min(span.begin for span in spans.values()),
+        "tokens": sum(step.tokens for step in steps),
+        "requests": sum(step.requests for step in steps),
+        "prompt_tokens": sum(step.prompt_tokens for step in steps),
+        "completion_tokens": sum(step.completion_tokens for step in steps),
+        "usd": sum(step.usd for step in steps),
+        "kept_bytes": sum(step.kept_bytes for step in steps),
+        "work_bytes": max((step.work_bytes for step in steps), default=0.0),
+        "memory_bytes": max((step.memory for step in steps if step.uses_devices), default=0.0),
+    }
+
+
+def _as_json(
+    recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
+) -> dict[str, Any]:
+    stages = {
+        stage: _totals(machine, chosen, {step.name: spans[step.name] for step in chosen})
+        for stage in STAGES
+        if (chosen := [step for step in steps if step.stage == stage])
+    }
+    return {
+        "recipe": recipe.name,
+        "machine": {"name": machine.name, "nodes": machine.nodes, "devices": machine.devices},
+        "total": _totals(machine, steps, spans) | {"peak_bytes": peak_bytes(steps, spans)},
+        "stages": stages,
+        "steps": [
+            {
+                "name": step.name,
+                "stage": step.stage,
+                "jobs": step.jobs,
+                "nodes": step.nodes,
+                "seconds_of_a_job": step.seconds,
+                "begin": spans[step.name].begin,
+                "end": spans[step.name].end,
+                "device_hours": step.device_hours(machine),
+                "tokens": step.tokens,
+                "requests": step.requests,
+                "prompt_tokens": step.prompt_tokens,
+                "completion_tokens": step.completion_tokens,
+                "usd": step.usd,
+                "kept_bytes": step.kept_bytes,
+                "work_bytes": step.work_bytes,
+                "memory_bytes": step.memory,
+                "fits": step.fits,
+                "advice": step.advice,
+            }
+            for step in steps
+        ],
+    }
+
+
+# --------------------------------------------------------------------------------------- Markdown
+
+
+def _count(value: float) -> str:
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}" if value else ""
+
+
+def _size(value: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return "< 1 MB" if value else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86400:.1f} days"
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        yield "| " + " | ".join(row) + " |"
+        if number == 0:
+            yield "|" + "---|" * len(row)
+
+
+def _cells(name: str, total: dict[str, Any]) -> list[str]:
+    return [
+        name,
+        f"{total['jobs']:,}",
+        f"{total['device_hours']:,.1f}" if total["device_hours"] else "",
+        _duration(total["wall_seconds"]),
+        _count(total["tokens"]),
+        _count(total["requests"]),
+        _count(total["prompt_tokens"]),
+        _count(total["completion_tokens"]),
+        f"{total['usd']:,.0f}" if total["usd"] else "",
+        _size(total["kept_bytes"]),
+        _size(total["work_bytes"]),
+    ]
+
+
+def _markdown(
+    recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
+) -> str:
+    plan = _as_json(recipe, machine, steps, spans)
+    total = plan["total"]
+    columns = list(COLUMNS)
+    if machine.devices_per_node <= 2:
+        columns[2] = "core hours"
+    lines = [
+        f"# Plan of the recipe {recipe.name}",
+        "",
+        f"On {machine.nodes} node(s) with {machine.devices_per_node} x {machine.name}: "
+        f"{total['jobs']:,} jobs, {_duration(total['wall_seconds'])}, "
+        f"{total['device_hours']:,.0f} {columns[2]}, {total['usd']:,.0f} USD for endpoints, "
+        f"{_size(total['peak_bytes'])} of disk at the peak and {_size(total['kept_bytes'])} kept.",
+        "",
+        "Answer tokens are what is allowed at most; wall time is from a stage's first job to its last.",
+        "",
+        *_rows(
+            [
+                columns,
+                *(_cells(name, stage) for name, stage in plan["stages"].items()),
+                _cells("**all**", total),
+            ]
+        ),
+        "",
+        "## What does not fit",
+        "",
+        *(_misfits(steps) or ["Everything fits."]),
+        "",
+        *_training_lines(recipe, steps, machine),
+        *_index_lines(recipe),
+        "## Steps",
+        "",
+        *_rows(
+            [
+                ("step", "jobs", "a job", "begins", "ends", "memory of a device", "layout"),
+                *(
+                    (
+                        step.name,
+                        str(step.jobs),
+                        _duration(step.seconds),
+                        _duration(spans[step.name].begin),
+                        _duration(spans[step.name].end),
+                        _size(step.memory),
+                        step.advice,
+                    )
+                    for step in steps
+                ),
+            ]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _misfits(steps: Sequence[Step]) -> list[str]:
+    return [
+        f"- {step.name}: {_size(step.memory)} a device; {step.advice}"
+        for step in steps
+        if not step.fits
+    ]
+
+
+def _training_lines(recipe: Recipe, steps: Sequence[Step], machine: Machine) -> Iterator[str]:
+    """Memory by part of each stage on one node of 8 x 80 GB, the smallest cluster that the paper's need."""
+    rows: dict[tuple[str, int], Sequence[str]] = {}
+    for name, model in recipe.models.items():
+        root = recipe.models[recipe.root(recipe.last_checkpoint(name))]
+        if root.weights is None or machine.devices_per_node <= 2:
+            continue
+        for stage in model.stages:
+            if stage.tokens == 0 or (root.label, stage.length) in rows:
+                continue
+            fit = training.choose(architecture(root.weights), stage.length, H100)
+            need = fit.memory
+            rows[root.label, stage.length] = (
+                root.label,
+                f"{stage.length:,}",
+                str(8 * fit.nodes),
+                _size(need.total),
+                _size(need.parameters + need.gradients + need.optimizer),
+                _size(need.checkpoints),
+                _size(need.layer),
+                _size(need.gathered + need.ring + need.loss + need.framework),
+                ("activations" if fit.layout.offload_activations else "nothing")
+                + (" and optimizer" if fit.layout.offload_optimizer else ""),
+            )
+    if rows:
+        yield "## Training on H100 80 GB: the fewest devices that hold each stage"
+        yield ""
+        yield from _rows(
+            [
+                (
+                    "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
+                    "kept hidden states", "one layer", "other", "to the CPU",
+                ),
+                *rows.values(),
+            ]
+        )  # fmt: skip
+        yield ""
+
+
+def _index_lines(recipe: Recipe) -> Iterator[str]:
+    """Size of each kind of index for the recipe's own corpus."""
+    section = recipe.synthesis
+    if section is None:
+        return
+    encoder = recipe.encoders[section.encoder]
+    rows = documents(recipe.corpora[section.corpus]).rows
+    yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
+    yield ""
+    kinds = dict.fromkeys([encoder.index, *retrieval.CHOICES])
+    yield from _rows(
+        [
+            ("index", "disk and memory"),
+            *(
+                (
+                    f"{kind} (this recipe)" if kind == encoder.index else kind,
+                    _size(retrieval.index_bytes(kind, rows, encoder.dimensions)),
+                )
+                for kind in kinds
+            ),
+            ("embeddings, float16", _size(retrieval.embedding_bytes(rows, encoder.dimensions))),
+        ]
+    )
+    yield ""
+
+
+# ----------------------------------------------------------------------------------------- figure
+
+
+def draw_timeline(
+    recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span], folder: Path
+) -> None:
+    """Draw one bar a step, from its first job to its last, by stage."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    colors = dict(zip(STAGES, sns.color_palette("colorblind", len(STAGES)), strict=True))
+    longest = max(span.end for span in spans.values())
+    unit, scale = ("hours", 3600) if longest > 5400 else ("minutes", 60)
+    shown = sorted(steps, key=lambda step: (spans[step.name].begin, STAGES.index(step.stage)))
+    figure = Figure(figsize=(9, 1 + 0.16 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for row, step in enumerate(shown):
+        span = spans[step.name]
+        axes.barh(
+            row, (span.end - span.begin) / scale, left=span.begin / scale,
+            color=colors[step.stage], label=step.stage,
+        )  # fmt: skip
+    axes.set_yticks(range(len(shown)), [step.name for step in shown], fontsize=6)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(
+        f"{unit} on {machine.nodes} node(s), {machine.devices_per_node} x {machine.name}"
+    )
+    axes.set_title(f"Recipe {recipe.name}")
+    handles, labels = axes.get_legend_handles_labels()
+    legend = dict(zip(labels, handles, strict=True))
+    ordered = [stage for stage in STAGES if stage in legend]
+    axes.legend([legend[stage] for stage in ordered], ordered, fontsize=7)
+    sns.despine(figure)
+    for suffix in ("png", "pdf", "svg"):
+        figure.savefig(folder / f"timeline.{suffix}", dpi=150, metadata=_undated(suffix))
+
+
+def _undated(suffix: str) -> dict[str, Any]:
+    """Metadata without a date, so that the same plan gives the same bytes."""
+    return {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
