@@ -14,8 +14,9 @@ import inspect
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -68,8 +69,13 @@ OTHER_NAMESPACES = r"\s*:?[A-Za-z-]{2,12}:\S"  # files, categories, other langua
 # ---------------------------------------------------------------------------- what packages carry
 
 
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
 def _version(package: str) -> str:
-    distribution = metadata.packages_distributions()[package][0]
+    distribution = _distributions()[package][0]
     # A build's own suffix (torch's +cpu, +cu130) says nothing about what it documents.
     return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
 
@@ -162,7 +168,7 @@ def _words(code: Any) -> Iterator[str]:
             if str(node.tag) not in UNREAD_TAGS and node.contents is not None:
                 yield from _words(node.contents)
         else:
-            yield str(node.__strip__() or "")
+            yield str(node.__strip__(normalize=True) or "").replace("\xa0", " ")
 
 
 def encyclopedia() -> Iterator[dict[str, Any]]:
@@ -214,24 +220,23 @@ def documentation() -> Iterator[dict[str, Any]]:
 
     The modules are parsed, not imported. A prefix of this order is a fair draw over the packages.
     """
+    folders = {package: package_folder(package) for package in DOCUMENTED_PACKAGES}
     modules = [
         (package, path.relative_to(folder))
-        for package in DOCUMENTED_PACKAGES
-        for folder in [package_folder(package)]
+        for package, folder in folders.items()
         for path in folder.rglob("*.py")
         if _is_documented(path.relative_to(folder))
     ]
     modules.sort(key=lambda module: hashlib.sha256("/".join(map(str, module)).encode()).digest())
-    versions = {package: _version(package) for package in DOCUMENTED_PACKAGES}
     for package, relative in modules:
         name = ".".join([package, *relative.with_suffix("").parts]).removesuffix(".__init__")
-        source = (package_folder(package) / relative).read_text(encoding="utf-8")
+        source = (folders[package] / relative).read_text(encoding="utf-8")
         text = "\n\n".join(map(inspect.cleandoc, _docstrings(ast.parse(source), name)))
         if len(text) >= MINIMUM_DOCUMENTATION:
             yield {
                 "id": f"documentation:{name}",
                 "text": text,
-                "dump": versions[package],
+                "dump": _version(package),
                 "file_path": str(relative),
             }
 
