@@ -1,7 +1,8 @@
 """Counting words: common words extraction (cwe) and frequent words extraction (fwe)."""
 
+import math
 import string
-from functools import cached_property
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import zeta
@@ -13,9 +14,11 @@ from selflong.evaluation.ruler.tasks import (
     Body,
     Draw,
 )
-from selflong.evaluation.ruler.units import Encoder, UnitTable, chained
+from selflong.evaluation.ruler.units import Chain, Encoder, UnitTable, chained
 
 COMMON = 10
+_UNREACHABLE = 2**62
+"""Tokens of a list that needs more words than there are."""
 SHORT_LENGTH = 4096
 """Below this many tokens the lists of cwe repeat their words less."""
 
@@ -35,127 +38,115 @@ class CommonWordsTask:
         self._encoder = encoder
         self._sources = sources
         self._numbers = UnitTable(encoder)
+        self.words = UnitTable(encoder)
+        self.words.add([f" {word}" for word in load_counting_words()])
+        self.usual_words = len(self.words.texts)
         if length < SHORT_LENGTH:
-            self._example_words, self._example_repeats, self._repeats = 20, (3, 1), (6, 1)
+            self.example_words, self.example_repeats, self.repeats = 20, (3, 1), (6, 1)
         else:
-            self._example_words, self._example_repeats, self._repeats = 40, (10, 3), (30, 3)
-
-    @cached_property
-    def _words(self) -> tuple[str, ...]:
-        return load_counting_words()
-
-    @cached_property
-    def _word_units(self) -> UnitTable:
-        table = UnitTable(self._encoder)
-        table.add([f" {word}" for word in self._words])
-        return table
-
-    def _word_units_for(self, count: int) -> UnitTable:
-        """Units of at least `count` words."""
-        table = self._word_units
-        if count > len(table.texts):
-            more = load_more_words(self._sources)
-            added = len(table.texts) - len(self._words)
-            table.add([f" {word}" for word in more[added : count - len(self._words)]])
-        return table
-
-    def _number_sums(self, count: int) -> np.ndarray:
-        """int64 [at least count + 1]: tokens of the first numbers of a list."""
-        known = len(self._numbers.texts)
-        if known < count:
-            self._numbers.add([f" {n}." for n in range(known + 1, max(count, 2 * known) + 1)])
-        return np.concatenate([[0], np.cumsum(self._numbers.counts)])
-
-    def entries(self, words: int) -> int:
-        """Entries of a list with so many words."""
-        common, other = self._repeats
-        return COMMON * common + (words - COMMON) * other
+            self.example_words, self.example_repeats, self.repeats = 40, (10, 3), (30, 3)
 
     def draw(self, rng: np.random.Generator, index: int, budget: int) -> Draw:
-        """Words in slots that are drawn afresh for each sample; the size is in words."""
-        common, other = self._repeats
-        wanted = self._example_words + max(COMMON + 1, budget // (3 * other))
-        available = len(self._words)
-        if wanted > available:
-            available += len(load_more_words(self._sources))
-        table = self._word_units_for(available if wanted > len(self._words) else len(self._words))
-        # Words of wonderwords first; more only where these are too few.
-        ranked = np.concatenate(
-            [
-                rng.permutation(len(self._words)),
-                len(self._words) + rng.permutation(len(table.texts) - len(self._words)),
-            ]
-        )
-        example, words = ranked[: self._example_words], ranked[self._example_words :]
-        example_order = _repeated(example, len(example), self._example_repeats)
-        before = "".join(
-            [
-                self._list_text(rng.permutation(example_order)),
-                f"\n{self.question}{self.answer_prefix} ",
-                " ".join(f"{n}.{table.texts[word]}" for n, word in enumerate(example[:COMMON], 1)),
-                f"\n{self.intro}1.",
-            ]
-        )
-        opening = self._encoder.chain(self.intro + before)
-        prefix = self._encoder.chain(self.answer_prefix)
-        word_counts = table.counts[words]
-        sums = np.concatenate([[0], np.cumsum(word_counts)])
-        (first_number,) = self._numbers_counts(1)
+        """Words in slots that are drawn afresh for each sample; the size is in words.
+
+        The words of wonderwords come first, others only where these are too few.
+        """
+        words = rng.permutation(self.usual_words)
+        example, words = words[: self.example_words], words[self.example_words :]
+        slots = rng.permutation(repeated(example, self.example_repeats))
+        example_text = self.example(slots, example[:COMMON], separator=" ")
         seed = int(rng.integers(2**63))
 
         def order(size: int) -> np.ndarray:
-            slots = _repeated(words, size, self._repeats)
+            slots = repeated(words[:size], self.repeats)
             return np.random.default_rng(seed).permutation(slots)
 
-        def closing(size: int) -> str:
-            return f"{table.texts[order(size)[-1]]}\n{self.question}"
+        drawn = self.fill(example_text, words, order, budget)
+        if drawn.tokens(len(words)) > budget:
+            return drawn
+        more = self.usual_words + rng.permutation(self.add_more_words())
+        words = np.concatenate([words, more])
+        return self.fill(example_text, words, order, budget)
+
+    def add_more_words(self) -> int:
+        """Make the words beyond wonderwords known; how many there are."""
+        more = load_more_words(self._sources)
+        if len(self.words.texts) == self.usual_words:
+            self.words.add([f" {word}" for word in more])
+        return len(more)
+
+    def example(self, slots: np.ndarray, common: np.ndarray, separator: str) -> str:
+        """The worked example; `separator` stands before its answer."""
+        return (
+            f"{self.intro}{self._listed(slots)}\n{self.question}{self.answer_prefix}"
+            f"{separator}{self._listed(common)}\n"
+        )
+
+    def fill(
+        self, example: str, words: np.ndarray, order: Callable[[int], np.ndarray], budget: int
+    ) -> Draw:
+        """A list of `words` (units, [words], the ten common ones first) after the worked example.
+
+        `order` gives the units of all entries of a list of so many words.
+        """
+        opening = self._encoder.chain(f"{example}{self.intro}1.")
+        prefix = self._encoder.chain(self.answer_prefix)
+        common, other = self.repeats
+        counts = self.words.counts[words]
+        sums = np.concatenate([[0], np.cumsum(counts)])
+
+        def closing(last: int) -> Chain:
+            return self._encoder.chain(f"{self.words.texts[last]}\n{self.question}")
 
         def tokens(size: int) -> int:
-            entries = self.entries(size)
+            if size > len(words):
+                return _UNREACHABLE
+            slots = order(size)
             listed = common * sums[COMMON] + other * (sums[size] - sums[COMMON])
-            numbers = self._number_sums(entries)[entries] - first_number
-            last = order(size)[-1]
+            numbers = self._number_sums(len(slots))
             return int(
                 len(opening)
-                + numbers
-                + listed
-                - table.counts[last]
-                + len(self._encoder.chain(closing(size)))
+                + (numbers[len(slots)] - numbers[1])
+                + (listed - self.words.counts[slots[-1]])
+                + len(closing(slots[-1]))
                 + len(prefix)
             )
 
         def body(size: int) -> Body:
             slots = order(size)
             self._number_sums(len(slots))
-            both = table.followed_by(self._numbers)
             units = np.empty(2 * len(slots) - 2, dtype=np.int64)
             units[0::2] = slots[:-1]
-            units[1::2] = len(table.texts) + np.arange(1, len(slots))
-            message = chained([opening, both.chain(units), self._encoder.chain(closing(size))])
-            answers = [table.texts[word][1:] for word in words[:COMMON]]
-            return Body(message, self.answer_prefix, answers, [])
+            units[1::2] = len(self.words.texts) + np.arange(1, len(slots))
+            listed = self.words.followed_by(self._numbers).chain(units)
+            answers = [self.words.texts[word][1:] for word in words[:COMMON]]
+            return Body(
+                chained([opening, listed, closing(slots[-1])]), self.answer_prefix, answers, []
+            )
 
-        per_word = other * (word_counts.mean() + 4)
-        return Draw(
-            COMMON + 1,
-            min(len(words) - 1, max(COMMON + 1, int((budget - len(opening)) / per_word))),
-            tokens,
-            body,
-        )
+        per_word = other * (float(counts.mean()) + 4)
+        guess = int((budget - len(opening)) / per_word)
+        return Draw(COMMON + 1, min(len(words), max(COMMON + 1, guess)), tokens, body)
 
-    def _numbers_counts(self, count: int) -> np.ndarray:
-        self._number_sums(count)
-        return self._numbers.counts[:count]
+    def _number_sums(self, count: int) -> np.ndarray:
+        """int64 [at least count + 1]: tokens of the first numbers of a list."""
+        known = len(self._numbers.texts)
+        if known < count:
+            last = max(count, known + known // 4)
+            self._numbers.add([f" {number}." for number in range(known + 1, last + 1)])
+            self._known_sums = np.concatenate([[0], np.cumsum(self._numbers.counts)])
+        return self._known_sums
 
-    def _list_text(self, slots: np.ndarray) -> str:
-        texts = self._word_units.texts
-        return " ".join(f"{n}.{texts[word]}" for n, word in enumerate(slots.tolist(), 1))
+    def _listed(self, slots: np.ndarray) -> str:
+        texts = self.words.texts
+        return " ".join(f"{number}.{texts[word]}" for number, word in enumerate(slots.tolist(), 1))
 
 
-def _repeated(words: np.ndarray, size: int, repeats: tuple[int, int]) -> np.ndarray:
-    """The first ten of `size` words `repeats[0]` times each, the others `repeats[1]` times."""
-    common, other = repeats
-    return np.concatenate([np.repeat(words[:COMMON], common), np.repeat(words[COMMON:size], other)])
+def repeated(words: np.ndarray, repeats: tuple[int, int]) -> np.ndarray:
+    """The first ten words `repeats[0]` times each, the others `repeats[1]` times."""
+    return np.concatenate(
+        [np.tile(words[:COMMON], repeats[0]), np.tile(words[COMMON:], repeats[1])]
+    )
 
 
 class FrequentWordsTask:
@@ -178,55 +169,59 @@ class FrequentWordsTask:
 
     def __init__(self, encoder: Encoder, length: int) -> None:
         self._encoder = encoder
-        self._vocabulary_size = max(5, length // 50)
-        ranks = np.arange(1, self._vocabulary_size + 1)
-        self._shares = ranks**-self.exponent / zeta(self.exponent)
+        self.vocabulary_size = max(5, length // 50)
+        self._weights = np.arange(1, self.vocabulary_size + 1) ** -self.exponent
 
     def draw(self, rng: np.random.Generator, index: int, budget: int) -> Draw:
         """Coded words by rank; the size is how many words a full zeta distribution would give."""
         words = self._draw_words(rng)
+        seed = int(rng.integers(2**63))
+        return self.fill(
+            words, lambda slots: np.random.default_rng(seed).permutation(slots), budget
+        )
+
+    def fill(
+        self, words: Sequence[str], shuffled: Callable[[np.ndarray], np.ndarray], budget: int
+    ) -> Draw:
+        """Dots as the first rank, then `words` by rank, in the order that `shuffled` gives their slots."""
         table = UnitTable(self._encoder)
         table.add([" ...", *(f" {word}" for word in words)])
-        seed = int(rng.integers(2**63))
         opening = self._encoder.chain(self.intro)
         prefix = self._encoder.chain(self.answer_prefix)
 
         def order(size: int) -> np.ndarray:
-            slots = np.repeat(np.arange(self._vocabulary_size), self.frequencies(size))
-            return np.random.default_rng(seed).permutation(slots)
+            return shuffled(np.repeat(np.arange(len(table.texts)), self.frequencies(size)))
 
-        def closing(size: int) -> str:
-            return f"{table.texts[order(size)[-1]]}\n{self.question}"
+        def closing(last: int) -> Chain:
+            return self._encoder.chain(f"{table.texts[last]}\n{self.question}")
 
         def tokens(size: int) -> int:
-            counted = int(self.frequencies(size) @ table.counts)
-            ending = self._encoder.chain(closing(size))
-            last = int(table.counts[order(size)[-1]])
-            return len(opening) + counted - last + len(ending) + len(prefix)
+            last = int(order(size)[-1])
+            counted = int(self.frequencies(size) @ table.counts) - int(table.counts[last])
+            return len(opening) + counted + len(closing(last)) + len(prefix)
 
         def body(size: int) -> Body:
-            message = chained(
-                [opening, table.chain(order(size)[:-1]), self._encoder.chain(closing(size))]
-            )
+            slots = order(size)
+            message = chained([opening, table.chain(slots[:-1]), closing(int(slots[-1]))])
             return Body(message, self.answer_prefix, list(words[:3]), [])
 
-        per_word = float(self._shares @ table.counts)
+        per_word = float(self._weights @ table.counts) / zeta(self.exponent)
         smallest = self._smallest()
         return Draw(smallest, max(smallest, int((budget - len(opening)) / per_word)), tokens, body)
 
     def frequencies(self, size: int) -> np.ndarray:
         """int64 [vocabulary]: how often the word of each rank stands in the text."""
-        return (size * self._shares).astype(np.int64)
+        return (size * self._weights / zeta(self.exponent)).astype(np.int64)
 
     def _smallest(self) -> int:
         """The size from which the fourth rank is more frequent than the fifth at every larger size."""
-        # Shares differ by more than one word from here on, whatever the rounding.
-        return int(np.ceil(1 / (self._shares[3] - self._shares[4])))
+        # The frequencies before rounding differ by one word from here on.
+        return math.ceil(zeta(self.exponent) / (self._weights[3] - self._weights[4]))
 
     def _draw_words(self, rng: np.random.Generator) -> tuple[str, ...]:
         letters = np.array(list(string.ascii_lowercase))
         words: dict[str, None] = {}
-        while len(words) < self._vocabulary_size - 1:
-            drawn = letters[rng.integers(26, size=(self._vocabulary_size, self.word_letters))]
+        while len(words) < self.vocabulary_size - 1:
+            drawn = letters[rng.integers(26, size=(self.vocabulary_size, self.word_letters))]
             words.update(dict.fromkeys(map("".join, drawn.tolist())))
-        return tuple(words)[: self._vocabulary_size - 1]
+        return tuple(words)[: self.vocabulary_size - 1]

@@ -1,20 +1,38 @@
 """RULER samples by task, length and convention."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from_zero
+from itertools import islice
 
 import numpy as np
 
 from selflong.evaluation.ruler.aggregation import CommonWordsTask, FrequentWordsTask
 from selflong.evaluation.ruler.needles import NeedleTask
 from selflong.evaluation.ruler.questions import QuestionTask
-from selflong.evaluation.ruler.sizing import largest_that_fits
+from selflong.evaluation.ruler.reference import (
+    SHORT_LENGTH,
+    CommonWordsReference,
+    NeedleReference,
+    QuestionReference,
+    ReferenceTask,
+    Stream,
+    bisected_size,
+    frequent_words_bodies,
+    reference_bodies,
+    stepwise_size,
+)
+from selflong.evaluation.ruler.reference_tracing import Tracing2024, TracingHead
+from selflong.evaluation.ruler.sizing import TooShort, largest_that_fits
 from selflong.evaluation.ruler.sources import Sources
-from selflong.evaluation.ruler.tasks import NEEDLE_TASKS, TASKS, Convention, Task
+from selflong.evaluation.ruler.tasks import NEEDLE_TASKS, TASKS, Body, Convention, Task
 from selflong.evaluation.ruler.tracing import TracingTask
 from selflong.evaluation.ruler.units import Encoder, Tokens
 from selflong.formats import TokenRole
 from selflong.job import UserError
+
+_COUNTING_PROBE = 4096
+"""Words of the sample from which ruler_head expects how many words of cwe fit."""
 
 
 @dataclass(frozen=True)
@@ -71,47 +89,99 @@ def generate_samples(
     """
     if task not in TASKS:
         raise UserError(f"tasks: {task!r} is no task of RULER; name one of {', '.join(TASKS)}")
-    if convention != "ruler_exact":
-        raise UserError(f"convention: {convention} is not built yet; name ruler_exact")
     encoder = Encoder(tokenizer)
     if not encoder.adds_up:
         raise UserError(
             "the tokenizer joins text over spaces; RULER prompts need one that does not"
         )
-    generator = _make_task(task, encoder, sources, length)
+    made = _make_task(task, encoder, sources, length)
     frame = _make_frame(tokenizer, chat)
-    budget = length - generator.generation_tokens - len(frame)
-    for index in range(count):
-        rng = np.random.default_rng([seed, TASKS.index(task), length, index])
-        draw = generator.draw(rng, index, max(0, budget))
+    budget = length - made.generation_tokens - len(frame)
+    if convention == "ruler_exact":
+        bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, budget))
+    else:
+        bodies = _reference_bodies(made, encoder, convention, seed, length, len(frame), chat)
+    try:
+        for index, body in enumerate(islice(bodies, count)):
+            prefix = encoder.encode(body.answer_prefix if answer_prefix else "")
+            ids = np.concatenate([frame.before, body.message.ids, frame.after, prefix]).tolist()
+            yield RulerSample(
+                task=task,
+                convention=convention,
+                length=length,
+                index=index,
+                prompt_ids=ids,
+                prompt=body.message.text,
+                answer_prefix=body.answer_prefix if answer_prefix else "",
+                answers=body.answers,
+                depths=body.depths,
+                tokens=len(ids),
+                generation_tokens=made.generation_tokens,
+                fill=(len(ids) + made.generation_tokens) / length,
+            )
+    except TooShort as short:
+        needed = length - budget + short.tokens
+        raise UserError(
+            f"lengths: {length} tokens are too few for {task}, which needs {needed} for "
+            f"sample {short.index}"
+        ) from None
+
+
+def _exact_bodies(task: Task, seed: Sequence[int], budget: int) -> Iterator[Body]:
+    """ruler_exact: each sample from a generator of its own, as large as the budget allows."""
+    for index in count_from_zero():
+        draw = task.draw(np.random.default_rng([*seed, index]), index, budget)
         size = largest_that_fits(draw.tokens, budget, draw.guess, draw.smallest)
         if size is None:
-            needed = length - budget + draw.tokens(draw.smallest)
-            raise UserError(
-                f"lengths: {length} tokens are too few for {task}, whose sample {index} takes at "
-                f"least {needed}"
-            )
-        body = draw.body(size)
-        ids = [
-            *frame.before.tolist(),
-            *body.message.ids.tolist(),
-            *frame.after.tolist(),
-            *(encoder.encode(body.answer_prefix).tolist() if answer_prefix else []),
-        ]
-        yield RulerSample(
-            task=task,
-            convention=convention,
-            length=length,
-            index=index,
-            prompt_ids=ids,
-            prompt=body.message.text,
-            answer_prefix=body.answer_prefix if answer_prefix else "",
-            answers=body.answers,
-            depths=body.depths,
-            tokens=len(ids),
-            generation_tokens=generator.generation_tokens,
-            fill=(len(ids) + generator.generation_tokens) / length,
-        )
+            raise TooShort(index, draw.tokens(draw.smallest))
+        yield draw.body(size)
+
+
+def _reference_bodies(
+    task: Task,
+    encoder: Encoder,
+    convention: Convention,
+    seed: int,
+    length: int,
+    frame_tokens: int,
+    chat: bool,
+) -> Iterator[Body]:
+    """ruler_2024 and ruler_head."""
+    stream = Stream(seed)
+    head = convention == "ruler_head"
+    budget = length - task.generation_tokens - frame_tokens
+    if isinstance(task, FrequentWordsTask):
+        # The code of 2024 forgets the answer's tokens while it searches.
+        limit = budget if head else length - frame_tokens
+        return frequent_words_bodies(task, encoder, stream, limit, length, budget)
+    drawn = _make_reference(task, encoder, stream, length, head, chat)
+    if not head:
+        return reference_bodies(drawn, stepwise_size(drawn, budget), budget)
+
+    def most(per_unit: float) -> int:
+        per_unit += frame_tokens / probe
+        return int(length // per_unit) * 2 if counting else int(length / per_unit * 3)
+
+    counting = isinstance(task, CommonWordsTask)
+    probe = _COUNTING_PROBE if counting else drawn.step
+    return reference_bodies(drawn, bisected_size(drawn, budget, probe, most), budget)
+
+
+def _make_reference(
+    task: Task, encoder: Encoder, stream: Stream, length: int, head: bool, chat: bool
+) -> ReferenceTask:
+    match task:
+        case NeedleTask():
+            return NeedleReference(task, encoder, stream, length, repeats=head)
+        case CommonWordsTask():
+            return CommonWordsReference(task, encoder, stream, more_words=head)
+        case QuestionTask():
+            return QuestionReference(task, encoder, stream, repeats=head)
+        case TracingTask():
+            if head:
+                return TracingHead(task, encoder, stream, 10 if length >= SHORT_LENGTH else 5)
+            return Tracing2024(encoder, stream, chat)
+    raise TypeError(f"no reference for {task}")
 
 
 def _make_task(task: str, encoder: Encoder, sources: Sources, length: int) -> Task:

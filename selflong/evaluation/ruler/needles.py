@@ -113,7 +113,7 @@ class NeedleTask:
                 len(self._encoder.chain(self._intro))
                 + sum(self._piece_tokens(piece, sentences) for piece in pieces)
                 + len(self._encoder.chain(closing))
-                + len(self._encoder.chain(self._answer_prefix(hidden)))
+                + len(self._encoder.chain(self.answer_prefix(hidden)))
             )
 
         def body(size: int) -> Body:
@@ -179,7 +179,7 @@ class NeedleTask:
             *(self._encoder.chain(f"{self._line(needle)}\n") for needle in hidden.needles),
             self._encoder.chain(self._intro),
             self._encoder.chain(self._question(hidden)),
-            self._encoder.chain(self._answer_prefix(hidden)),
+            self._encoder.chain(self.answer_prefix(hidden)),
         ]
         fixed = sum(len(chain) for chain in around)
 
@@ -262,7 +262,7 @@ class NeedleTask:
             "mentioned in the provided text?"
         )
 
-    def _answer_prefix(self, hidden: Hidden) -> str:
+    def answer_prefix(self, hidden: Hidden) -> str:
         verb = "is" if self._kind_asked != self._kind else "are"
         return (
             f" The special magic {self._kind_asked} for {_listed(hidden.queries)} "
@@ -272,7 +272,7 @@ class NeedleTask:
     def _body(self, hidden: Hidden, message: Chain, depths: Sequence[float]) -> Body:
         return Body(
             message,
-            self._answer_prefix(hidden),
+            self.answer_prefix(hidden),
             list(hidden.answers),
             [float(depth) for depth in depths],
         )

@@ -41,15 +41,19 @@ class QuestionTask:
 
     def draw(self, rng: np.random.Generator, index: int, budget: int) -> Draw:
         """The question's documents among others, in an order drawn afresh; the size is in documents."""
+        question = self.question(index)
+        documents = self._fill_best(question, self._documents(rng, question, budget), budget)
+        keys = rng.random(len(documents))
+        return self.fill(question, documents, lambda size: np.argsort(keys[:size]), budget)
+
+    def question(self, index: int) -> Question:
+        """Question `index` in file order."""
         if index >= len(self.questions.questions):
             raise UserError(
                 f"{self._path} holds {len(self.questions.questions)} questions: "
                 "ask for no more samples"
             )
-        question = self.questions.questions[index]
-        documents = self._fill_best(question, self._documents(rng, question, budget), budget)
-        keys = rng.random(len(documents))
-        return self.fill(question, documents, lambda size: np.argsort(keys[:size]), budget)
+        return self.questions.questions[index]
 
     def fill(
         self,
@@ -78,6 +82,7 @@ class QuestionTask:
             depths = [
                 float(ends[2 * first[number] - 1] / ends[-1]) if first[number] else 0.0
                 for number in question.supporting
+                if number in first
             ]
             return Body(
                 chained([intro, self._units.chain(row), closing]),

@@ -1,6 +1,16 @@
-"""How large a context is: the largest that fits, or what the reference's search finds."""
+"""How large a context can be."""
 
 from collections.abc import Callable
+
+
+class TooShort(Exception):
+    """The smallest context of a sample does not fit."""
+
+    def __init__(self, index: int, tokens: int) -> None:
+        super().__init__(index, tokens)
+        self.index = index
+        self.tokens = tokens
+        """Of its message and answer prefix."""
 
 
 def largest_that_fits(

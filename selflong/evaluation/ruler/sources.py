@@ -262,6 +262,6 @@ def load_more_words(sources: Sources) -> tuple[str, ...]:
             ) from None
     counts: Counter[str] = Counter()
     for document in load_questions(sources.hotpotqa).documents:
-        counts.update(re.findall(r"(?<![\w-])[a-z]{3,}(?![\w-])", document))
+        counts.update(re.findall(r"(?<![\w-])[a-z]{3,}(?![\w-])", document.lower()))
     known = set(load_counting_words())
     return tuple(word for word, _ in counts.most_common() if word not in known)

@@ -148,9 +148,10 @@ class UnitTable:
         self._settle()
         return np.diff(self._starts)
 
-    def chain(self, numbers: np.ndarray) -> Chain:
+    def chain(self, numbers: np.ndarray | Sequence[int]) -> Chain:
         """The units of these numbers in a row."""
         self._settle()
+        numbers = np.asarray(numbers, dtype=np.int64)
         lengths = self._starts[numbers + 1] - self._starts[numbers]
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
