@@ -149,7 +149,7 @@ def beside_bare_load(folder: Path) -> tuple[float, float]:
                 report = script(
                     "sample_client.py",
                     *("--port", port, "--samples", REQUESTS, "--concurrency", concurrency),
-                    *("--cache", folder / f"cache-{concurrency}-{number}"),
+                    *("--cache", folder / f"cache-{concurrency}-{number}", "--timeout", 60),
                 )
                 client = max(client, report["requests_per_second"])
                 peak_mb = max(peak_mb, report["peak_mb"])

@@ -16,7 +16,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +31,9 @@ _OFFSET_BITS = 44  # of a location: segments of up to 16 TiB
 
 
 def _encode(key: bytes, result: Answer | Refusal) -> bytes:
-    payload = json.dumps({"kind": type(result).__name__, **asdict(result)}).encode()
+    # dataclasses.asdict copies deeply and takes as long as all the rest.
+    content = {name: getattr(result, name) for name in type(result).__slots__}
+    payload = json.dumps({"kind": type(result).__name__, **content}).encode()
     tokens = (
         (result.prompt_tokens, result.completion_tokens) if isinstance(result, Answer) else (0, 0)
     )

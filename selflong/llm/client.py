@@ -250,8 +250,7 @@ class Client:
 
     async def _exchange(self, key: bytes, path: str, payload: bytes) -> Answer | Refusal | _Trouble:
         try:
-            async with asyncio.timeout(self._patience.timeout_seconds):
-                reply = await self._transport.post(path, payload)
+            reply = await self._transport.post(path, payload, self._patience.timeout_seconds)
             if reply.status == 200:
                 return _read_answer(key.hex(), reply.body)
         except ssl.SSLCertVerificationError as error:

@@ -15,7 +15,7 @@ class Patience:
 
     attempts: int = 8
     timeout_seconds: float = 600.0
-    """Of one attempt, from the moment it is sent to the last byte of the answer."""
+    """From the moment an attempt is sent to the last byte of its answer; to connect, as long again."""
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 60.0
 

@@ -11,6 +11,8 @@ from selflong.recipe import Price
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -43,9 +45,7 @@ class Request:
 
     def payload(self, model: str) -> bytes:
         """The body as canonical JSON: equal requests give equal bytes."""
-        return json.dumps(
-            {**self.body, "model": model}, sort_keys=True, separators=(",", ":"), allow_nan=False
-        ).encode()
+        return _canonical.encode({**self.body, "model": model}).encode()
 
     def key(self, endpoint: Endpoint) -> str:
         """SHA-256 of the whole request, model identity included, in hexadecimal."""

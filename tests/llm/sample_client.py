@@ -26,10 +26,6 @@ from selflong.llm import (
     run,
 )
 
-PATIENCE = Patience(
-    attempts=20, timeout_seconds=0.5, first_pause_seconds=0.01, longest_pause_seconds=0.1
-)
-
 
 def sample(number: int) -> Request:
     """The request of a sample, about 500 characters long."""
@@ -60,13 +56,19 @@ def is_right(number: int, result: Result, answer_words: int) -> bool:
 
 
 async def ask(arguments: argparse.Namespace) -> dict[str, float]:
+    patience = Patience(
+        attempts=20,
+        timeout_seconds=arguments.timeout,
+        first_pause_seconds=0.01,
+        longest_pause_seconds=0.1,
+    )
     numbers: dict[int, int] = {}
     wrong = failures = 0
     process = psutil.Process()
     early_memory = 0
     start = time.perf_counter()
     with Cache(arguments.cache) as cache:
-        client = Client(endpoint(arguments.port, arguments.concurrency), cache, patience=PATIENCE)
+        client = Client(endpoint(arguments.port, arguments.concurrency), cache, patience=patience)
         async with client:
             async for request, result in client.ask_all(map(sample, range(arguments.samples))):
                 number = int(request.body["messages"][0]["content"].split(" ", 1)[0])
@@ -97,6 +99,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, required=True)
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--answer-words", type=int, default=40)
+    parser.add_argument("--timeout", type=float, default=0.5, help="seconds of an attempt")
     print(json.dumps(run(ask(parser.parse_args()))))
 
 

@@ -47,7 +47,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         report = script(
             "sample_client.py",
             *("--port", port, "--cache", tmp_path, "--samples", 6000),
-            *("--concurrency", 16, "--answer-words", words),
+            *("--concurrency", 16, "--answer-words", words, "--timeout", 60),
         )
     assert report["missing"] == report["wrong"] == 0
     assert report["growth_mb"] < 15
