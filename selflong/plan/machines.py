@@ -57,7 +57,8 @@ H100 = Machine(
 # Measured on two cores of a cloud machine with SmolLM2-135M: a training step of 2,048 tokens in 13 s on one
 # core, 1,024 prompt tokens a second in bf16 on two.
 TWO_CORES = Machine(
-    name="core of a machine with 24 GB", nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
+    name="core of a machine with 24 GB",
+    nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
     training_share=1.0, prefill_share=1.0,
     cores=2, cpu_flops=5e10, cpu_tokens=1e5, disk_bandwidth=5e8, start_seconds=7.0,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selflong.plan import evaluation, retrieval, synthesis, training
+from selflong.plan import evaluation, retrieval, training
 from selflong.plan.architecture import Architecture, architecture
 from selflong.plan.data import (
     BYTES_PER_TOKEN,
@@ -14,7 +14,7 @@ from selflong.plan.data import (
     synthesised_tokens,
 )
 from selflong.plan.machines import GB, Machine
-from selflong.plan.synthesis import Usage
+from selflong.plan.synthesis import Usage, usage
 from selflong.recipe import (
     Generator,
     HubWeights,
@@ -202,9 +202,10 @@ class Planner:
         machine, long_input, long_output = self.machine, section.long_input, section.long_output
         corpus = f"corpus {section.corpus}"
         encoder = self.recipe.encoders[section.encoder]
+        uses = usage(self.recipe, name)
         asked = f"instructions {name}"
         yield self._requests(
-            asked, synthesis.instructions(section), long_input.shards, name, generator, (corpus,)
+            asked, uses["instructions"], long_input.shards, name, generator, (corpus,)
         )
         index = retrieval.index_bytes(
             encoder.index, documents(self.recipe.corpora[section.corpus]).rows, encoder.dimensions
@@ -220,30 +221,30 @@ class Planner:
         )  # fmt: skip
         tokens = synthesised_tokens(section)
         yield self._requests(
-            f"answers {name}", synthesis.answers(section, generator), long_input.shards, name,
+            f"answers {name}", uses["answers"], long_input.shards, name,
             generator, (found,), kept=tokens["long_input"],
         )  # fmt: skip
         yield self._requests(
-            f"long outputs {name}", synthesis.long_outputs(section), long_output.shards, name,
+            f"long outputs {name}", uses["long outputs"], long_output.shards, name,
             generator, (corpus,), kept=tokens["long_output"],
         )  # fmt: skip
 
     def _requests(
-        self, name: str, usage: Usage, shards: int, generator_name: str, generator: Generator,
+        self, name: str, asked: Usage, shards: int, generator_name: str, generator: Generator,
         after: tuple[str, ...], kept: float = 0.0,
     ) -> Step:  # fmt: skip
         serving = self.site.generators.get(generator_name)
         remote = isinstance(serving, RemoteServing) or generator.weights is None
-        text = (usage.prompt_tokens + usage.completion_tokens) * BYTES_PER_TOKEN
-        seconds = self._serving_seconds(usage, generator, serving) / shards
-        summaries = usage.completion_tokens * BYTES_PER_TOKEN
+        text = (asked.prompt_tokens + asked.completion_tokens) * BYTES_PER_TOKEN
+        seconds = self._serving_seconds(asked, generator, serving) / shards
+        summaries = asked.completion_tokens * BYTES_PER_TOKEN
         return Step(
             name, "synthesis", shards,
             # A remote endpoint serves all shards together.
             self.machine.start_seconds + seconds * (self.machine.nodes if remote else 1),
             after, uses_devices=not remote,
-            requests=usage.requests, prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens, usd=usage.usd(generator),
+            requests=asked.requests, prompt_tokens=asked.prompt_tokens,
+            completion_tokens=asked.completion_tokens, usd=asked.usd(generator),
             kept_bytes=(kept * BYTES_PER_TOKEN + summaries) * COMPRESSION,
             work_bytes=text * COMPRESSION,
             memory=0.0 if remote else self._generator_bytes(generator),
@@ -256,20 +257,20 @@ class Planner:
         return need / self.machine.devices_per_node
 
     def _serving_seconds(
-        self, usage: Usage, generator: Generator, serving: Serving | None
+        self, asked: Usage, generator: Generator, serving: Serving | None
     ) -> float:
         """Of all requests, on one node or over the whole endpoint."""
         if isinstance(serving, RemoteServing) or generator.weights is None:
             concurrency = serving.maximum_concurrency if isinstance(serving, RemoteServing) else 256
-            return usage.completion_tokens / (concurrency * REMOTE_TOKENS_PER_SECOND)
+            return asked.completion_tokens / (concurrency * REMOTE_TOKENS_PER_SECOND)
         if isinstance(serving, LlamaCppServing):
-            prompt = usage.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
-            return prompt + usage.completion_tokens / LLAMA_CPP_ANSWER_TOKENS
+            prompt = asked.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
+            return prompt + asked.completion_tokens / LLAMA_CPP_ANSWER_TOKENS
         shape, machine = architecture(generator.weights), self.machine
-        mean = usage.prompt_tokens / usage.requests
-        prefill = shape.forward_flops(usage.prompt_tokens, mean / 2, logits=False)
+        mean = asked.prompt_tokens / asked.requests
+        prefill = shape.forward_flops(asked.prompt_tokens, mean / 2, logits=False)
         # Dozens of answers are decoded together, so arithmetic bounds them too.
-        decode = shape.forward_flops(usage.completion_tokens, mean) * 4
+        decode = shape.forward_flops(asked.completion_tokens, mean) * 4
         flops = machine.devices_per_node * machine.flops * machine.prefill_share
         return (prefill + decode) / flops
 
@@ -340,7 +341,7 @@ class Planner:
         )  # fmt: skip
 
     def _fit(self, shape: Architecture, stage: Stage) -> training.Fit:
-        """The site's layout; the cheapest that fits where the site is a laptop and the plan's machine is not."""
+        """The site's layout; the cheapest that fits where only the plan's machine has GPUs."""
         site, machine = self.site.training, self.machine
         if site.device == "cpu" and machine.devices_per_node > 2:
             return training.choose(shape, stage.length, machine)
