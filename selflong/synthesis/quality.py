@@ -22,7 +22,7 @@ OFF_TOPIC = "not about its source"
 
 _SHORTEST_INSTRUCTION = 5  # words
 _REPEATED_INSTRUCTION = 0.2
-_SHARED_WITH_SOURCE = 0.25
+_SHARED_WITH_SOURCE = 0.15
 _LABEL = re.compile(
     r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
 )

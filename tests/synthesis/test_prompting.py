@@ -1,0 +1,40 @@
+import hashlib
+
+import pytest
+
+from selflong.recipe import FAMILIES
+from selflong.synthesis.prompting import FOLDER, load_prompt
+
+VALUES = {
+    **{f"instruction_{family}": {"chunk"} for family in FAMILIES},
+    "summary": {"text", "instruction"},
+    "answer": {"notes", "instruction"},
+    "closed_book": {"instruction"},
+    "back_translation": {"excerpt"},
+}
+
+
+def test_every_prompt_file_is_used() -> None:
+    assert {path.stem for path in FOLDER.glob("*.md")} == set(VALUES)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_filled_in_once(name: str) -> None:
+    prompt = load_prompt(name)
+    values = {value: f"<{value}> costs $5 and ${{text}}" for value in VALUES[name]}
+    messages = prompt.messages(**values)
+    for value in values.values():
+        assert value in messages[-1]["content"]
+    assert messages[-1]["role"] == "user"
+    assert prompt.sha256 == hashlib.sha256((FOLDER / prompt.name).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_chunk_stands_before_the_prompt(family: str) -> None:
+    content = load_prompt(f"instruction_{family}").messages(chunk="A chunk.")[-1]["content"]
+    assert content.startswith("A chunk.\n")
+
+
+def test_a_missing_value_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        load_prompt("summary").messages(text="a")

@@ -1,0 +1,130 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selflong.llm import Answer
+from selflong.recipe import Gates
+from selflong.synthesis import quality
+from selflong.synthesis.quality import (
+    boilerplate_share,
+    content_words,
+    find_fault,
+    find_instruction,
+    grounding,
+    is_truncated,
+    repeated_share,
+)
+
+SOURCE = "The Danube carried grain and timber before the railways came to Hungary in 1846."
+DOCUMENTS = [SOURCE, "Steamships on the Danube lost their freight to the railways after 1850."]
+QUESTION = "How did freight on the Danube change when the railways came to Hungary?"
+GOOD = (
+    "The Danube carried grain and timber until 1846, and its steamships lost freight to railways."
+)
+ALL_GATES = Gates(
+    minimum_grounding=0.5,
+    refusals=True,
+    meta_talk=True,
+    truncated=True,
+    wrong_language=True,
+    maximum_repeated_share=0.3,
+)
+
+
+def answer(text: str, finish_reason: str = "stop") -> Answer:
+    return Answer("key", text, 10, 10, finish_reason)
+
+
+@pytest.mark.parametrize(
+    ("written", "instruction"),
+    [
+        (QUESTION, QUESTION),
+        (f'Question: "{QUESTION}"', QUESTION),
+        (f"**Question 1:** {QUESTION}\n\nThe answer is that it fell.", QUESTION),
+        (
+            "Answer these about the Danube:\n(a) What did it carry?\n(b) Who lost freight?",
+            "Answer these about the Danube:\n(a) What did it carry?\n(b) Who lost freight?",
+        ),
+        (
+            "Write an article about freight on the Danube.",
+            "Write an article about freight on the Danube.",
+        ),
+    ],
+)
+def test_the_instruction_is_found(written: str, instruction: str) -> None:
+    assert find_instruction(written, "stop", SOURCE) == (instruction, "")
+
+
+@pytest.mark.parametrize(
+    ("written", "finish_reason", "reason"),
+    [
+        ("", "stop", quality.NO_INSTRUCTION),
+        ("The Danube carried grain and timber to Hungary.", "stop", quality.NO_INSTRUCTION),
+        ("Which Danube freight?", "stop", quality.NO_INSTRUCTION),
+        ("Describe how the Danube carried grain and", "length", quality.TRUNCATED),
+        ("I'm sorry, could you tell me more about the Danube?", "stop", quality.REFUSAL),
+        ("What does the text above say about the Danube?", "stop", quality.NOT_SELF_CONTAINED),
+        (
+            "What is the Danube, what is the Danube, what is the Danube?",
+            "stop",
+            quality.REPEATED,
+        ),
+        ("Why do volcanoes erupt under glaciers in Iceland?", "stop", quality.OFF_TOPIC),
+    ],
+)
+def test_what_is_no_instruction_is_named(written: str, finish_reason: str, reason: str) -> None:
+    assert find_instruction(written, finish_reason, SOURCE) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "fault"),
+    [
+        (GOOD, "stop", None),
+        ("", "stop", quality.EMPTY),
+        ("I'm sorry, but I cannot say what the Danube carried.", "stop", quality.REFUSAL),
+        ("The summary says that the Danube carried grain.", "stop", quality.META_TALK),
+        (GOOD, "length", quality.TRUNCATED),
+        ("The Danube carried grain. " * 5, "stop", quality.REPEATED),
+        (
+            "Die Donau trug Getreide und Holz, bevor die Eisenbahn nach Ungarn kam, und danach weniger.",
+            "stop",
+            quality.WRONG_LANGUAGE,
+        ),
+        ("Volcanoes erupt under glaciers because magma rises quickly.", "stop", quality.UNGROUNDED),
+    ],
+)
+def test_each_gate_names_its_fault(text: str, finish_reason: str, fault: str | None) -> None:
+    assert find_fault(answer(text, finish_reason), QUESTION, DOCUMENTS, ALL_GATES) == fault
+
+
+def test_gates_that_are_off_let_everything_but_nothing_pass() -> None:
+    volcanoes = answer("As an AI I cannot answer. " * 9, "length")
+    assert find_fault(volcanoes, QUESTION, DOCUMENTS, Gates()) is None
+    assert find_fault(answer("  "), QUESTION, DOCUMENTS, Gates()) == quality.EMPTY
+
+
+@given(text=st.text(max_size=300))
+def test_a_text_is_grounded_in_itself(text: str) -> None:
+    assert grounding(text, [text]) == 1
+    assert 0 <= repeated_share(text) < 1
+    assert 0 <= grounding(text, ["Danube"]) <= 1
+
+
+def test_content_words_are_numbers_and_long_words() -> None:
+    assert content_words("The Danube carried 1,234 tons of it, which was its most.") == {
+        "danube",
+        "carried",
+        "1,234",
+        "tons",
+    }
+
+
+def test_boilerplate_and_truncated_documents() -> None:
+    article = "The Danube carried grain.\nThe Rhine carried coal.\nBoth reach a sea."
+    assert boilerplate_share(article) == 0
+    assert boilerplate_share(article + "\nHome\nLogin\nBoth reach a sea.") == 0.5
+    assert boilerplate_share("") == 1
+    assert not is_truncated(article)
+    assert is_truncated(article + " And then the")
+    assert is_truncated(article + " Read more.")
+    assert is_truncated(article + " And then...")
