@@ -54,7 +54,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a dictionary; UserError where it is missing or malformed."""
     if not path.exists():
         raise UserError(f"{path} does not exist")
-    loader = _UniqueKeyLoader(path.read_text())
+    try:
+        text = path.read_text()
+        loader = _UniqueKeyLoader(text)
+    except (UnicodeDecodeError, yaml.reader.ReaderError):
+        raise UserError(f"{path}: not a text file in UTF-8") from None
     loader.name = str(path)
     try:
         content = loader.get_single_data()
@@ -72,9 +76,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
 T = TypeVar("T", bound=Section)
 
 
-def _place(location: tuple[str | int, ...]) -> str:
+def _place(location: tuple[str | int, ...], content: Any, missing: bool) -> str:
+    """Where a mistake is, as a person would write it; `missing`: its last key is not in `content`.
+
+    pydantic's location also names which kind of a union was meant and whether a key itself was wrong: what
+    `content` does not hold.
+    """
     place = ""
-    for step in location:
+    for number, step in enumerate(location):
+        inside = step in content if isinstance(content, dict) else isinstance(content, list)
+        if inside:
+            content = content[step]
+        elif not (missing and number == len(location) - 1):
+            continue
         place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
     return place
 
@@ -105,17 +119,31 @@ def _discriminates(section: type[BaseModel], step: str | int) -> bool:
     return kind is not None and getattr(kind.annotation, "__args__", (None,))[0] == step
 
 
-def _sentence(path: str, section: type[BaseModel], error: ValidationError) -> str:
+NAME_RULE = "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'"
+
+
+def _sentence(path: str, section: type[BaseModel], content: Any, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    place = _place(first["loc"])
-    if first["type"] == "extra_forbidden":
+    kind, context = first["type"], first.get("ctx", {})
+    place = _place(first["loc"], content, kind == "missing") or "top level"
+    if kind == "extra_forbidden":
         allowed = _allowed_keys(section, first["loc"])
         near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(allowed)}"
         return f"{path}: {place}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{path}: {place}: is missing"
+    if kind == "union_tag_not_found":
+        return f"{path}: {place}: its key {context['discriminator']} is missing"
+    if kind == "union_tag_invalid":
+        known = ", ".join(sorted(re.findall(r"'([^']*)'", context["expected_tags"])))
+        key = context["discriminator"].strip("'")
+        return f"{path}: {place}.{key}: {context['tag']!r} does not exist; there are {known}"
+    if kind == "string_pattern_mismatch" and first["loc"][-1] == "[key]":
+        return f"{path}: {place}: {NAME_RULE}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
-    return f"{path}: {place or 'top level'}: {message}{given}"
+    given = "" if kind == "value_error" else f", not {first['input']!r}"
+    return f"{path}: {place}: {message}{given}"
 
 
 def parse(section: type[T], content: dict[str, Any], path: str) -> T:
@@ -123,7 +151,7 @@ def parse(section: type[T], content: dict[str, Any], path: str) -> T:
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        raise UserError(_sentence(path, section, error)) from None
+        raise UserError(_sentence(path, section, content, error)) from None
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -1,6 +1,6 @@
 """What the sections of a recipe and of a site have in common."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -30,4 +30,12 @@ class Section(BaseModel):
     @property
     def digest(self) -> str:
         """Changes when a setting changes; the wording of an assumption does not count."""
-        return digest(self.model_dump(mode="json", exclude={"assumed"}))
+        return digest(_without_assumptions(self.model_dump(mode="json")))
+
+
+def _without_assumptions(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_assumptions(v) for k, v in value.items() if k != "assumed"}
+    if isinstance(value, list):
+        return [_without_assumptions(item) for item in value]
+    return value

@@ -1,0 +1,340 @@
+"""Every mistake in a recipe or a site gets one sentence: file, key, what is allowed."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selflong.job import UserError
+from selflong.recipe import (
+    Lengths,
+    Recipe,
+    load_recipe,
+    load_site,
+    parse,
+    read_yaml,
+    stages_of_mixture,
+)
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+LAPTOP = read_yaml(ROOT / "recipes" / "laptop.yaml")
+SITE = read_yaml(ROOT / "config.yaml")
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def put(place: str, value: Any) -> Change:
+    """Set the value at `place`, keys and indices joined by '/'."""
+
+    def change(content: dict[str, Any]) -> None:
+        *way, last = place.split("/")
+        target: Any = content
+        for step in way:
+            target = target[int(step) if isinstance(target, list) else step]
+        target[int(last) if isinstance(target, list) else last] = value
+
+    return change
+
+
+def drop(place: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        *way, last = place.split("/")
+        target: Any = content
+        for step in way:
+            target = target[int(step) if isinstance(target, list) else step]
+        del target[last]
+
+    return change
+
+
+def sentence(
+    tmp_path: Path, content: dict[str, Any], load: Callable[[Path], Any], name: str
+) -> str:
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(UserError) as error:
+        load(path)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    return text.removeprefix(f"{path}: ")
+
+
+MISTAKES = {
+    "unknown key, near a known one": (
+        put("synthesis/long_input/chunk_token", 5),
+        "synthesis.long_input.chunk_token: unknown key; did you mean 'chunk_tokens'?",
+    ),
+    "unknown key, near none": (
+        put("models/full/zzz", 1),
+        "models.full.zzz: unknown key; allowed are assumed, label, mask_prompt, precision, "
+        "published, stages, start, supports, weights",
+    ),
+    "unknown key of one of several kinds": (
+        put("corpora/documents/sources/0/licens", "x"),
+        "corpora.documents.sources[0].licens: unknown key; did you mean 'licence'?",
+    ),
+    "missing key": (drop("synthesis/corpus"), "synthesis.corpus: is missing"),
+    "wrong type": (put("seed", "many"), "seed: Input should be a valid integer"),
+    "too small": (
+        put("models/full/stages/0/length", 0),
+        "models.full.stages[0].length: Input should be greater than 0, not 0",
+    ),
+    "not one of the choices": (
+        put("synthesis/long_input/instruction_position", "middle"),
+        "synthesis.long_input.instruction_position: Input should be 'before', 'after' or 'both', "
+        "not 'middle'",
+    ),
+    "a kind that does not exist": (
+        put("suites/ruler/kind", "rulr"),
+        "suites.ruler.kind: 'rulr' does not exist; there are needle_grid, output_length, "
+        "published_ruler, ruler, short_tasks",
+    ),
+    "a task that does not exist": (
+        put("suites/ruler/tasks", ["niah_single_9"]),
+        "suites.ruler.tasks[0]: Input should be 'niah_single_1', ",
+    ),
+    "a stage shorter than its forerunner": (
+        put("models/full/stages/2/length", 1024),
+        "models.full.stages[2].length: 1024 is shorter than its forerunner full/2k with 2048",
+    ),
+    "a batch that is no multiple of the length": (
+        put("models/full/stages/0/global_batch_tokens", 2000),
+        "models.full.stages[0].global_batch_tokens: 2000 is no multiple of the stage's length 1024",
+    ),
+    "a stage that trains without a mixture": (
+        drop("models/full/stages/0/mixture"),
+        "models.full.stages[0]: a stage that trains needs mixture",
+    ),
+    "two stages of one name": (
+        put("models/full/stages/1/name", "1k"),
+        "models.full.stages[0].name: '1k' is taken",
+    ),
+    "a mixture that does not exist": (
+        put("models/full/stages/0/mixture", "ful"),
+        "models.full.stages[0].mixture: 'ful' does not exist; there are full",
+    ),
+    "a start that does not exist": (
+        put("models/full/start", "basis"),
+        "models.full.start: 'basis' does not exist; there are base, base/initial, ",
+    ),
+    "a circle": (
+        put("models/rope_only/start", "rope_only"),
+        "models.rope_only.start: rope_only -> rope_only goes round in a circle",
+    ),
+    "weights and a start": (
+        put("models/base/start", "full"),
+        "models.base: give weights or start, one of the two",
+    ),
+    "a suite's model that does not exist": (
+        put("suites/ruler/models", ["bass"]),
+        "suites.ruler.models: 'bass' does not exist; there are base, ",
+    ),
+    "a length without a number of samples": (
+        put("suites/ruler/samples", {1024: 4}),
+        "suites.ruler: samples must name each length once: [1024, 2048], not [1024]",
+    ),
+    "a chunk that no context holds": (
+        put("generators/smollm2/context_tokens", 512),
+        "generators.smollm2.context_tokens: 512 does not hold a chunk, an instruction and a summary "
+        "(1200)",
+    ),
+    "a chunk longer than the paper's": (
+        put("synthesis/long_input/chunk_tokens", 5000),
+        "synthesis.long_input.chunk_tokens: Input should be less than or equal to 4096, not 5000",
+    ),
+    "lengths the wrong way round": (
+        put("synthesis/long_input/lengths/minimum", 5000),
+        "synthesis.long_input.lengths: minimum 5000 is above maximum 4000",
+    ),
+    "an assumption about nothing": (
+        put("synthesis/assumed", {"corpsu": "unknown"}),
+        "synthesis: assumed names 'corpsu', which is no setting of this section",
+    ),
+    "tokens and epochs": (
+        put("mixtures/full/entries/short/epochs", 1),
+        "mixtures.full.entries.short: give epochs or tokens, one of the two",
+    ),
+    "a generator that does not exist": (
+        put("mixtures/full/entries/long_input/source/generator", "gpt"),
+        "mixtures.full.entries.long_input.source.generator: 'gpt' does not exist; there are smollm2",
+    ),
+    "a name that is no file name": (
+        put("suites/Ruler!", LAPTOP["suites"]["ruler"]),
+        "suites.Ruler!: a name begins with a lower-case letter or a digit and holds only",
+    ),
+    "another name than the file's": (put("name", "notebook"), "name: must be 'laptop'"),
+}
+
+
+@pytest.mark.parametrize("change, expected", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_recipe_gets_one_sentence(
+    tmp_path: Path, change: Change, expected: str
+) -> None:
+    content = copy.deepcopy(LAPTOP)
+    change(content)
+    assert sentence(tmp_path, content, load_recipe, "laptop.yaml").startswith(expected)
+
+
+SITE_MISTAKES = {
+    "unknown key": (put("trainig", {}), "trainig: unknown key; did you mean 'training'?"),
+    "a kind of job that does not exist": (
+        put("resources", {"trainin": {"gpus": 8}}),
+        "resources.trainin: Input should be 'pipeline', 'encoding', ",
+    ),
+    "unknown key of one of several kinds": (
+        put("evaluation/thread", 2),
+        "evaluation.thread: unknown key; did you mean 'threads'?",
+    ),
+    "not a whole number": (
+        put("training/ranks_per_node", 1.5),
+        "training.ranks_per_node: Input should be a valid integer",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, expected", SITE_MISTAKES.values(), ids=SITE_MISTAKES)
+def test_a_mistake_in_a_site_gets_one_sentence(
+    tmp_path: Path, change: Change, expected: str
+) -> None:
+    content = copy.deepcopy(SITE)
+    change(content)
+    assert sentence(tmp_path, content, load_site, "config.yaml").startswith(expected)
+
+
+TEXTS = {
+    "missing file": (None, "does not exist"),
+    "duplicate key": ("name: laptop\nseed: 1\nseed: 2\n", "key 'seed' in line 3 stands twice"),
+    "duplicate key inside": (
+        "models:\n  a: {label: x, label: y}\n",
+        "key 'label' in line 2 stands twice",
+    ),
+    "not YAML": ("name: [laptop\nseed: 1\n", "not YAML in line "),
+    "not a mapping": ("- laptop\n", "must hold keys and values"),
+    "empty": ("", "must hold keys and values"),
+    "not text": (b"\xff\xfe\x00", "not a text file in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("text, expected", TEXTS.values(), ids=TEXTS)
+def test_a_file_that_cannot_be_read_gets_one_sentence(
+    tmp_path: Path, text: str | bytes | None, expected: str
+) -> None:
+    path = tmp_path / "laptop.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value).startswith(str(path))
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_each_recipe_is_right(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.description
+    for checkpoint in recipe.checkpoints():
+        assert recipe.models[recipe.root(checkpoint)].weights is not None
+
+
+def test_the_site_is_right() -> None:
+    assert (ROOT / "recipes" / f"{load_site(ROOT / 'config.yaml').recipe}.yaml").exists()
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text("a: 1e-5\nb: 2.0e+6\nc: -3E4\nd: 1_000\n")
+    assert read_yaml(path) == {"a": 1e-5, "b": 2e6, "c": -3e4, "d": 1000}
+
+
+def test_own_keys_win_over_merged_ones(tmp_path: Path) -> None:
+    path = tmp_path / "merge.yaml"
+    path.write_text(
+        "first: &first {a: 1, b: {c: 2}}\n"
+        "second: &second\n  b: 3\n  <<: *first\n"
+        "third: {<<: *second, a: 4}\n"
+    )
+    content = read_yaml(path)
+    assert content["second"] == {"a": 1, "b": 3}
+    assert content["third"] == {"a": 4, "b": 3}
+
+
+def test_a_digest_follows_settings_and_not_the_wording_of_assumptions() -> None:
+    lengths = {"distribution": "uniform", "minimum": 1, "maximum": 9}
+    plain = Lengths.model_validate(lengths)
+    noted = Lengths.model_validate(lengths | {"assumed": {"minimum": "unknown"}})
+    other = Lengths.model_validate(lengths | {"minimum": 2})
+    assert plain.digest == noted.digest != other.digest
+
+
+def test_a_digest_ignores_assumptions_deep_inside() -> None:
+    changed = copy.deepcopy(LAPTOP)
+    changed["synthesis"]["long_input"]["lengths"]["assumed"] = {"minimum": "unknown"}
+    first, second = (parse(Recipe, content, "recipe").synthesis for content in (LAPTOP, changed))
+    assert first is not None and second is not None
+    assert first.digest == second.digest
+
+
+class TestTheChainOfCheckpoints:
+    recipe = load_recipe(ROOT / "recipes" / "laptop.yaml")
+
+    def test_each_stage_starts_from_the_one_before(self) -> None:
+        assert self.recipe.forerunner("full/2k") == "full/1k"
+        assert self.recipe.forerunner("full/1k") == "base/initial"
+        assert self.recipe.forerunner("base/initial") is None
+
+    def test_the_root_is_the_loaded_model(self) -> None:
+        assert self.recipe.root("full/4k") == "base"
+
+    def test_a_model_stands_for_its_last_stage(self) -> None:
+        assert self.recipe.resolve("full") == "full/4k"
+        assert self.recipe.resolve("full/1k") == "full/1k"
+        assert self.recipe.resolve("base") == "base/initial"
+
+    def test_stages_of_a_mixture_come_shortest_first(self) -> None:
+        assert stages_of_mixture(self.recipe, "full") == {"1k": 1024, "2k": 2048, "4k": 4096}
+
+
+class TestThePaper:
+    recipe = load_recipe(ROOT / "recipes" / "selflong.yaml")
+
+    def test_lengths_double_and_bases_quadruple(self) -> None:
+        stages = self.recipe.models["selflong_8b"].stages
+        assert [stage.length for stage in stages] == [2**18, 2**19, 2**20]
+        assert [stage.rope_base for stage in stages] == [500_000 * 4**n for n in (1, 2, 3)]
+
+    def test_what_is_not_in_the_paper_is_off(self) -> None:
+        assert self.recipe.synthesis is not None
+        assert self.recipe.synthesis.gates == type(self.recipe.synthesis.gates)()
+        assert not any(mixture.contamination.remove for mixture in self.recipe.mixtures.values())
+
+    def test_nothing_from_the_hub_is_pinned_to_an_invented_commit(self) -> None:
+        def sections(value: Any) -> Any:
+            if isinstance(value, dict):
+                yield value
+                for key, inner in value.items():
+                    if key != "assumed":
+                        yield from sections(inner)
+            elif isinstance(value, list):
+                for inner in value:
+                    yield from sections(inner)
+
+        for section in sections(self.recipe.model_dump(mode="json")):
+            if "revision" in section:
+                assert section["revision"] == "main"
+                assert "revision" in section["assumed"]
+
+    def test_the_published_models_are_there(self) -> None:
+        published = {model.published for model in self.recipe.models.values()} - {None}
+        rows = (ROOT / "resources" / "published_results.csv").read_text().splitlines()
+        named = {
+            row.split(",")[2]
+            for row in rows
+            if row.startswith(("SelfLong,Table1", "SelfLong,Table4"))
+        }
+        assert published == named
