@@ -1,3 +1,2 @@
-
 VERSION = 1
 """Raise it when the same input would give another output."""

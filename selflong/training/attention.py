@@ -84,7 +84,7 @@ def chunk_pieces(
 def ring_pieces(
     length: int, ring: int, query_index: int, key_index: int, bounds: tuple[int, ...]
 ) -> list[Piece]:
-    """All pieces between the queries of one ring index and the keys of another."""
+    """All pieces between the queries of one ring index and the keys of another, diagonal ones first."""
     pieces: list[Piece] = []
     query_offset = 0
     for queries in ring_chunks(length, ring, query_index):
@@ -93,7 +93,7 @@ def ring_pieces(
             pieces += chunk_pieces(queries, keys, query_offset, key_offset, bounds)
             key_offset += len(keys)
         query_offset += len(queries)
-    return pieces
+    return sorted(pieces, key=lambda piece: not piece.bounds)
 
 
 class BlockKernel(Protocol):
@@ -121,6 +121,10 @@ class BlockKernel(Protocol):
         """Return the gradients of q, k, v, given the output and log-sum-exp of the whole row."""
 
 
+def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 class TorchCpuKernel:
     """torch's own flash attention for CPUs; float64, float32 and bfloat16."""
 
@@ -128,18 +132,18 @@ class TorchCpuKernel:
         self, q: Tensor, k: Tensor, v: Tensor, bounds: tuple[int, ...], scale: float
     ) -> tuple[Tensor, Tensor]:
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        if not bounds:
-            out, lse = run(q[None], k[None], v[None], 0.0, False, scale=scale)
+        if len(bounds) <= 2:
+            out, lse = run(q[None], k[None], v[None], 0.0, bool(bounds), scale=scale)
             return out[0], lse[0]
-        outs, lses = [], []
+        out = torch.empty_like(q)
+        lse = torch.empty(q.shape[:2], dtype=_accumulator_dtype(q.dtype))
         for start, stop in itertools.pairwise(bounds):
-            out, lse = run(
-                q[None, :, start:stop], k[None, :, start:stop], v[None, :, start:stop],
-                0.0, True, scale=scale,
-            )  # fmt: skip
-            outs.append(out[0])
-            lses.append(lse[0])
-        return torch.cat(outs, 1), torch.cat(lses, 1)
+            rows = slice(start, stop)
+            parts = run(
+                q[None, :, rows], k[None, :, rows], v[None, :, rows], 0.0, True, scale=scale
+            )
+            out[:, rows], lse[:, rows] = parts[0][0], parts[1][0]
+        return out, lse
 
     def backward(
         self,
@@ -153,19 +157,16 @@ class TorchCpuKernel:
         scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        if not bounds:
-            grads = run(
-                grad[None], q[None], k[None], v[None], out[None], lse[None], 0.0, False, scale=scale
-            )
-            return grads[0][0], grads[1][0], grads[2][0]
-        parts = []
+        given = [x[None] for x in (grad, q, k, v, out, lse)]
+        if len(bounds) <= 2:
+            dq, dk, dv = run(*given, 0.0, bool(bounds), scale=scale)
+            return dq[0], dk[0], dv[0]
+        gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for start, stop in itertools.pairwise(bounds):
-            grads = run(
-                *(x[None, :, start:stop] for x in (grad, q, k, v, out, lse)), 0.0, True, scale=scale
-            )
-            parts.append([g[0] for g in grads])
-        dq, dk, dv = (torch.cat(list(column), 1) for column in zip(*parts, strict=True))
-        return dq, dk, dv
+            parts = run(*(x[:, :, start:stop] for x in given), 0.0, True, scale=scale)
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient[:, start:stop] = part[0]
+        return gradients
 
 
 class FlashAttentionKernel:
@@ -222,10 +223,6 @@ class FlashAttentionKernel:
 def block_kernel(device: torch.device) -> BlockKernel:
     """The block kernel of a device."""
     return TorchCpuKernel() if device.type == "cpu" else FlashAttentionKernel()
-
-
-def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _pass_on(tensor: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, list[dist.Work]]:
@@ -328,21 +325,23 @@ class RingAttention(torch.autograd.Function):
         return dq.to(q.dtype), held_grad[0].to(k.dtype), held_grad[1].to(v.dtype), None, None
 
 
+def _exchange(blocks: Tensor, group: dist.ProcessGroup) -> Tensor:
+    received = torch.empty_like(blocks, memory_format=torch.contiguous_format)
+    dist.all_to_all_single(received, blocks.contiguous(), group=group)
+    return received
+
+
 class _AllToAll(torch.autograd.Function):
     """Exchange equal blocks along dimension 0; its gradient is the same exchange."""
 
     @staticmethod
     def forward(ctx: Any, blocks: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.group = group
-        received = torch.empty_like(blocks)
-        dist.all_to_all_single(received, blocks.contiguous(), group=group)
-        return received
+        return _exchange(blocks, group)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        received = torch.empty_like(grads[0], memory_format=torch.contiguous_format)
-        dist.all_to_all_single(received, grads[0].contiguous(), group=ctx.group)
-        return received, None
+        return _exchange(grads[0], ctx.group), None
 
 
 def _gather_tokens(x: Tensor, group: dist.ProcessGroup) -> Tensor:

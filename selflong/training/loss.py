@@ -13,6 +13,8 @@ from selflong.formats import TokenRole
 IGNORE = -100
 CHUNK_ELEMENTS = 2**26
 """Logits held at once, in elements: 0.27 GB in float32."""
+STRIP_ROWS = 2**14
+"""Rows of the weight whose gradient is added up at once."""
 
 _RESPONSE_ROLES = (int(TokenRole.RESPONSE), int(TokenRole.END))
 
@@ -83,7 +85,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logits_grad = probabilities.to(hidden.dtype)
             del logits, probabilities
             hidden_grad[rows] = logits_grad @ weight
-            weight_grad += logits_grad.T @ chunk
+            # In strips: a product of the weight's own size would double its gradient's memory.
+            for strip, part in zip(
+                weight_grad.split(STRIP_ROWS), logits_grad.split(STRIP_ROWS, 1), strict=True
+            ):
+                strip += part.T @ chunk
         if hidden_grad is not None and weight_grad is not None:
             ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
         return total

@@ -1,0 +1,128 @@
+"""Sequence-parallel attention is plain attention: every pair once, the same numbers, no leak."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.attention import (
+    DOCUMENTS,
+    LAYOUTS,
+    layout_errors,
+    local_batch,
+    model,
+    tokens_and_labels,
+)
+from selflong.training.attention import (
+    ATTENTION_NAME,
+    PackedSequence,
+    packed_attention,
+    ring_pieces,
+)
+from selflong.training.layout import Layout, make_groups, ring_chunks, single_process
+from selflong.training.ranks import on_ranks
+
+
+@st.composite
+def packed_lengths(draw: st.DrawFn) -> tuple[int, int, tuple[int, ...]]:
+    """Ring size, padded length, document bounds."""
+    ring = draw(st.sampled_from([1, 2, 3, 4]))
+    length = 2 * ring * draw(st.integers(1, 8))
+    cuts = draw(st.sets(st.integers(1, length - 1), max_size=12)) if length > 1 else set()
+    return ring, length, (0, *sorted(cuts), length)
+
+
+@given(packed_lengths())
+@settings(max_examples=300, deadline=None)
+def test_pieces_cover_each_pair_of_a_document_exactly_once(
+    packed: tuple[int, int, tuple[int, ...]],
+) -> None:
+    ring, length, bounds = packed
+    seen = torch.zeros(length, length, dtype=torch.int64)
+    for query_index, key_index in itertools.product(range(ring), repeat=2):
+        rows = torch.tensor([t for c in ring_chunks(length, ring, query_index) for t in c])
+        columns = torch.tensor([t for c in ring_chunks(length, ring, key_index) for t in c])
+        for piece in ring_pieces(length, ring, query_index, key_index, bounds):
+            block = torch.ones(
+                len(rows[piece.queries]), len(columns[piece.keys]), dtype=torch.int64
+            )
+            if piece.bounds:
+                block.zero_()
+                for a, b in itertools.pairwise(piece.bounds):
+                    block[a:b, a:b] = torch.ones(b - a, b - a, dtype=torch.int64).tril()
+            seen[rows[piece.queries][:, None], columns[piece.keys][None]] += block
+    document = torch.bucketize(torch.arange(length), torch.tensor(bounds[1:]), right=True)
+    expected = (document[:, None] == document[None]).tril().long()
+    assert torch.equal(seen, expected)
+
+
+def test_causal_work_is_even_over_the_ring() -> None:
+    length, ring = 64, 4
+    work = []
+    for index in range(ring):
+        cells = 0
+        for source in range(ring):
+            for piece in ring_pieces(length, ring, index, source, (0, length)):
+                count = piece.queries.stop - piece.queries.start
+                width = piece.keys.stop - piece.keys.start
+                cells += count * (count + 1) // 2 if piece.bounds else count * width
+        work.append(cells)
+    assert len(set(work)) == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_loss_and_gradients_are_those_of_plain_attention(layout: Layout) -> None:
+    for errors in on_ranks(layout.world, layout_errors, layout, torch.float64):
+        assert errors["loss"] < 1e-10
+        assert errors["gradient"] < 1e-8
+    for errors in on_ranks(layout.world, layout_errors, layout, torch.float32):
+        assert errors["loss"] < 1e-5
+        assert errors["gradient"] < 1e-5
+
+
+def _hidden_states_with_another_token(layout: Layout, position: int) -> list[torch.Tensor]:
+    """Local hidden states, and those with one token of the sequence changed; and token documents."""
+    groups = make_groups(layout)
+    llama = model(torch.float32, ATTENTION_NAME, False).model
+    tokens, labels = tokens_and_labels(DOCUMENTS[2])
+    states = []
+    for _ in range(2):
+        batch, sequence = local_batch(DOCUMENTS[2], groups, tokens, labels)
+        with torch.no_grad():
+            hidden = llama(
+                input_ids=batch.input_ids[None],
+                position_ids=batch.positions[None],
+                packed_sequence=sequence,
+                use_cache=False,
+            ).last_hidden_state[0]
+        states.append(hidden)
+        tokens[position] = (tokens[position] + 1) % 97
+    ids = torch.arange(len(tokens))
+    places, _ = local_batch(DOCUMENTS[2], groups, ids, labels)
+    return [*states, places.input_ids]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+def test_a_changed_token_moves_no_other_document(layout: Layout) -> None:
+    starts = [0, *itertools.accumulate(DOCUMENTS[2])]
+    document = 2
+    position = starts[document] + 4
+    moved = set()
+    for before, after, places in on_ranks(
+        layout.world, _hidden_states_with_another_token, layout, position
+    ):
+        changed = (before != after).any(-1)
+        moved |= set(places[changed].tolist())
+    assert moved == set(range(position, starts[document + 1]))
+
+
+def test_extreme_logits_stay_finite_in_low_precision() -> None:
+    groups = single_process()
+    for dtype in (torch.float32, torch.bfloat16):
+        q, k, v = (torch.randn(h, 32, 8).mul(1e3).to(dtype).requires_grad_() for h in (4, 2, 2))
+        out = packed_attention(q, k, v, PackedSequence((0, 5, 32), groups), 1.0)
+        out.float().sum().backward()
+        for tensor in (out, q.grad, k.grad, v.grad):
+            assert tensor is not None and torch.isfinite(tensor).all()
