@@ -14,6 +14,7 @@ include: "rules/mixture.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 
 
 rule all:

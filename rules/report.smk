@@ -65,10 +65,11 @@ rule workflow_figure:
     shell:
         '("$PIPELINE_PYTHON" -m snakemake --snakefile "$SELFLONG/Snakefile" --rulegraph dot'
         ' --configfile "$SELFLONG_SITE" --cores 1 --nolock'
-        ' | "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_workflow.py" --output {output}) > {log} 2>&1'
+        ' | "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_workflow.py"'
+        ' --rules "$SELFLONG/rules" --output {output}) 2> {log}'
 
 
-rule page:
+rule report:
     input:
         tables="<results>/tables",
         figures="<results>/figures",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from synthesis_arguments import generator_parser, served
 
-from selflong.job import run
+from selflong.launcher import run_resumable
 from selflong.synthesis.backtranslation import long_output
 
 
@@ -26,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_resumable(main)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import job_parser, run_resumable
 from selflong.retrieval.encode import encode_shard
 
 
@@ -31,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_resumable(main)

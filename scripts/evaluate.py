@@ -4,8 +4,7 @@ from pathlib import Path
 
 from selflong.evaluation.evaluate import Job, evaluate
 from selflong.evaluation.ruler import packaged_sources
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import job_parser, run_resumable
 
 
 def main() -> None:
@@ -39,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_resumable(main)

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import job_parser, run_resumable
 from selflong.training.launch import run_stage, site_layout
 from selflong.training.stage import TrainingJob
 
@@ -39,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_resumable(main)

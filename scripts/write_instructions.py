@@ -4,7 +4,7 @@ from pathlib import Path
 
 from synthesis_arguments import generator_parser, served
 
-from selflong.job import run
+from selflong.launcher import run_resumable
 from selflong.synthesis.instructions import write_instructions
 
 
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_resumable(main)

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from selflong.cluster import within_time_limit
+from selflong.job import run
 from selflong.recipe import load_recipe, load_site
 
 
@@ -34,3 +37,13 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("SELFLONG_SITE", "config.yaml"),
         help="the site (default: config.yaml)",
     )
+
+
+def run_resumable(main: Callable[[], None]) -> None:
+    """Run the launcher of a job that resumes: near SLURM's time limit it saves and is queued again."""
+
+    def within() -> None:
+        with within_time_limit():
+            main()
+
+    run(within)

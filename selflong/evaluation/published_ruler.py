@@ -13,7 +13,7 @@ import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from selflong.evaluation.generate import Prompt
-from selflong.evaluation.ruler.metrics import metric
+from selflong.evaluation.ruler import metrics
 from selflong.formats import PREDICTIONS, table
 from selflong.job import UserError
 from selflong.recipe import RULER_TASKS
@@ -56,7 +56,6 @@ def stored_predictions(suite: str, folder: Path, lengths: Sequence[int]) -> pl.D
     for task, length, frame in _sets(folder, lengths):
         if "predictions" not in frame.columns:
             continue
-        score = metric(task)
         for row in frame.iter_rows(named=True):
             for model, prediction in _texts(row["predictions"]):
                 rows.append(
@@ -69,7 +68,7 @@ def stored_predictions(suite: str, folder: Path, lengths: Sequence[int]) -> pl.D
                         "prompt": row["input"],
                         "answers": row["answers"],
                         "prediction": prediction,
-                        "score": score(prediction, row["answers"]),
+                        "score": metrics.score(task, prediction, row["answers"]),
                     }
                 )
     return table(rows, PREDICTIONS)

@@ -1,6 +1,7 @@
 """Scores of predictions: means with 95% intervals by task, by depth, by length."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import polars as pl
 from selflong.evaluation import needle_grid, output_length
 from selflong.evaluation.generate import Metric
 from selflong.evaluation.published_ruler import stored_predictions
-from selflong.evaluation.ruler.metrics import metric as ruler_metric
+from selflong.evaluation.ruler.metrics import score as ruler_score
 from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe import NeedleGrid, OutputLength, PublishedRulerSuite, ShortTasks, Suite
@@ -48,7 +49,7 @@ def suite_metric(suite: Suite) -> Callable[[str], Metric]:
         return lambda _: needle_grid.score
     if isinstance(suite, OutputLength):
         return lambda _: output_length.score
-    return ruler_metric
+    return lambda task: partial(ruler_score, task)
 
 
 def write_stored_predictions(

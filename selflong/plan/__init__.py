@@ -1,7 +1,4 @@
 """What a recipe costs and whether it fits, before it runs."""
 
-from selflong.plan.write import write_plan
-
 VERSION = 1
-
-__all__ = ["VERSION", "write_plan"]
+"""Raise it when the same recipe and site would give another plan."""
