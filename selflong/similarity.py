@@ -6,72 +6,158 @@ of Massive Datasets, chapter 3); signatures come from rensa's R-MinHash.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import rensa
 import xxhash
 
 # Chinese and Japanese write no spaces: each character is a word.
-_IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_IDEOGRAPHS = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF))
+_IDEOGRAPH = "".join(f"{chr(first)}-{chr(last)}" for first, last in _IDEOGRAPHS)
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|[^\W{_IDEOGRAPH}]+")
-_WORD_OR_SYMBOL = re.compile(rf"[{_IDEOGRAPH}]|[^\W{_IDEOGRAPH}]+|[^\w\s]")
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_SPACE, _LETTER, _WORD_OF_ONE, _SYMBOL = range(4)
+
+_MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _EMPTY = np.uint32(0xFFFFFFFF)
+_BATCH_CHARACTERS = 1 << 18
 _SIGNATURE_ROWS = 4096
-_MAXIMUM_WORDS_CACHED = 1 << 20
 MINIMUM_OVERLAP_WORDS = 8
 """A text with fewer words is too common to tell an overlap from chance."""
 
 
 def normalise(text: str) -> str:
     """`text` in Unicode's compatible form, without case, its white space collapsed; symbols stay."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(_fold(text).split())
 
 
 def exact_key(text: str) -> bytes:
     """16 bytes that are equal for texts that are equal after normalisation."""
-    return xxhash.xxh3_128_digest(normalise(text).encode())
+    return xxhash.xxh3_128_digest(normalise(text).encode("utf-8", "surrogatepass"))
 
 
-class _WordHashes(dict[str, int]):
-    """Word -> 64-bit hash, the same in every process; forgets all when it is full."""
+@lru_cache(maxsize=1)
+def _character_classes() -> np.ndarray:
+    """uint8 [all code points]"""
+    classes = np.full(0x110000, _SYMBOL, dtype=np.uint8)
+    for code in range(len(classes)):
+        character = chr(code)
+        if character.isalnum() or character == "_":
+            classes[code] = _LETTER
+        elif character.isspace():
+            classes[code] = _SPACE
+    for first, last in _IDEOGRAPHS:
+        classes[first : last + 1] = _WORD_OF_ONE
+    return classes
 
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _MAXIMUM_WORDS_CACHED:
-            self.clear()
-        value = self[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
-        return value
+
+@lru_cache(maxsize=1)
+def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [count]: powers of the multiplier and of its inverse."""
+    factors = np.full((2, count), _MULTIPLIER, dtype=np.uint64)
+    factors[1] = pow(_MULTIPLIER, -1, 1 << 64)
+    factors[:, 0] = 1
+    powers, inverses = np.cumprod(factors, axis=1, dtype=np.uint64)
+    return powers, inverses
 
 
-_word_hashes = _WordHashes()
+def _mix(values: np.ndarray) -> np.ndarray:
+    """uint64: every bit depends on every bit (the finaliser of MurmurHash3)."""
+    values = values ^ (values >> np.uint64(33))
+    values *= np.uint64(0xFF51AFD7ED558CCD)
+    values ^= values >> np.uint64(33)
+    values *= np.uint64(0xC4CEB9FE1A85EC53)
+    return values ^ (values >> np.uint64(33))
 
 
-def _hashes(pattern: re.Pattern[str], text: str) -> np.ndarray:
-    """uint64 [words]"""
-    found = pattern.findall(unicodedata.normalize("NFKC", text).casefold())
-    return np.fromiter(map(_word_hashes.__getitem__, found), np.uint64, len(found))
+def _fold(text: str) -> str:
+    """Compatible form without case; ASCII has no other form."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def _word_hashes(texts: Sequence[str], symbols: bool) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [words] of all texts, and int64 [texts + 1]: where each text's words begin and end.
+
+    A word is a run of letters, digits and underscores, an ideograph, or (with `symbols`) another sign.
+    """
+    folded = [_fold(text) for text in texts]
+    hashes, counts = [np.empty(0, np.uint64)], [0]
+    for batch in _batches(folded):
+        lengths = np.array([len(text) + 1 for text in batch])
+        joined = "\n".join(batch) + "\n"
+        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+        own, starts = _hash_words(codes, symbols)
+        hashes.append(own)
+        counts.extend(np.diff(np.searchsorted(starts, np.cumsum([0, *lengths]))).tolist())
+    return np.concatenate(hashes), np.cumsum(counts)
+
+
+def _batches(texts: list[str]) -> Iterator[list[str]]:
+    """Texts in order, some at a time; a long one alone."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        if batch and characters + len(text) >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text) + 1
+    if batch:
+        yield batch
+
+
+def _hash_words(codes: np.ndarray, symbols: bool) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [words], each a polynomial of its characters' codes, and where each starts."""
+    classes = _character_classes()[codes]
+    if not symbols:
+        classes[classes == _SYMBOL] = _SPACE
+    letters = classes == _LETTER
+    begins = classes != _SPACE
+    begins[1:] &= ~(letters[1:] & letters[:-1])
+    starts = np.flatnonzero(begins)
+    if len(starts) == 0:
+        return np.empty(0, np.uint64), starts
+    powers, inverses = _powers(max(_BATCH_CHARACTERS, 1 << len(codes).bit_length()))
+    values = (codes + np.uint64(1)) * powers[: len(codes)]
+    values[classes == _SPACE] = 0
+    return _mix(np.add.reduceat(values, starts) * inverses[starts]), starts
 
 
 def _combine(words: np.ndarray, ngram: int) -> np.ndarray:
     """uint64 [words - ngram + 1]: a hash of each run of `ngram` words."""
-    count = len(words) - ngram + 1
-    if count <= 0:
-        return np.empty(0, np.uint64)
+    count = max(0, len(words) - ngram + 1)
     combined = words[:count].copy()
     for position in range(1, ngram):
-        combined *= _MULTIPLIER
-        combined ^= combined >> np.uint64(29)
+        combined *= np.uint64(_MULTIPLIER)
         combined += words[position : position + count]
-    return combined
+    return _mix(combined)
+
+
+def _ngrams(texts: Sequence[str], ngram: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [n-grams] of all texts, and int64 [texts + 1]: where each text's n-grams begin and end."""
+    words, bounds = _word_hashes(texts, symbols=True)
+    counts = np.diff(bounds)
+    long = counts >= ngram
+    ngram_counts = np.where(long, counts - ngram + 1, counts > 0)
+    ngram_bounds = np.concatenate([[0], np.cumsum(ngram_counts)])
+    hashes = np.empty(ngram_bounds[-1], dtype=np.uint64)
+    inside = np.arange(len(words)) + ngram <= np.repeat(bounds[1:], counts)
+    whole = _combine(words, ngram)
+    hashes[np.repeat(long, ngram_counts)] = whole[inside[: len(whole)]]
+    for length in range(1, ngram):
+        rows = np.flatnonzero(counts == length)
+        runs = words[bounds[rows][:, None] + np.arange(length)]
+        hashes[ngram_bounds[rows]] = _combine_columns(runs)
+    return hashes, ngram_bounds
 
 
 def ngram_hashes(text: str, ngram: int) -> np.ndarray:
     """uint64 [n-grams]: of the text's words and symbols; a shorter text is one n-gram, an empty one none."""
-    words = _hashes(_WORD_OR_SYMBOL, text)
-    return _combine(words, min(ngram, max(len(words), 1)))
+    return _ngrams([text], ngram)[0]
 
 
 def jaccard(first: str, second: str, ngram: int) -> float:
@@ -84,12 +170,15 @@ def signatures(texts: Sequence[str], ngram: int, permutations: int, seed: int = 
     """uint32 [texts, permutations]: MinHash signatures; a text without words has all bits set."""
     result = np.empty((len(texts), permutations), dtype=np.uint32)
     for start in range(0, len(texts), _SIGNATURE_ROWS):
-        rows = [ngram_hashes(text, ngram) for text in texts[start : start + _SIGNATURE_ROWS]]
-        offsets = np.cumsum([0, *(len(row) for row in rows)]).tolist()
+        hashes, bounds = _ngrams(texts[start : start + _SIGNATURE_ROWS], ngram)
         matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-            np.concatenate(rows), offsets, permutations, seed
+            hashes, bounds.tolist(), permutations, seed
         )
-        result[start : start + len(rows)] = matrix.to_rows()
+        rows = chain.from_iterable(matrix.to_rows())
+        count = len(bounds) - 1
+        result[start : start + count] = np.fromiter(rows, np.uint32, count * permutations).reshape(
+            count, permutations
+        )
     return result
 
 
@@ -135,7 +224,7 @@ def _meetings(matrix: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndar
     rows: list[np.ndarray] = [np.empty(0, np.int64)]
     buckets: list[np.ndarray] = [np.empty(0, np.int64)]
     next_bucket = 0
-    nonempty = np.flatnonzero((matrix != _EMPTY).any(axis=1))
+    nonempty = np.flatnonzero(matrix[:, 0] != _EMPTY)
     for band in range(count):
         columns = matrix[:, band * width : (band + 1) * width][nonempty].astype(np.uint64)
         keys = _combine_columns(columns)
@@ -155,10 +244,9 @@ def _combine_columns(columns: np.ndarray) -> np.ndarray:
     """uint64 [rows]: one hash of each row's columns."""
     combined = columns[:, 0].copy()
     for position in range(1, columns.shape[1]):
-        combined *= _MULTIPLIER
-        combined ^= combined >> np.uint64(29)
+        combined *= np.uint64(_MULTIPLIER)
         combined += columns[:, position]
-    return combined
+    return _mix(combined)
 
 
 def find_duplicates(
@@ -195,7 +283,7 @@ class OverlapIndex:
         owners: dict[int, list[np.ndarray]] = {}
         sizes: list[int] = []
         for index, text in enumerate(texts):
-            words = _hashes(_WORD, text)
+            words, _ = _word_hashes([text], symbols=False)
             length = min(ngram, len(words))
             if length < min(ngram, MINIMUM_OVERLAP_WORDS):
                 sizes.append(0)
@@ -216,7 +304,7 @@ class OverlapIndex:
 
     def overlaps(self, text: str) -> list[Overlap]:
         """What `text` shares with each indexed text that it shares anything with, in the order of adding."""
-        words = _hashes(_WORD, text)
+        words, _ = _word_hashes([text], symbols=False)
         found: list[Overlap] = []
         for length, (keys, owners) in sorted(self._tables.items()):
             own = _combine(words, length)
@@ -246,5 +334,5 @@ def _by_owner(low: np.ndarray, matching: np.ndarray, owners: np.ndarray) -> dict
 
 
 def _excerpt(text: str, first_word: int, length: int) -> str:
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    words = _WORD.findall(_fold(text))
     return " ".join(words[first_word : first_word + length])
