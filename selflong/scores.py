@@ -94,12 +94,15 @@ def aggregate_files(
 
 
 def length_name(length: int) -> str:
-    """A length in tokens as papers write it: 131072 and 128000 are 128k, 1048576 is 1M, 300 is 300."""
+    """A length in tokens as papers write it: 131072 and 128000 are 128k, 1048576 is 1M, 300 is 300.
+
+    Lengths that are no whole thousands are rounded to multiples of 1,024 from 10,000 on.
+    """
     for thousand in (1000, 1024):
         if length % thousand == 0:
             thousands = length // thousand
             return f"{thousands // thousand}M" if thousands % thousand == 0 else f"{thousands}k"
-    return str(length)
+    return f"{length / 1024:.0f}k" if length >= 10_000 else str(length)
 
 
 def _depth_of_group(grids: frozenset[str]) -> pl.Expr:

@@ -27,7 +27,7 @@ LABELLED_TICKS = 8
 def needle_heatmap(measured: Measured, name: str, suite: NeedleGrid) -> Figure:
     """One panel a model: depth down, length across, share of the needle's keywords as lightness."""
     checkpoints = measured.checkpoints(name)
-    columns = min(3, len(checkpoints))
+    columns = 2 if len(checkpoints) == 4 else min(3, len(checkpoints))
     rows = math.ceil(len(checkpoints) / columns)
     with style():
         figure, axes = plt.subplots(
@@ -40,12 +40,13 @@ def needle_heatmap(measured: Measured, name: str, suite: NeedleGrid) -> Figure:
             _needle_panel(axis, measured, name, suite, checkpoint)
         for axis in axes[:, 0]:
             axis.set_ylabel("depth of the needle (%)")
-        for axis in axes[-1]:
+        for axis in axes.flat[max(0, len(checkpoints) - columns) : len(checkpoints)]:
+            axis.tick_params(labelbottom=True)
             axis.set_xlabel("length (tokens)")
         bar = figure.colorbar(
             plt.cm.ScalarMappable(plt.Normalize(0, 100), SEQUENTIAL), ax=axes, aspect=30, pad=0.02
         )
-        bar.set_label("keywords of the needle in the answer (%)")
+        bar.set_label("keywords found (%)")
         bar.outline.set_visible(False)
     return figure
 
@@ -100,10 +101,10 @@ def ruler_by_length(
     checkpoints = measured.checkpoints(name)
     lengths = sorted(suite.lengths)
     with style():
-        figure, axis = plt.subplots(figsize=(5.6, 3.4))
+        figure, axis = plt.subplots(figsize=(6.0, 3.2 + 0.18 * math.ceil(len(checkpoints) / 2)))
         colours = sns.color_palette(n_colors=max(1, len(checkpoints)))
         # Models stand side by side at a length, so that intervals do not hide each other.
-        shift = np.linspace(-0.12, 0.12, len(checkpoints)) if len(checkpoints) > 1 else [0.0]
+        shift = np.linspace(-0.08, 0.08, len(checkpoints)) if len(checkpoints) > 1 else [0.0]
         for index, checkpoint in enumerate(checkpoints):
             of_model = cells.filter(pl.col("model") == checkpoint).sort("length")
             place = [lengths.index(length) for length in of_model["length"]]
@@ -118,6 +119,7 @@ def ruler_by_length(
                 color=colours[index],
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=4.5,
+                linestyle="-" if index < len(sns.color_palette()) else "--",
                 linewidth=1.4,
                 capsize=2.5,
             )
@@ -128,7 +130,7 @@ def ruler_by_length(
         tasks = len(ruler_tasks(suite))
         axis.set_ylabel(f"RULER, mean of {tasks} tasks (%)")
         axis.set_title(f"RULER by length ({convention(suite)}), 95% intervals")
-        figure.legend(loc="outside lower center", ncols=2 if len(checkpoints) > 3 else 3)
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

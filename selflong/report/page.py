@@ -48,7 +48,8 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
 
 <h2 id="workflow">Workflow</h2>
 <figure><img alt="The rules of the workflow by stage" src="{{ workflow.image }}">
-<figcaption class="caption">Rules by stage; a rule reads what comes from the left or from above.</figcaption>
+<figcaption class="caption">Rules by stage; what a rule reads comes from the left, from above, or
+back from the right; pale arrows skip a stage.</figcaption>
 </figure>
 
 <h2 id="figures">Figures</h2>

@@ -65,17 +65,17 @@ def columns(
 ) -> dict[str, list[str]]:
     """Stage -> its rules from top to bottom, what comes first above. Targets like `all` are left out.
 
-    A rule of no stage that others read (a download) stands in the column of the first stage.
+    A rule that reads no other's files (a download, the loading of a model) stands where it is first read.
     """
     of_stage = {rule: stage for stage, members in stages.items() for rule in members}
-    first = next(stage for stage in STAGES if stage in stages)
-    last = {rule for rule in rules if not any(a == rule for a, _ in edges)}
     placed: dict[str, list[str]] = {stage: [] for stage in STAGES if stage in stages}
+    reading = {b for _, b in edges}
     for rule in _topological(rules, edges):
-        if rule in of_stage:
-            placed[of_stage[rule]].append(rule)
-        elif rule not in last:
-            placed[first].append(rule)
+        readers = {of_stage[b] for a, b in edges if a == rule and b in of_stage}
+        own = {of_stage[rule]} if rule in of_stage else set()
+        candidates = own if rule in reading else own | readers
+        if candidates:
+            placed[min(candidates, key=STAGES.index)].append(rule)
     return {stage: members for stage, members in placed.items() if members}
 
 
@@ -94,7 +94,7 @@ def _topological(rules: Sequence[str], edges: Edges) -> list[str]:
 
 
 def workflow_figure(dot: str, stages: Mapping[str, Sequence[str]]) -> Figure:
-    """Left to right by stage; what a rule reads comes from the left or from above."""
+    """Left to right by stage; what a rule reads comes from the left, from above, or back from the right."""
     rules, edges = parse_rule_graph(dot)
     placed = columns(rules, edges, stages)
     shown = {rule for members in placed.values() for rule in members}
@@ -116,7 +116,7 @@ def workflow_figure(dot: str, stages: Mapping[str, Sequence[str]]) -> Figure:
                 _box(axis, places[rule], rule.replace("_", " "))
         for a, b in sorted(edges):
             _arrow(axis, places[a], places[b])
-        axis.set_xlim(-COLUMN / 2, COLUMN * (len(placed) - 0.5))
+        axis.set_xlim(-COLUMN / 2, COLUMN * (len(placed) - 0.5) + 0.1)
         axis.set_ylim(-ROW * (tallest - 0.3), ROW * 1.3)
     return figure
 
@@ -137,7 +137,7 @@ def _column(
             zorder=0,
         )
     )
-    axis.text(x, ROW * 0.75, stage, ha="center", va="center", fontsize=11, weight="bold", zorder=3)
+    axis.text(x, ROW * 0.6, stage, ha="center", va="center", fontsize=11, weight="bold", zorder=3)
 
 
 def _box(axis: Axes, place: tuple[float, float], text: str) -> None:
@@ -158,20 +158,22 @@ def _box(axis: Axes, place: tuple[float, float], text: str) -> None:
 
 
 def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Down inside a column (round the boxes between), from side to side across columns."""
+    """Down inside a column (round the boxes between), from side to side across columns; far ones are pale."""
     (x0, y0), (x1, y1) = start, end
+    far = abs(x1 - x0) > COLUMN * 1.01
     if x0 != x1:
-        begin, finish = (x0 + BOX_WIDTH / 2, y0), (x1 - BOX_WIDTH / 2, y1)
-        bend = "arc3,rad=0" if abs(x1 - x0) <= COLUMN else f"arc3,rad={0.12 if y1 < y0 else -0.12}"
+        side = BOX_WIDTH / 2 if x0 < x1 else -BOX_WIDTH / 2
+        begin, finish = (x0 + side, y0), (x1 - side, y1)
+        bend = f"arc3,rad={0.1 if y1 < y0 else -0.1}" if far else "arc3,rad=0"
     elif y0 - y1 <= ROW * 1.01:
         begin, finish, bend = (x0, y0 - BOX_HEIGHT / 2), (x1, y1 + BOX_HEIGHT / 2), "arc3,rad=0"
     else:
         begin, finish = (x0 + BOX_WIDTH / 2, y0), (x1 + BOX_WIDTH / 2, y1)
-        bend = "arc3,rad=-0.35"
+        bend = "arc3,rad=-0.25"
     axis.add_patch(
         FancyArrowPatch(
             begin, finish, connectionstyle=bend, arrowstyle="-|>", mutation_scale=8,
-            color="0.3", linewidth=0.9, shrinkA=0, shrinkB=0, zorder=1,
+            color="0.6" if far else "0.2", linewidth=0.9, shrinkA=0, shrinkB=0, zorder=1,
         )
     )  # fmt: skip
 
