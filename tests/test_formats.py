@@ -1,0 +1,134 @@
+"""Files that pass between stages: whole or absent, and of their schema."""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selflong import formats
+from selflong.job import UserError
+
+SCHEMA = {"id": pl.String, "tokens": pl.Int64}
+
+
+def test_parquet_comes_back_as_it_was(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"tokens": [1, None], "id": ["a", "b"]}, schema_overrides=SCHEMA)
+    formats.write_parquet(frame, tmp_path / "deep" / "rows.parquet", SCHEMA)
+    back = formats.read_parquet(tmp_path / "deep" / "rows.parquet", SCHEMA)
+    assert back.columns == ["id", "tokens"]
+    assert back.equals(frame.select("id", "tokens"))
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"id": ["a"] * 1000, "tokens": range(1000)}, schema=SCHEMA)
+    for name in ("one", "two"):
+        formats.write_parquet(frame, tmp_path / name, SCHEMA)
+    assert formats.file_sha256(tmp_path / "one") == formats.file_sha256(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "frame, message",
+    [
+        (pl.DataFrame({"id": ["a"]}), "column 'tokens' is missing"),
+        (
+            pl.DataFrame({"id": ["a"], "tokens": [1.5]}),
+            "column 'tokens' is Float64, it must be Int64",
+        ),
+    ],
+)
+def test_another_schema_is_refused_and_nothing_is_written(
+    tmp_path: Path, frame: pl.DataFrame, message: str
+) -> None:
+    path = tmp_path / "rows.parquet"
+    with pytest.raises(UserError, match=message):
+        formats.write_parquet(frame, path, SCHEMA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist: run the stage"):
+        formats.read_parquet(tmp_path / "rows.parquet", SCHEMA)
+
+
+def test_rows_with_unknown_keys_are_an_error() -> None:
+    with pytest.raises(ValueError, match="tokns"):
+        formats.table([{"id": "a", "tokns": 1}], SCHEMA)
+    assert formats.table([{"id": "a"}], SCHEMA).row(0) == ("a", None)
+
+
+def test_every_schema_makes_a_table() -> None:
+    schemas = [
+        value
+        for value in vars(formats).values()
+        if isinstance(value, dict) and value and all(isinstance(key, str) for key in value)
+    ]
+    assert len(schemas) >= 10
+    for schema in schemas:
+        if all(isinstance(kind, pl.DataType | type(pl.String)) for kind in schema.values()):
+            assert formats.table([], schema).schema == pl.Schema(schema)
+
+
+def _write_half(path: Path) -> None:
+    with formats.publish(path) as partial:
+        partial.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    formats.write_text("old", path)
+    process = multiprocessing.get_context("fork").Process(target=_write_half, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with formats.publish(tmp_path / "file") as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with formats.publish(tmp_path / "folder") as partial:
+            partial.mkdir()
+            np.save(partial / f"{name}.npy", np.arange(3))
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new.npy"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(values)
+def test_a_digest_survives_json_and_the_order_of_keys(value: object) -> None:
+    def reversed_keys(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: reversed_keys(item[key]) for key in reversed(item)}
+        return [reversed_keys(inner) for inner in item] if isinstance(item, list) else item
+
+    again = json.loads(json.dumps(reversed_keys(value)))
+    assert formats.digest(again) == formats.digest(value)
+
+
+@given(values, values)
+def test_other_values_have_other_digests(first: object, second: object) -> None:
+    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (formats.digest(first) == formats.digest(second)) == same

@@ -1,0 +1,105 @@
+"""What every job shares, with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from selflong.job import UserError, sole_owner
+
+ROOT = Path(__file__).parents[1]
+
+
+def start(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def gone(pid: int, limit: float = 10) -> bool:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_process_ends_with_its_parent() -> None:
+    child = (
+        "import time; from selflong.job import end_with_parent; end_with_parent(); "
+        "print(1, flush=True); time.sleep(60)"
+    )
+    parent = start(
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert gone(pid)
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    holder = start(
+        "import sys; from pathlib import Path; from selflong.job import sole_owner\n"
+        f"with sole_owner(Path({str(folder)!r})):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"in use by process {holder.pid}"), sole_owner(folder):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with sole_owner(folder):
+        assert (folder / ".lock").read_text() == str(os.getpid())
+
+
+def run_main(body: str) -> subprocess.CompletedProcess[str]:
+    code = f"from selflong.job import UserError, run\ndef main():\n    {body}\nrun(main)"
+    process = start(code)
+    output, error = process.communicate(timeout=30)
+    return subprocess.CompletedProcess([], process.returncode, output, error)
+
+
+def test_a_mistake_of_the_user_is_one_sentence_without_a_traceback() -> None:
+    done = run_main("raise UserError('recipes/x.yaml: seed: must be a number')")
+    assert done.returncode == 2
+    assert done.stderr == "Error: recipes/x.yaml: seed: must be a number\n"
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
+    done = run_main("{}['key']")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_terminated_job_closes_what_it_holds(tmp_path: Path) -> None:
+    note = tmp_path / "closed"
+    process = start(
+        "import time; from pathlib import Path; from selflong.job import run\n"
+        "def main():\n"
+        "    try:\n        print('in', flush=True); time.sleep(60)\n"
+        f"    finally:\n        Path({str(note)!r}).touch()\n"
+        "run(main)"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=10) == 128 + signal.SIGTERM
+    assert note.exists()
