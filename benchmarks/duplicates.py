@@ -101,8 +101,11 @@ def datatrove(texts: list[str]) -> int:
         MinhashDedupSignature,
     )
     from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.utils.hashing import HashConfig
 
-    config = MinhashConfig(n_grams=NGRAM, num_buckets=18, hashes_per_bucket=7)
+    # Its other hash function does not run with xxhash 4.
+    hashes = HashConfig(hash_fc="sha1", precision=64)
+    config = MinhashConfig(n_grams=NGRAM, num_buckets=18, hashes_per_bucket=7, hash_config=hashes)
 
     def documents() -> Iterator[Document]:
         for number, text in enumerate(texts):
