@@ -55,7 +55,7 @@ class TextEncoder:
         self._device = device
         self._model = _load(encoder, _model_folder(encoder, folder), device)
         self._tokenizer = self._model.tokenizer
-        self._end = self._tokenizer.eos_token_id if encoder.append_end_token else None
+        self._end = self._missing_end() if encoder.append_end_token else None
         dimensions = self._model.get_embedding_dimension()
         if dimensions != encoder.dimensions:
             raise UserError(
@@ -63,13 +63,20 @@ class TextEncoder:
                 f"set `dimensions` of the encoder to that, not {encoder.dimensions}"
             )
 
+    def _missing_end(self) -> int | None:
+        """The token that closes a text, where the tokenizer does not write it by itself."""
+        end: int = self._tokenizer.eos_token_id
+        return None if self._tokenizer("text")["input_ids"][-1] == end else end
+
     def tokenize(self, texts: Sequence[str], prompt: str) -> list[np.ndarray]:
         """uint32 ids of each text behind `prompt`, cut to the recipe's length, special tokens included."""
         whole = [prompt + text for text in texts]
         size = CHARACTERS_PER_TOKEN * self._encoder.maximum_tokens + CUT_MARGIN
         ids, reached = self._ids([text[:size] for text in whole])
         for index, text in enumerate(whole):
-            if len(text) > size and reached[index] > size - CUT_MARGIN:
+            was_cut = len(text) > size
+            is_full = len(ids[index]) == self._encoder.maximum_tokens
+            if was_cut and not (is_full and reached[index] < size - CUT_MARGIN):
                 ids[index] = self._ids([text])[0][0]
         return ids
 
@@ -77,12 +84,12 @@ class TextEncoder:
         """Ids of each text, and the character up to which they reach."""
         limit = self._encoder.maximum_tokens - (self._end is not None)
         batch = self._tokenizer(texts, truncation=True, max_length=limit, verbose=False)
-        ids = [np.array(self._with_end(row), dtype=np.uint32) for row in batch["input_ids"]]
-        reached = [max(end for _, end in encoding.offsets) for encoding in batch.encodings]
+        closing = [] if self._end is None else [self._end]
+        ids = [np.array(row + closing, dtype=np.uint32) for row in batch["input_ids"]]
+        reached = [
+            max((stop for _, stop in encoding.offsets), default=0) for encoding in batch.encodings
+        ]
         return ids, reached
-
-    def _with_end(self, ids: list[int]) -> list[int]:
-        return ids if self._end is None or ids[-1] == self._end else [*ids, self._end]
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
