@@ -1,0 +1,95 @@
+"""What the Snakefile asks of a recipe and a site."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from selflong.job import UserError
+from selflong.recipe import load_recipe, load_site
+from selflong.workflow import Run, alternatives, download_name
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run_of(recipe: str) -> Run:
+    return Run(
+        load_recipe(REPOSITORY / "recipes" / f"{recipe}.yaml"),
+        load_site(REPOSITORY / "config.yaml"),
+    )
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Run:
+    return run_of("laptop")
+
+
+@pytest.fixture(scope="module")
+def selflong() -> Run:
+    return run_of("selflong")
+
+
+def test_alternatives_match_whole_names_alone() -> None:
+    pattern = re.compile(alternatives(["a.b", "c"]))
+    assert pattern.fullmatch("a.b")
+    assert not pattern.fullmatch("axb")
+    assert not re.compile(alternatives([])).search("anything")
+
+
+def test_every_stage_either_trains_or_is_adjusted(selflong: Run) -> None:
+    trained, adjusted = set(selflong.trained_checkpoints), set(selflong.adjusted_checkpoints)
+    loaded = {c for c in selflong.recipe.checkpoints() if c.endswith("/initial")}
+    assert not trained & adjusted
+    assert trained | adjusted | loaded == set(selflong.recipe.checkpoints())
+
+
+def test_a_stage_starts_from_its_forerunner(laptop: Run) -> None:
+    assert laptop.initial("full/1k") == "results/laptop/models/base/initial"
+    assert laptop.initial("full/4k") == "results/laptop/models/full/2k"
+
+
+def test_ablations_share_the_corpus_and_the_downloads(selflong: Run) -> None:
+    mixtures = selflong.recipe.mixtures
+    for mixture in mixtures:
+        for files in selflong.entries(mixture).values():
+            assert all(
+                path.startswith(("results/selflong/synthesis/", "results/downloads/"))
+                for path in files
+            )
+    names = [download_name(source) for source in selflong.downloads.values()]
+    assert len(names) == len(set(names))
+
+
+def test_digests_follow_what_is_read(laptop: Run) -> None:
+    suites = laptop.recipe.suites
+    other = suites["needle_grid"].model_copy(update={"seed": 99})
+    assert laptop.digest("evaluation", suites["needle_grid"]) != laptop.digest("evaluation", other)
+    assert laptop.digest("evaluation", other) != laptop.digest("report", other)
+    again = run_of("laptop")
+    assert laptop.training_digest("full/1k") == again.training_digest("full/1k")
+
+
+def test_an_assumption_s_wording_changes_no_digest(selflong: Run) -> None:
+    corpus = selflong.recipe.corpora["fineweb_edu"]
+    source = corpus.sources[0]
+    reworded = source.model_copy(update={"assumed": {"revision": "another reason"}})
+    assert (
+        corpus.digest
+        == corpus.model_copy(update={"sources": [reworded, *corpus.sources[1:]]}).digest
+    )
+
+
+def test_a_generator_that_the_site_does_not_serve_is_named(laptop: Run) -> None:
+    site = laptop.site.model_copy(update={"generators": {}})
+    with pytest.raises(UserError, match=r"generators\.smollm2 is missing"):
+        Run(laptop.recipe, site).serving("smollm2")
+
+
+def test_jobs_read_the_copies_of_recipe_and_site(
+    laptop: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    laptop.write_copies()
+    environment = laptop.environment(REPOSITORY)
+    assert load_recipe(Path(environment["SELFLONG_RECIPE"])) == laptop.recipe
+    assert load_site(Path(environment["SELFLONG_SITE"])) == laptop.site
