@@ -89,7 +89,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             for strip, part in zip(
                 weight_grad.split(STRIP_ROWS), logits_grad.split(STRIP_ROWS, 1), strict=True
             ):
-                strip += part.T @ chunk
+                strip.add_(part.T @ chunk)
         if hidden_grad is not None and weight_grad is not None:
             ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
         return total

@@ -5,6 +5,7 @@ A rank that runs for hours is started by `launch`, which gives each its own log 
 
 import multiprocessing as mp
 import os
+import pickle
 import tempfile
 import traceback
 import warnings
@@ -38,10 +39,11 @@ def _rank(
         dist.init_process_group(
             "gloo", f"file://{store}", timedelta(minutes=5), world_size=world, rank=rank
         )
-        pipe.send((True, function(*args)))
+        # Pickled here: torch would send tensors as files of a process that may be gone by then.
+        pipe.send_bytes(pickle.dumps((True, function(*args))))
         dist.barrier()
     except BaseException:
-        pipe.send((False, traceback.format_exc()))
+        pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))
     finally:
         dist.destroy_process_group()
 
@@ -72,7 +74,7 @@ def on_ranks(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
 
 def _receive(pipe: Connection) -> Any:
     try:
-        well, value = pipe.recv()
+        well, value = pickle.loads(pipe.recv_bytes())
     except EOFError:
         raise RuntimeError("a rank ended without an answer") from None
     if not well:

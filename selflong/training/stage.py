@@ -243,9 +243,10 @@ def start_process_group(device: Literal["cpu", "cuda"]) -> torch.device:
     import deepspeed
 
     if device == "cpu":
-        # DeepSpeed would compile its shared-memory collectives, a minute and a half, only to speed
-        # up small all-reduces; it looks in this table for what it may compile.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # DeepSpeed looks in this table for what it may compile. It would try a compiler on every
+        # extension it has, and then compile collectives in shared memory for a minute and a half, which
+        # only quicken small all-reduces.
+        deepspeed.ops.__compatible_ops__ = {}
         chosen = torch.device("cpu")
     else:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

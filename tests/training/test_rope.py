@@ -1,0 +1,137 @@
+"""The rope base of each stage, and angles as precise as what serves the model computes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from selflong.job import UserError
+from selflong.training.checkpoint import adjust_rope_only, stage_config
+from selflong.training.layout import Layout
+from selflong.training.ranks import on_ranks
+from selflong.training.rope import (
+    check_rotary_precision,
+    exact_angles,
+    rope_base,
+    rotary_embeddings,
+    set_rope,
+    stage_rope_base,
+)
+from tests.training.jobs import make_job, write_model, write_packed
+
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+}  # fmt: skip
+
+
+def config(**settings: Any) -> LlamaConfig:
+    given = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 50}
+    return LlamaConfig(**(given | {"intermediate_size": 64} | settings))
+
+
+def test_base_rules() -> None:
+    assert stage_rope_base(123.0, 5e5, 8, 128) == 123.0
+    assert stage_rope_base("keep", 5e5, 8, 128) == 5e5
+    assert stage_rope_base("x4_per_doubling", 5e5, 8, 128) == pytest.approx(64 * 5e5)
+    assert stage_rope_base("x4_per_doubling", 5e5, 0.5, 128) == 5e5
+    # One doubling at head size 128: x2.02, and the lowest frequency falls by exactly two.
+    ntk = stage_rope_base("ntk", 5e5, 2, 128)
+    assert ntk / 5e5 == pytest.approx(2.02, abs=0.005)
+    assert (ntk / 5e5) ** (126 / 128) == pytest.approx(2)
+
+
+def test_only_rope_parameters_reach_the_model() -> None:
+    changed = config()
+    set_rope(changed, 7e6, 1 << 20, "keep")
+    frequencies = rotary_embeddings(LlamaForCausalLM(changed))[0].get_buffer("inv_freq")
+    expected = 7e6 ** -(torch.arange(0, 16, 2, dtype=torch.float64) / 16)
+    torch.testing.assert_close(frequencies.double(), expected, rtol=1e-6, atol=0)
+    assert changed.max_position_embeddings == 1 << 20
+
+
+def test_llama3_scaling_is_kept_or_dropped() -> None:
+    kept = config(rope_parameters=dict(LLAMA3), max_position_embeddings=131_072)
+    dropped = config(rope_parameters=dict(LLAMA3), max_position_embeddings=131_072)
+    set_rope(kept, 3.2e7, 262_144, "keep")
+    set_rope(dropped, 3.2e7, 262_144, "drop")
+    assert kept.rope_parameters == LLAMA3 | {"rope_theta": 3.2e7}
+    assert dropped.rope_parameters == {"rope_type": "default", "rope_theta": 3.2e7}
+    lowest = [LlamaRotaryEmbedding(c).get_buffer("inv_freq")[-1] for c in (kept, dropped)]
+    assert float(lowest[1] / lowest[0]) == pytest.approx(8)  # the division stacks on the new base
+
+
+def test_scaling_with_a_length_of_its_own_is_refused() -> None:
+    yarn = config(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0})
+    with pytest.raises(UserError, match="yarn"):
+        set_rope(yarn, 1e6, 4096, "keep")
+
+
+@pytest.mark.parametrize("base", [5e5, 8e6, 1.28e8, 2.8e9])
+@pytest.mark.parametrize("head", [64, 128])
+def test_angles_err_by_no_more_than_float32_must(base: float, head: int) -> None:
+    """cos and sin up to 4M: within position x 2^-23 of float64; bfloat16 frequencies are far off."""
+    served = config(head_dim=head, rope_parameters={"rope_type": "default", "rope_theta": base})
+    positions = torch.cat([torch.arange(0, 1 << 22, 1009), torch.arange((1 << 20) - 64, 1 << 20)])
+    rotary = LlamaRotaryEmbedding(served)
+    exact = exact_angles(served, positions)
+    bound = positions.double()[:, None] * 2.0**-23
+    for function, given in zip(
+        (torch.cos, torch.sin), rotary(torch.zeros(1), positions[None]), strict=True
+    ):
+        error = (given[0, :, : head // 2].double() - function(exact)).abs()
+        # One rounding of the result itself, besides the angle's.
+        assert (error <= bound + 2.0**-23).all()
+    ruined = LlamaRotaryEmbedding(served).bfloat16()
+    cosine, _ = ruined(torch.zeros(1), positions[None])
+    error = (cosine[0, :, : head // 2].double() - exact.cos()).abs()
+    assert not (error <= bound + 2.0**-23).all()
+    assert error.max() > 1.0
+
+
+def test_a_model_cast_as_a_whole_is_caught() -> None:
+    served = config()
+    model = LlamaForCausalLM(served)
+    check_rotary_precision(model, served)
+    with pytest.raises(RuntimeError, match="rotary frequencies"):
+        check_rotary_precision(model.bfloat16(), served)
+
+
+def _angles_inside_an_engine(job: Any) -> torch.Tensor:
+    from selflong.training.stage import StageRun, start_process_group
+
+    run = StageRun(job, start_process_group("cpu"))
+    run._step()
+    (rotary,) = rotary_embeddings(run.engine.module)
+    positions = torch.tensor([[0, 1, 1000, (1 << 20) - 1, (1 << 22) - 1]])
+    return torch.stack(rotary(torch.zeros(1), positions))
+
+
+def test_angles_survive_bfloat16_zero_3_and_reload(tmp_path: Path) -> None:
+    write_model(tmp_path / "initial")
+    write_packed(tmp_path / "packed", 64, 6)
+    job = make_job(tmp_path, 2, Layout(ring=2), precision="bfloat16")
+    adjust_rope_only(tmp_path / "initial", tmp_path / "reloaded", 40_000.0, 64)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "reloaded", dtype=torch.bfloat16)
+    (rotary,) = rotary_embeddings(model)
+    positions = torch.tensor([[0, 1, 1000, (1 << 20) - 1, (1 << 22) - 1]])
+    served = torch.stack(rotary(torch.zeros(1), positions))
+    for angles in on_ranks(2, _angles_inside_an_engine, job):
+        assert torch.equal(angles, served)
+
+
+def test_rope_only_changes_nothing_but_the_base(tmp_path: Path) -> None:
+    initial = write_model(tmp_path / "initial")
+    adjust_rope_only(initial, tmp_path / "adjusted", "x4_per_doubling", 512)
+    before = AutoModelForCausalLM.from_pretrained(initial)
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "adjusted")
+    assert rope_base(after.config) == pytest.approx(160_000.0)  # 128 to 512: two doublings
+    assert after.config.max_position_embeddings == 512
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[name])
+    # A further stage counts its doublings from this one's length.
+    following = stage_config(tmp_path / "adjusted", "x4_per_doubling", 1024, "keep")
+    assert rope_base(following) == pytest.approx(640_000.0)
