@@ -153,6 +153,7 @@ class Client:
         self._cache = cache
         self._concurrency = concurrency or endpoint.slots
         self._patience = patience or Patience()
+        self._timeout_seconds = self._patience.timeout_seconds or endpoint.timeout_seconds
         self._budget = budget or Budget()
         self._limit = AdaptiveLimit(self._concurrency)
         self._transport = Transport(endpoint.base_url, endpoint.api_key)
@@ -250,13 +251,13 @@ class Client:
 
     async def _exchange(self, key: bytes, path: str, payload: bytes) -> Answer | Refusal | _Trouble:
         try:
-            reply = await self._transport.post(path, payload, self._patience.timeout_seconds)
+            reply = await self._transport.post(path, payload, self._timeout_seconds)
             if reply.status == 200:
                 return _read_answer(key.hex(), reply.body)
         except ssl.SSLCertVerificationError as error:
             self._halt(UserError(f"{self.endpoint.base_url}: {error.verify_message}"))
         except TimeoutError:
-            return _Trouble(f"no answer within {self._patience.timeout_seconds:g} s", overload=True)
+            return _Trouble(f"no answer within {self._timeout_seconds:g} s", overload=True)
         except (OSError, _MalformedReply) as error:
             return _Trouble(str(error))
         return self._judge(key, reply)

@@ -14,8 +14,8 @@ class Patience:
     """When an attempt counts as failed, and how often and after what pauses it is repeated."""
 
     attempts: int = 8
-    timeout_seconds: float = 600.0
-    """From the moment an attempt is sent to the last byte of its answer; to connect, as long again."""
+    timeout_seconds: float | None = None
+    """From the moment an attempt is sent to the last byte of its answer; the endpoint's own by default."""
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 60.0
 

@@ -34,6 +34,8 @@ class Endpoint:
     server: str
     server_version: str
     price: Price | None = None
+    timeout_seconds: float = 600.0
+    """How long an answer may take, the wait in the endpoint's queue included."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ STOP_SECONDS = 20.0
 VLLM_SEQUENCES = 256  # a data-parallel replica's; vLLM queues what exceeds its memory
 TRANSFORMERS_SLOTS = 16  # twice the rows that decode together: the next prompts wait at hand
 LOG_LINES = 15
+# A prompt of 1M tokens takes minutes and others wait before it; a server that died is noticed at once.
+ANSWER_SECONDS = 4 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def serve(
             server=server.package,
             server_version=importlib.metadata.version(server.package),
             price=price,
+            timeout_seconds=ANSWER_SECONDS,
         )
 
 
