@@ -12,20 +12,20 @@ from selflong.recipe import Recipe, Synthesis
 from selflong.synthesis.instructions import plan_instructions
 from selflong.synthesis.prompting import Prompt, load_prompt
 
-CHARACTERS_PER_TOKEN = 4.6
+CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.15
+CALLS_PER_INSTRUCTION = 1.5
 """Answers that are no instruction, or repeat one, are asked for again."""
-CALLS_PER_DOCUMENT = 1.15
-INSTRUCTION_TOKENS = 24
-FILLED_SEED_CHUNK = 0.8
+CALLS_PER_DOCUMENT = 1.5
+INSTRUCTION_TOKENS = 28
+FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
 FILLED_LENGTH = 0.7
 """Tokens of a sample's documents over the room that its length leaves for them, where documents are long."""
-FILLED_CHUNK = 0.75
-FILLED_SUMMARY = 0.75
-FILLED_ANSWER = 0.6
+FILLED_CHUNK = 0.85
+FILLED_SUMMARY = 0.8
+FILLED_ANSWER = 0.5
 
 
 @dataclass(frozen=True)
