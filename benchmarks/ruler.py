@@ -3,11 +3,12 @@
     python benchmarks/ruler.py [--samples 100] [--lengths 131072 1048576] [--work FOLDER]
 
 Prints one line of JSON. speed_ratio_128k: seconds of the reference (package nvidia-long-context-eval, one
-process a task, as its launcher runs it) over seconds of this package (one process), same tasks, samples, length
-and tokenizer, prompts written to files by both; ruler_exact, and beside it the convention that gives the same
-prompts. seconds_1m and peak_gb_1m: ruler_exact alone. min_fill: of all samples of ruler_exact; over_limit: of all
-samples. Nothing is extrapolated: `samples`, `tasks` and `lengths` say what ran. The tokenizer has 128,000
-entries over the pre-tokenizer of Llama 3; it is trained on the packaged text once and kept in the work folder.
+process a task, as its launcher runs it) over seconds of this package (one process): same tasks, samples,
+length and tokenizer, prompts written to files by both; for ruler_exact, and beside it for the convention
+that gives the same prompts. seconds_1m and peak_gb_1m: ruler_exact alone. min_fill: of all samples of
+ruler_exact; over_limit: of all samples. Nothing is extrapolated: `samples`, `tasks` and `lengths` say what
+ran. The tokenizer has 128,000 entries over the pre-tokenizer of Llama 3; it is trained on the packaged text
+once and kept in the work folder.
 """
 
 import argparse

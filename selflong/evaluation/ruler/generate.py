@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count as count_from_zero
 from itertools import islice
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from selflong.evaluation.ruler.aggregation import CommonWordsTask, FrequentWordsTask
 from selflong.evaluation.ruler.needles import NeedleTask
-from selflong.evaluation.ruler.questions import QuestionTask
+from selflong.evaluation.ruler.questions import QuestionTask, load_question_task
 from selflong.evaluation.ruler.reference import (
     SHORT_LENGTH,
     CommonWordsReference,
@@ -89,7 +90,7 @@ def generate_samples(
     """
     if task not in TASKS:
         raise UserError(f"tasks: {task!r} is no task of RULER; name one of {', '.join(TASKS)}")
-    encoder = Encoder(tokenizer)
+    encoder = _load_encoder(tokenizer)
     if not encoder.adds_up:
         raise UserError(
             "the tokenizer joins text over spaces; RULER prompts need one that does not"
@@ -184,6 +185,11 @@ def _make_reference(
     raise TypeError(f"no reference for {task}")
 
 
+@lru_cache(maxsize=2)
+def _load_encoder(tokenizer: Tokens) -> Encoder:
+    return Encoder(tokenizer)
+
+
 def _make_task(task: str, encoder: Encoder, sources: Sources, length: int) -> Task:
     if task in NEEDLE_TASKS:
         return NeedleTask(NEEDLE_TASKS[task], encoder, sources)
@@ -195,9 +201,9 @@ def _make_task(task: str, encoder: Encoder, sources: Sources, length: int) -> Ta
         case "fwe":
             return FrequentWordsTask(encoder, length)
         case "qa_1":
-            return QuestionTask(encoder, sources.squad)
+            return load_question_task(encoder, sources.squad)
         case _:
-            return QuestionTask(encoder, sources.hotpotqa)
+            return load_question_task(encoder, sources.hotpotqa)
 
 
 def _make_frame(tokenizer: Tokens, chat: bool) -> _Frame:

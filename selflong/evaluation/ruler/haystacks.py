@@ -44,6 +44,7 @@ class Essays:
 
     def __init__(self, encoder: Encoder, sources: Sources) -> None:
         self._encoder = encoder
+        self._sources = sources
         self._words = load_words_of_haystack(sources.essays)
         self._splitter = sentence_splitter(sources.nltk_data)
         self.cut = lru_cache(maxsize=256)(self._cut)
@@ -64,7 +65,7 @@ class Essays:
     @cached_property
     def _spans(self) -> np.ndarray:
         """int64 [sentences, 2]: characters of the copy."""
-        return np.array(list(self._splitter.span_tokenize(self._copy.rstrip())))
+        return _sentence_spans(self._sources)
 
     @cached_property
     def _table(self) -> UnitTable:
@@ -109,6 +110,18 @@ class Essays:
         if copies == 1:
             return self._copy[offset : offset + end - begin]
         return " ".join([self._copy] * copies)[offset : offset + end - begin]
+
+
+@lru_cache(maxsize=2)
+def load_essays(encoder: Encoder, sources: Sources) -> Essays:
+    """The haystack, its sentences tokenised once for all tasks."""
+    return Essays(encoder, sources)
+
+
+@lru_cache(maxsize=2)
+def _sentence_spans(sources: Sources) -> np.ndarray:
+    copy = " ".join(load_words_of_haystack(sources.essays)).rstrip()
+    return np.array(list(sentence_splitter(sources.nltk_data).span_tokenize(copy)))
 
 
 @dataclass(frozen=True)

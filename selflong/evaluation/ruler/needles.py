@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selflong.evaluation.ruler.haystacks import Essays, Lines, Sentences, noise_lines
+from selflong.evaluation.ruler.haystacks import (
+    Essays,
+    Lines,
+    Sentences,
+    load_essays,
+    noise_lines,
+)
 from selflong.evaluation.ruler.sources import KeyWords, Sources, load_key_words
 from selflong.evaluation.ruler.tasks import NEEDLE_TOKENS, Body, Draw, NeedleSpec
 from selflong.evaluation.ruler.units import Chain, Encoder, UnitTable, chained
@@ -64,7 +70,7 @@ class NeedleTask:
 
     @cached_property
     def essays(self) -> Essays:
-        return Essays(self._encoder, self._sources)
+        return load_essays(self._encoder, self._sources)
 
     @cached_property
     def _words(self) -> KeyWords:

@@ -1,7 +1,7 @@
 """Questions over documents (qa_1: SQuAD, qa_2: HotpotQA)."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +159,9 @@ class QuestionTask:
             texts = [f"Document {number}" for number in range(known + 1, count + 1)]
             self._heading_units = np.concatenate([self._heading_units, self._units.add(texts)])
         return self._heading_units[:count]
+
+
+@lru_cache(maxsize=4)
+def load_question_task(encoder: Encoder, questions: Path) -> QuestionTask:
+    """The task over a file, its documents tokenised once for all lengths."""
+    return QuestionTask(encoder, questions)

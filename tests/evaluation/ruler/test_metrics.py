@@ -21,7 +21,23 @@ ANSWERS = {
     "qa_1": ["France", "in France", "la France"],
     "qa_2": ["yes"],
 }
-SCRAPS = ("", " ", "\n", "\t", "\x00", "\x1f", "\x0b", "\x85", "İ", "ß", "é", "🙂", ", ", ".", "is: ")
+SCRAPS = (
+    "",
+    " ",
+    "\n",
+    "\t",
+    "\x00",
+    "\x1f",
+    "\x0b",
+    "\x85",
+    "İ",
+    "ß",
+    "é",
+    "🙂",
+    ", ",
+    ".",
+    "is: ",
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +85,11 @@ def _odd_predictions(count: int) -> list[tuple[str, str]]:
 def test_scores_equal_the_references_on_odd_predictions(
     reference: ModuleType, clean_up: ModuleType
 ) -> None:
-    families = {"niah_multivalue": "niah", "vt": "variable_tracking", "cwe": "common_words_extraction"}
+    families = {
+        "niah_multivalue": "niah",
+        "vt": "variable_tracking",
+        "cwe": "common_words_extraction",
+    }
     seen = set()
     for task, prediction in _odd_predictions(1000):
         cleaned = clean_up.postprocess_pred(prediction, {})
