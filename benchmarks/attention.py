@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from selflong.training.attention import ATTENTION_NAME, PackedSequence, packed_attention
 from selflong.training.batches import MicroBatch
@@ -45,16 +45,15 @@ def model(dtype: torch.dtype, attention: str, extreme: bool) -> LlamaForCausalLM
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
         num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=512,
-        attn_implementation=attention,
     )  # fmt: skip
     torch.manual_seed(7)
-    llama = LlamaForCausalLM(config)
+    llama = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     with torch.no_grad():
         for name, parameter in llama.named_parameters():
             parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64) * 0.2)
             if extreme and "q_proj" in name:
                 parameter.mul_(EXTREME)
-    return llama.to(dtype)
+    return torch.nn.Module.to(llama, dtype)
 
 
 def tokens_and_labels(lengths: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:

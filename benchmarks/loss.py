@@ -76,8 +76,8 @@ def errors(tokens: int, vocabulary: int) -> dict[str, float]:
     hidden, weight, labels = _inputs(tokens, vocabulary)
     loss = chunked_cross_entropy(hidden, weight, labels)
     loss.backward()
-    exact = [x.detach().float().requires_grad_() for x in (hidden, weight)]
-    expected = naive(*exact, labels)
+    exact = tuple(x.detach().float().requires_grad_() for x in (hidden, weight))
+    expected = naive(exact[0], exact[1], labels)
     expected.backward()
     result = {"loss_error": float(((loss - expected) / expected).detach().abs())}
     for name, given, wanted in zip(("hidden", "weight"), (hidden, weight), exact, strict=True):

@@ -1,0 +1,92 @@
+"""The language says what it should; training on it teaches recall; the measure counts it."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from selflong.formats import SEQUENCES, PackedFiles, TokenRole, read_parquet
+from selflong.job import UserError
+from selflong.recall.language import SEPARATOR, START, Language, write_packed
+from selflong.recall.measure import recall_predictions
+
+LANGUAGE = Language(keys=8, values=6, needles=4, queries=2, fillers=5)
+
+
+@given(st.integers(11, 80), st.integers(0, 50))
+@settings(max_examples=50, deadline=None)
+def test_each_answer_is_said_by_exactly_one_needle(length: int, seed: int) -> None:
+    tokens = LANGUAGE.sequences(length, 3, np.random.default_rng(seed)).astype(int)
+    assert tokens.shape == (3, length)
+    assert tokens.max() < LANGUAGE.vocabulary
+    answers = LANGUAGE.answer_positions(length)
+    for sequence in tokens:
+        body = sequence[1 : length - 2 * LANGUAGE.queries - 1]
+        needles = body[body >= LANGUAGE.first_needle] - LANGUAGE.first_needle
+        assert len(needles) == LANGUAGE.needles
+        said = {int(n) // LANGUAGE.values: int(n) % LANGUAGE.values for n in needles}
+        assert len(said) == LANGUAGE.needles
+        assert sequence[0] == START and sequence[len(body) + 1] == SEPARATOR
+        for position in answers:
+            key = int(sequence[position - 1]) - 3
+            assert said[key] == int(sequence[position]) - LANGUAGE.first_value
+
+
+def test_needles_lie_everywhere() -> None:
+    tokens = LANGUAGE.sequences(30, 2000, np.random.default_rng(0))
+    counts = (tokens >= LANGUAGE.first_needle).sum(0)
+    body = counts[1 : 30 - 2 * LANGUAGE.queries - 1]
+    assert body.min() > 0.7 * body.mean()
+    assert counts.sum() == 2000 * LANGUAGE.needles
+
+
+def test_impossible_languages_are_refused() -> None:
+    with pytest.raises(UserError, match=r"recall\.needles"):
+        Language(keys=3, values=6, needles=4, queries=2, fillers=5)
+    with pytest.raises(UserError, match=r"recall\.queries"):
+        Language(keys=8, values=6, needles=4, queries=5, fillers=5)
+    with pytest.raises(UserError, match=r"recall\.lengths"):
+        LANGUAGE.sequences(10, 1, np.random.default_rng(0))
+
+
+def test_packed_sequences_hold_whole_documents_with_their_answers(tmp_path: Path) -> None:
+    write_packed(LANGUAGE, 20, 70, 4, 1, tmp_path / "packed")
+    write_packed(LANGUAGE, 20, 70, 4, 1, tmp_path / "again")
+    rows = read_parquet(tmp_path / "packed" / PackedFiles.SEQUENCES, SEQUENCES)
+    assert rows["tokens"].to_list() == [60] * 4
+    assert rows["document_bounds"][0].to_list() == [0, 20, 40, 60]
+    ids = np.load(tmp_path / "packed" / PackedFiles.INPUT_IDS)
+    roles = np.load(tmp_path / "packed" / PackedFiles.ROLES)
+    assert len(ids) == len(roles) == 240
+    answers = ids[roles == TokenRole.RESPONSE]
+    assert len(answers) == 12 * LANGUAGE.queries
+    assert (answers >= LANGUAGE.first_value).all() and (answers < LANGUAGE.first_filler).all()
+    for name in (PackedFiles.INPUT_IDS, PackedFiles.ROLES):
+        assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_the_measure_asks_all_models_the_same_and_counts_right_answers(tmp_path: Path) -> None:
+    config = LlamaConfig(
+        vocab_size=LANGUAGE.vocabulary, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    frames = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(tmp_path / str(seed))
+        frames.append(
+            recall_predictions(tmp_path / str(seed), f"m{seed}", LANGUAGE, 24, 50, seed=9)
+        )
+    first, second = frames
+    assert first["prompt"].to_list() == second["prompt"].to_list()
+    assert first["score"].mean() < 0.3  # it knows nothing
+    recomputed = [
+        np.mean([a == p for a, p in zip(row["answers"], row["prediction"].split(), strict=True)])
+        for row in pl.concat(frames).iter_rows(named=True)
+    ]
+    np.testing.assert_allclose(recomputed, pl.concat(frames)["score"].to_numpy())
