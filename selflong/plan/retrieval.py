@@ -9,6 +9,7 @@ from selflong.plan.machines import Machine
 
 ID_BYTES = 8
 HALF = 2
+PRODUCT_QUANTIZER = r"PQ(\d+)(?:x(\d+))?"
 CHOICES = ("Flat", "SQfp16", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512", "HNSW32,SQ8")
 """What the plan compares."""
 
@@ -22,7 +23,7 @@ def _code_bytes(code: str, dimensions: int) -> float:
     sizes = {"Flat": 4.0, "SQfp16": 2.0, "SQbf16": 2.0, "SQ8": 1.0, "SQ6": 0.75, "SQ4": 0.5}
     if code in sizes:
         return sizes[code] * dimensions
-    if match := re.fullmatch(r"PQ(\d+)(?:x(\d+))?(?:fs|fsr)?", code):
+    if match := re.fullmatch(PRODUCT_QUANTIZER, code):
         return int(match[1]) * int(match[2] or 8) / 8
     raise UserError(f"encoders: the plan does not know the size of the index part {code!r}")
 
@@ -47,8 +48,8 @@ def index_bytes(factory: str, rows: int, dimensions: int) -> int:
             total += rows * _links(int(match[1]))
         else:
             raise UserError(f"encoders: the plan does not know the size of the index part {part!r}")
-    if parts[-1].startswith("PQ"):
-        total += 4.0 * 256 * width
+    if match := re.fullmatch(PRODUCT_QUANTIZER, parts[-1]):
+        total += 4.0 * 2 ** int(match[2] or 8) * width
     if match := re.fullmatch(r"HNSW(\d+)", parts[-1]):
         return round(total + rows * (_links(int(match[1])) + 4.0 * width))
     return round(total + rows * _code_bytes(parts[-1], width))

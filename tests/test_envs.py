@@ -1,0 +1,55 @@
+"""The environments for pip and for conda hold the same pins."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ENVS = Path(__file__).parents[1] / "envs"
+PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+")
+
+
+def pins(name: str) -> set[str]:
+    found: set[str] = set()
+    for line in (ENVS / f"{name}.txt").read_text().splitlines():
+        requirement = line.partition("#")[0].strip()
+        if requirement.startswith("-r "):
+            found |= pins(requirement.removeprefix("-r ").removesuffix(".txt"))
+        elif requirement and not requirement.startswith("-"):
+            assert PIN.fullmatch(requirement), f"{name}.txt: {requirement} is not pinned"
+            found.add(requirement)
+    return found
+
+
+def conda_pins(name: str) -> set[str]:
+    content = yaml.safe_load((ENVS / f"{name}.yaml").read_text())
+    (section,) = (part["pip"] for part in content["dependencies"] if isinstance(part, dict))
+    script = ENVS / f"{name}.post-deploy.sh"
+    later = PIN.findall(script.read_text()) if script.exists() else []
+    return {*section, *later}
+
+
+@pytest.mark.parametrize("name", ["pipeline", "training", "serving"])
+def test_conda_and_pip_agree(name: str) -> None:
+    assert conda_pins(name) == pins(name)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "laptop"])
+def test_conda_and_pip_agree_on_what_comes_without_dependencies(name: str) -> None:
+    assert conda_pins(name) == pins(name) | pins(f"{name}-data")
+
+
+def test_conda_holds_the_laptop_and_the_tools_for_development() -> None:
+    assert conda_pins("development") == pins("laptop") | pins("development")
+
+
+def test_every_pin_of_the_laptop_is_the_tested_one() -> None:
+    tested = dict(
+        line.split("==")
+        for line in (ENVS / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    for pin in pins("laptop") | pins("development"):
+        name, version = pin.split("==")
+        assert tested[name] == version
