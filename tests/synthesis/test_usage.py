@@ -1,0 +1,73 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from selflong.recipe import FAMILIES, Recipe, load_recipe
+from selflong.synthesis.instructions import plan_instructions
+from selflong.synthesis.usage import StepUsage, expected_usage
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def paper() -> Recipe:
+    return load_recipe(RECIPES / "selflong.yaml")
+
+
+def changed(recipe: Recipe, section: str, **settings: object) -> Recipe:
+    content = recipe.model_dump(mode="json")
+    content["synthesis"][section] |= settings
+    return Recipe.model_validate(content)
+
+
+def by_step(recipe: Recipe, generator: str) -> dict[str, StepUsage]:
+    return {usage.step: usage for usage in expected_usage(recipe, generator)}
+
+
+def test_shards_divide_the_samples_and_follow_the_distributions(paper: Recipe) -> None:
+    assert paper.synthesis is not None
+    section = paper.synthesis.long_input
+    plans = [
+        plan
+        for shard in range(section.shards)
+        for plan in plan_instructions(paper, "gpt_4o", shard)
+    ]
+    assert len({plan.sample_id for plan in plans}) == len(plans) == section.samples
+    mean = sum(plan.target_tokens for plan in plans) / len(plans)
+    assert mean == pytest.approx(66_700, rel=0.02)
+    families = Counter(plan.family for plan in plans)
+    for family in FAMILIES:
+        share = section.families[family] / sum(section.families.values())
+        assert families[family] / len(plans) == pytest.approx(share, abs=0.01)
+
+
+def test_other_generators_get_other_samples(paper: Recipe) -> None:
+    ours, theirs = (plan_instructions(paper, name, 0) for name in ("gpt_4o", "llama_3.1_8b"))
+    assert not {plan.sample_id for plan in ours} & {plan.sample_id for plan in theirs}
+
+
+def test_every_document_token_is_read_once_at_least(paper: Recipe) -> None:
+    """4.6B tokens of long inputs take about as many prompt tokens for their summaries."""
+    usage = by_step(paper, "gpt_4o")
+    assert 0.5 < usage["summary"].prompt_tokens / 4.6e9 < 1.5
+    assert usage["answer"].requests == 69_000
+    assert usage["closed book"].requests == 0
+
+
+def test_a_narrow_window_takes_more_summaries() -> None:
+    laptop = changed(load_recipe(RECIPES / "laptop.yaml"), "long_input", chunk_tokens=256)
+    content = laptop.model_dump(mode="json")
+    content["generators"]["smollm2"]["context_tokens"] = 500
+    narrow = Recipe.model_validate(content)
+    wide, tight = by_step(laptop, "smollm2"), by_step(narrow, "smollm2")
+    assert tight["summary"].requests > wide["summary"].requests
+    assert tight["answer"].prompt_tokens < wide["answer"].prompt_tokens
+
+
+def test_twice_the_long_outputs_take_twice_the_calls() -> None:
+    laptop = load_recipe(RECIPES / "laptop.yaml")
+    once = by_step(changed(laptop, "long_output", samples=10), "smollm2")["back-translation"]
+    twice = by_step(changed(laptop, "long_output", samples=20), "smollm2")["back-translation"]
+    assert twice.requests == 2 * once.requests
+    assert twice.prompt_tokens == pytest.approx(2 * once.prompt_tokens, abs=2)
