@@ -89,7 +89,7 @@ back from the right; pale arrows skip a stage.</figcaption>
 The whole recipe, all package versions, seeds and the SHA-256 of every file are in
 <a href="{{ manifest }}">manifest.json</a>; the run as a Workflow Run RO-Crate is in
 <a href="{{ crate }}">ro-crate-metadata.json</a>. A number in a table leads to the file that it was counted
-from; <code>scripts/recompute.py</code> counts all of them again.</p>
+from; <code>python scripts/write_tables.py --check</code> counts all of them again.</p>
 </body>
 </html>
 """

@@ -55,7 +55,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     paths = []
     for suffix, metadata in _METADATA.items():
         path = folder / f"{name}.{suffix}"
-        with publish(path) as partial:
+        # Some settings (the identifiers in SVG, fonts in PDF) count when a figure is saved.
+        with publish(path) as partial, style():
             figure.savefig(
                 partial,
                 format=suffix,

@@ -1,0 +1,193 @@
+"""Figures, workflow figure, page and manifest: complete, offline, and the same bytes every time."""
+
+import hashlib
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from selflong.formats import file_sha256
+from selflong.job import UserError
+from selflong.recipe import Recipe
+from selflong.report import workflow
+from selflong.report.build import (
+    read_scores,
+    report_figures,
+    report_tables,
+    write_report_figures,
+    write_report_tables,
+)
+from selflong.report.manifest import write_manifest
+from selflong.report.page import write_page
+from selflong.report.style import SUFFIXES
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+DOT = """digraph snakemake_dag {
+    graph[bgcolor=white, margin=0];
+    0[label = "all", color = "0.13 0.6 0.85", style="rounded"];
+    1[label = "page", color = "0.33 0.6 0.85", style="rounded"];
+    2[label = "score", color = "0.43 0.6 0.85", style="rounded"];
+    3[label = "evaluate", color = "0.53 0.6 0.85", style="rounded"];
+    4[label = "load_model", color = "0.53 0.6 0.85", style="rounded"];
+    5[label = "scan_documents", color = "0.53 0.6 0.85", style="rounded"];
+    1 -> 0
+    2 -> 1
+    3 -> 2
+    3 -> 1
+    4 -> 3
+    4 -> 5
+    5 -> 3
+}
+"""
+STAGES = {
+    "corpus": ["scan_documents"],
+    "training": ["load_model"],
+    "evaluation": ["evaluate", "score"],
+    "report": ["page"],
+}
+
+
+@pytest.fixture(scope="module")
+def report(laptop: Recipe, results: Path) -> Path:
+    """Everything that the report rules make, in the folder of the results."""
+    write_report_tables(laptop, results, results / "tables")
+    write_report_figures(laptop, results, results / "figures")
+    folder = results / "report" / "workflow"
+    workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
+    page = results / "report" / "report.html"
+    write_page(laptop, results, results / "tables", results / "figures", folder, page)
+    write_manifest(
+        laptop,
+        REPOSITORY / "recipes" / "laptop.yaml",
+        results,
+        results / "manifest.json",
+        results / "ro-crate-metadata.json",
+    )
+    return results
+
+
+class Page(HTMLParser):
+    """Links, images, headings and the balance of tags."""
+
+    VOID = frozenset({"meta", "br", "img", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images: list[str] = []
+        self.identifiers: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.identifiers |= {str(values["id"])} if "id" in values else set()
+        if tag == "a":
+            self.links.append(str(values["href"]))
+        if tag == "img":
+            self.images.append(str(values["src"]))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_figure_has_three_formats(laptop: Recipe, report: Path) -> None:
+    drawn = report_figures(laptop, report, read_scores(laptop, report))
+    names = {figure.name for figure in drawn}
+    assert names == {
+        "ruler_by_length",
+        "needle_grid_heatmap",
+        "loss_by_stage",
+        "sample_lengths_full",
+        "synthesis_smollm2",
+    }
+    for name in names:
+        for suffix in SUFFIXES:
+            assert (report / "figures" / f"{name}.{suffix}").stat().st_size > 2000
+
+
+def test_figures_have_the_same_bytes_every_time(
+    laptop: Recipe, report: Path, tmp_path: Path
+) -> None:
+    write_report_figures(laptop, report, tmp_path / "again")
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (report / "figures" / path.name).read_bytes(), path.name
+
+
+def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
+    laptop: Recipe, report: Path
+) -> None:
+    path = report / "report" / "report.html"
+    page = Page()
+    page.feed(path.read_text())
+    assert page.open == []
+    assert len(page.images) == 1 + 5
+    assert all(image.startswith("data:image/svg+xml;base64,") for image in page.images)
+    for made in report_tables(laptop, report, read_scores(laptop, report)):
+        assert f"table-{made.name}" in page.identifiers
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.identifiers
+        else:
+            assert (path.parent / link).exists(), link
+
+
+def test_the_manifest_holds_the_digest_of_every_file(laptop: Recipe, report: Path) -> None:
+    manifest = json.loads((report / "manifest.json").read_text())
+    assert manifest["recipe"] == laptop.model_dump(mode="json")
+    assert manifest["seeds"]["seed"] == laptop.seed
+    assert "polars" in manifest["packages"]
+    outputs = {file["path"]: file["sha256"] for file in manifest["outputs"]}
+    page = (report / "report" / "report.html").read_bytes()
+    assert outputs["report/report.html"] == hashlib.sha256(page).hexdigest()
+    assert "evaluation/ruler/scores.parquet" in outputs
+    inputs = {file["path"]: file["sha256"] for file in manifest["inputs"]}
+    for name in ("recipes/laptop.yaml", "resources/published_results.csv", "selflong/scores.py"):
+        assert inputs[name] == file_sha256(REPOSITORY / name)
+
+
+def test_the_crate_is_closed_and_names_its_workflow(report: Path) -> None:
+    graph = json.loads((report / "ro-crate-metadata.json").read_text())["@graph"]
+    entities = {entity["@id"]: entity for entity in graph}
+    assert len(entities) == len(graph)
+    root = entities["./"]
+    for reference in (*root["hasPart"], *root["conformsTo"], *root["mentions"], root["mainEntity"]):
+        assert reference["@id"] in entities
+    main = entities[root["mainEntity"]["@id"]]
+    assert "ComputationalWorkflow" in main["@type"]
+    assert main["programmingLanguage"]["@id"] in entities
+    action = entities["#run"]
+    assert action["instrument"] == root["mainEntity"]
+    for reference in (*action["object"], *action["result"]):
+        assert (report / reference["@id"]).is_file()
+        assert entities[reference["@id"]]["sha256"] == file_sha256(report / reference["@id"])
+
+
+def test_the_rule_graph_is_read_and_reduced() -> None:
+    rules, edges = workflow.parse_rule_graph(DOT)
+    assert len(rules) == 6
+    assert ("evaluate", "page") in edges
+    reduced = workflow.without_shortcuts(rules, edges)
+    assert ("evaluate", "page") not in reduced
+    assert ("load_model", "evaluate") not in reduced
+    assert {("evaluate", "score"), ("score", "page"), ("load_model", "scan_documents")} <= reduced
+
+
+def test_rules_stand_in_their_stage_and_sources_where_they_are_first_read() -> None:
+    rules, edges = workflow.parse_rule_graph(DOT)
+    placed = workflow.columns(rules, edges, STAGES)
+    assert placed == {
+        "corpus": ["load_model", "scan_documents"],
+        "evaluation": ["evaluate", "score"],
+        "report": ["page"],
+    }
+
+
+def test_a_graph_without_rules_or_with_a_circle_is_refused() -> None:
+    with pytest.raises(UserError, match="holds no rule"):
+        workflow.parse_rule_graph("Building DAG of jobs...")
+    with pytest.raises(UserError, match="circle"):
+        workflow.columns(["a", "b"], {("a", "b"), ("b", "a")}, {"corpus": ["a", "b"]})

@@ -1,0 +1,88 @@
+"""Every published cell is shown, every published name stands for something, nothing is made up."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from selflong.job import UserError
+from selflong.recipe import Recipe
+from selflong.report import published
+from selflong.report.build import PUBLISHED_RESULTS
+from selflong.report.tables import Table, to_csv, to_latex, to_markdown
+
+
+@pytest.fixture(scope="module")
+def printed() -> pl.DataFrame:
+    return published.read(PUBLISHED_RESULTS)
+
+
+def shown(table: Table) -> dict[tuple[str, str], str]:
+    """(row, column) -> text; tables in long form name both in their rows."""
+    if table.columns == ("row", "column", "value"):
+        return {(row[0].text, row[1].text): row[2].text for row in table.rows}
+    return {
+        (row[0].text, column): cell.text
+        for row in table.rows
+        for column, cell in zip(table.columns[1:], row[1:], strict=True)
+    }
+
+
+def test_every_cell_of_the_file_is_in_a_table_and_no_other(printed: pl.DataFrame) -> None:
+    for paper in printed["paper"].unique():
+        of_paper = printed.filter(pl.col("paper") == paper)
+        tables = published.of_paper(printed, paper)
+        assert len(tables) == of_paper["table"].n_unique()
+        for name, table in zip(of_paper["table"].unique(maintain_order=True), tables, strict=True):
+            cells = of_paper.filter(pl.col("table") == name)
+            found = shown(table)
+            for model, metric, context, text in cells.select(
+                "model", "metric", "context_length", "value"
+            ).rows():
+                names = {metric, context, f"{metric}, {context}"}
+                assert text in {found.get((model, column)) for column in names}, (name, model)
+            assert sum(1 for text in found.values() if text) == cells.height
+
+
+def test_published_cells_reach_all_three_formats(printed: pl.DataFrame) -> None:
+    (table,) = (
+        t for t in published.of_paper(printed, "SelfLong") if t.name.endswith("selflong_table1")
+    )
+    for text in (to_markdown(table), to_csv(table), to_latex(table)):
+        assert "SelfLong-8B-1M" in text
+        assert "69.6" in text
+    assert r"\toprule" in to_latex(table)
+
+
+def test_every_selflong_name_maps_to_the_recipe(printed: pl.DataFrame, selflong: Recipe) -> None:
+    cells = printed.filter(pl.col("paper") == "SelfLong")
+    known = {model.published for model in selflong.models.values()}
+    for table, model in cells.select("table", "model").unique().rows():
+        if table == "Table3":
+            assert published.ABLATION_ROWS[model] in selflong.report.ablation
+        elif table in ("Table1", "Table4"):
+            assert model in known, f"no model of the recipe is published as {model}"
+    metrics = set(cells.filter(pl.col("table") == "Table4")["metric"])
+    assert metrics == set(selflong.suites["short_tasks"].tasks)  # type: ignore[union-attr]
+
+
+def test_no_published_name_of_the_recipe_is_unknown_to_the_file(
+    printed: pl.DataFrame, selflong: Recipe
+) -> None:
+    names = set(printed["model"])
+    assert {m.published for m in selflong.models.values() if m.published} <= names
+    assert set(published.ABLATION_ROWS.values()) == set(selflong.report.ablation)
+
+
+def test_a_missing_cell_is_none(printed: pl.DataFrame) -> None:
+    average = published.RULER_AVERAGE
+    assert published.value(printed, "Table1", "SelfLong-8B-1M", average, "1M") == 69.6
+    assert published.value(printed, "Table1", "Llama-3.1-8B-Instruct", average, "1M") is None
+    assert published.value(printed, "Table1", "Llama-3.2-1B-Instruct", average, "128k") == 0.0
+
+
+def test_a_cell_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    lines = PUBLISHED_RESULTS.read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(UserError, match="stands twice"):
+        published.read(tmp_path / "twice.csv")
