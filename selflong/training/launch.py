@@ -148,10 +148,18 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
     job_file.write_text(job.model_dump_json(indent=2))
     environment = _environment(job, site, address, port)
     ranks: list[subprocess.Popen[bytes]] = []
+    told_to_stop = False
+
+    def pass_on(_number: int, _frame: object) -> None:
+        nonlocal told_to_stop
+        told_to_stop = True
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.send_signal(signal.SIGTERM)
+
     # Handlers stand before the first rank: none is left without one that passes the signal on.
     handlers = {
-        number: signal.signal(number, lambda *_: _pass_signal(ranks))
-        for number in (signal.SIGTERM, signal.SIGUSR1)
+        number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1)
     }
     try:
         for local in range(site.ranks_per_node):
@@ -171,13 +179,10 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
         _end(ranks)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    if told_to_stop and any(codes):
+        # Also where the signal came before there was a state to save.
+        raise SystemExit(REQUEUE_EXIT_CODE)
     _judge(codes, logs, node * site.ranks_per_node)
-
-
-def _pass_signal(ranks: list[subprocess.Popen[bytes]]) -> None:
-    for rank in ranks:
-        if rank.poll() is None:
-            rank.send_signal(signal.SIGTERM)
 
 
 def _wait(ranks: list[subprocess.Popen[bytes]], grace: float = 10.0) -> list[int | None]:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from selflong.formats import PackedFiles, digest, file_sha256, publish, write_json
+from selflong.formats import PackedFiles, digest, file_sha256, remove, write_json
 from selflong.job import UserError
 from selflong.recipe import Optimizer, Stage
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
@@ -446,24 +446,31 @@ class StageRun:
 
     def publish_model(self) -> None:
         """Write the trained model folder into the work folder. Collective."""
-        target = self.job.work / MODEL
+        partial = self.job.work / f".{MODEL}.partial"  # one name for all ranks
         if self.first:
-            with publish(target) as partial:
-                partial.mkdir(parents=True)
-                self._write_model(partial)
-        else:
-            for _ in whole_parameters(self.engine, self.job.dtype):
-                pass
-            self._write_optimizer(target)
+            remove(partial)
+            partial.mkdir(parents=True)
+        self._write_weights(partial)
+        if self.job.keep_optimizer:
+            save_state(partial / OPTIMIZER_FOLDER, self.engine, vars(self.progress))
+        if self.first:
+            self._describe(partial)
+            remove(self.job.work / MODEL)
+            partial.replace(self.job.work / MODEL)
         dist.barrier()
 
-    def _write_model(self, folder: Path) -> None:
+    def _write_weights(self, folder: Path) -> None:
+        """The first rank writes what all of them gather."""
+        writer = ShardWriter(folder) if self.first else None
+        for name, tensor in whole_parameters(self.engine, self.job.dtype):
+            if writer is not None:
+                writer.add(name, tensor)
+        if writer is not None:
+            writer.close()
+
+    def _describe(self, folder: Path) -> None:
+        """Everything of a model folder but its weights."""
         job = self.job
-        writer = ShardWriter(folder)
-        for name, tensor in whole_parameters(self.engine, job.dtype):
-            writer.add(name, tensor)
-        writer.close()
-        self._write_optimizer(folder)
         copy_tokenizer(job.initial, folder)
         self.config.dtype = job.dtype
         self.config.save_pretrained(folder)
@@ -479,10 +486,6 @@ class StageRun:
         card = model_card(job.title, {"initial": job.initial.name, **settings, **facts})
         (folder / "README.md").write_text(card)
         (folder / METRICS_FILE).write_bytes((job.work / METRICS_FILE).read_bytes())
-
-    def _write_optimizer(self, folder: Path) -> None:
-        if self.job.keep_optimizer:
-            save_state(folder / OPTIMIZER_FOLDER, self.engine, vars(self.progress))
 
 
 def _truncate_metrics(path: Path, step: int) -> None:
