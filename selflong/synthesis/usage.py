@@ -21,11 +21,11 @@ CALLS_PER_DOCUMENT = 1.5
 INSTRUCTION_TOKENS = 28
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
-FILLED_LENGTH = 0.7
+FILLED_LENGTH = 0.75
 """Tokens of a sample's documents over the room that its length leaves for them, where documents are long."""
 FILLED_CHUNK = 0.85
-FILLED_SUMMARY = 0.8
-FILLED_ANSWER = 0.5
+FILLED_SUMMARY = 0.82
+FILLED_ANSWER = 0.65
 
 
 @dataclass(frozen=True)
