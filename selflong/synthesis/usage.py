@@ -15,10 +15,10 @@ from selflong.synthesis.prompting import Prompt, load_prompt
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.5
+CALLS_PER_INSTRUCTION = 1.87
 """Answers that are no instruction, or repeat one, are asked for again."""
 CALLS_PER_DOCUMENT = 1.5
-INSTRUCTION_TOKENS = 28
+INSTRUCTION_TOKENS = 31
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
 FILLED_LENGTH = 0.75
