@@ -337,7 +337,7 @@ class Planner:
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
             uses_devices=True, tokens=tokens, kept_bytes=size,
             work_bytes=SAVED_STATES * STATE_BYTES * shape.parameters,
-            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit),
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, training.choose(shape, stage.length, machine)),
         )  # fmt: skip
 
     def _fit(self, shape: Architecture, stage: Stage) -> training.Fit:
@@ -352,8 +352,7 @@ class Planner:
         )
         need = training.memory(shape, stage.length, layout, site.device)
         fits = need.total <= machine.usable_memory
-        fit = training.Fit(layout, need, site.nodes, fits)
-        return fit
+        return training.Fit(layout, need, site.nodes, fits)
 
     # ------------------------------------------------------------------------------ evaluation
 
@@ -387,12 +386,20 @@ class Planner:
             )  # fmt: skip
 
 
-def _advice(fit: training.Fit) -> str:
+def _settings(fit: training.Fit) -> str:
     layout = fit.layout
     settings = [f"training.nodes: {fit.nodes}", f"ring x ulysses: {layout.sequence}"]
     if layout.offload_activations:
         settings.append("offload_activations: true")
     if layout.offload_optimizer:
         settings.append("offload_optimizer: true")
-    text = ", ".join(settings)
-    return text if fit.fits else f"does not fit with {text}: take more nodes or a shorter stage"
+    return ", ".join(settings)
+
+
+def _advice(fit: training.Fit, better: training.Fit) -> str:
+    """The layout; where it does not fit, the cheapest one that does."""
+    if fit.fits:
+        return _settings(fit)
+    if better.fits:
+        return f"does not fit with {_settings(fit)}; take {_settings(better)}"
+    return f"does not fit with {_settings(fit)}, nor in any layout tried; take a shorter stage"

@@ -1,0 +1,157 @@
+"""The plan as a whole: counts, schedule, files."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selflong.plan.data import documents, stage_data
+from selflong.plan.evaluation import loads
+from selflong.plan.machines import H100, TWO_CORES, choose_machine
+from selflong.plan.schedule import peak_bytes, schedule
+from selflong.plan.steps import Planner, Step
+from selflong.plan.synthesis import Usage, usage
+from selflong.plan.write import write_plan
+from selflong.recipe import PlanSite, load_recipe, load_site
+from selflong.workflow import Run
+
+ROOT = Path(__file__).parents[2]
+SITE = load_site(ROOT / "config.yaml")
+PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
+LAPTOP = load_recipe(ROOT / "recipes" / "laptop.yaml")
+
+
+def test_the_papers_mixture_holds_its_tokens() -> None:
+    total = sum(stage_data(PAPER, "full", stage).tokens for stage in ("256k", "512k", "1m"))
+    assert total == pytest.approx(8.3e9, rel=0.01)
+
+
+def test_each_stage_trains_on_what_its_mixture_holds() -> None:
+    for name, model in PAPER.models.items():
+        for stage in model.stages:
+            if stage.mixture is not None:
+                held = stage_data(PAPER, stage.mixture, stage.name).tokens
+                assert stage.tokens == pytest.approx(held, rel=0.01), (name, stage.name)
+
+
+def test_the_corpus_has_the_published_size() -> None:
+    assert documents(PAPER.corpora["fineweb_edu"]).rows == 9_672_101
+
+
+def test_a_grid_of_35_by_35_to_a_million_tokens() -> None:
+    grid = list(loads(PAPER.suites["needle_grid"]))
+    assert sum(load.requests for load in grid) == 35 * 35
+    assert sum(load.prompt_tokens for load in grid) == pytest.approx(0.65e9, rel=0.02)
+
+
+def test_a_model_is_not_asked_beyond_what_it_supports() -> None:
+    suite = PAPER.suites["ruler_2024"]
+    assert max(load.length for load in loads(suite, supports=131_072)) == 128_000
+    assert max(load.length for load in loads(suite)) == 1_000_000
+
+
+def test_the_jobs_are_those_of_the_rules() -> None:
+    run = Run(PAPER, SITE)
+    jobs = Counter[str]()
+    for step in Planner(PAPER, SITE, H100).steps():
+        jobs[step.stage] += step.jobs
+    predictions = sum(len(run.predictions(suite)) for suite in PAPER.suites)
+    assert jobs["evaluation"] == predictions + len(PAPER.suites) + 1
+    assert jobs["training"] == len(list(PAPER.checkpoints()))
+    assert jobs["mixture"] == len(run.composition)
+    assert jobs["synthesis"] == 2 * (69 + 69 + 10)
+    assert jobs["corpus"] == 1 + 2 * 64 + 1
+    assert jobs["retrieval"] == 64 + 2 + 2 * 69
+
+
+def test_money_is_tokens_times_the_price() -> None:
+    generator = PAPER.generators["gpt_4o"]
+    assert Usage(1, 2_000_000, 1_000_000).usd(generator) == pytest.approx(2 * 2.5 + 10)
+    assert Usage(1, 2_000_000, 1_000_000).usd(PAPER.generators["llama_3.1_8b"]) == 0
+    assert usage(PAPER, "gpt_4o")["instructions"].requests >= 69_000
+
+
+def test_a_recipe_from_the_hub_is_planned_for_gpus_unless_the_site_says_otherwise() -> None:
+    assert choose_machine(PAPER, SITE) == H100
+    assert choose_machine(LAPTOP, SITE) == TWO_CORES
+    eight = SITE.model_copy(update={"plan": PlanSite(machine="h100", nodes=8)})
+    assert choose_machine(PAPER, eight) == replace(H100, nodes=8)
+
+
+def test_a_layout_of_the_site_that_does_not_fit_is_named() -> None:
+    training = SITE.training.model_copy(update={"device": "cuda", "ranks_per_node": 8})
+    site = SITE.model_copy(update={"training": training})
+    steps = {step.name: step for step in Planner(PAPER, site, H100).steps()}
+    assert steps["model selflong_8b/512k"].fits
+    million = steps["model selflong_8b/1m"]
+    assert not million.fits
+    assert "offload_activations: true" in million.advice
+
+
+def test_the_files_are_whole_and_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_plan(PAPER, SITE, tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["plan.json", "plan.md", "timeline.pdf", "timeline.png", "timeline.svg"]
+    for name in ("plan.json", "plan.md", "timeline.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    plan = json.loads((tmp_path / "one" / "plan.json").read_text())
+    assert plan["total"]["jobs"] == sum(step["jobs"] for step in plan["steps"]) < 3000
+    assert plan["total"]["peak_bytes"] >= plan["total"]["kept_bytes"]
+
+
+def test_the_laptop_holds_its_recipe() -> None:
+    steps = Planner(LAPTOP, SITE, TWO_CORES).steps()
+    assert all(step.fits for step in steps)
+    assert not any(step.stage == "download" for step in steps)
+
+
+# ---------------------------------------------------------------------------------------- schedule
+
+step_lists = st.lists(
+    st.tuples(st.integers(1, 4), st.floats(1, 100), st.integers(0, 3), st.sets(st.integers(0, 5))),
+    min_size=1,
+    max_size=8,
+).map(
+    lambda rows: [
+        Step(
+            str(row), "corpus", count, seconds, nodes=nodes,
+            after=tuple(str(before) for before in after if before < row),
+            kept_bytes=10, work_bytes=row,
+        )
+        for row, (count, seconds, nodes, after) in enumerate(rows)
+    ]
+)  # fmt: skip
+
+
+@given(step_lists, st.integers(1, 4))
+def test_nothing_starts_before_its_inputs(steps: list[Step], nodes: int) -> None:
+    spans = schedule(steps, nodes)
+    for step in steps:
+        assert spans[step.name].end >= spans[step.name].begin + step.seconds - 1e-6
+        for before in step.after:
+            assert spans[step.name].begin >= spans[before].end
+
+
+@given(step_lists, st.integers(1, 4))
+def test_the_run_takes_at_least_its_work_over_its_nodes(steps: list[Step], nodes: int) -> None:
+    spans = schedule(steps, nodes)
+    work = sum(step.jobs * step.seconds * min(step.nodes, nodes) for step in steps)
+    assert max(span.end for span in spans.values()) >= work / nodes - 1e-6
+
+
+@given(step_lists)
+def test_the_peak_lies_between_what_is_kept_and_everything(steps: list[Step]) -> None:
+    peak = peak_bytes(steps, schedule(steps, 2))
+    kept = sum(step.kept_bytes for step in steps)
+    assert kept <= peak <= kept + sum(step.work_bytes for step in steps)
+
+
+def test_steps_in_a_circle_are_an_error() -> None:
+    steps = [Step("a", "corpus", 1, 1, after=("b",)), Step("b", "corpus", 1, 1, after=("a",))]
+    with pytest.raises(ValueError, match="wait for ever: a, b"):
+        schedule(steps, 1)
