@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from selflong.formats import TokenRole, digest
 from selflong.job import UserError
@@ -95,6 +96,9 @@ class Tokenizer:
         self._pretrained = pretrained
         self._chat_date = chat_date
         self._moment = _parse_date(chat_date)
+        template = pretrained.chat_template and pretrained.get_chat_template()
+        # apply_chat_template itself cannot be given another clock.
+        self._template = _compile_jinja_template(template) if template else None
         self._controls = _control_tokens(pretrained.backend_tokenizer)
         self._control_pattern = re.compile(
             "|".join(re.escape(text) for text in sorted(self._controls, key=len, reverse=True))
@@ -214,7 +218,7 @@ class Tokenizer:
     def _write(
         self, roles: Sequence[str], contents: Sequence[str], add_generation_prompt: bool
     ) -> str:
-        if self._pretrained.chat_template is None:
+        if self._template is None:
             raise UserError(
                 f"the tokenizer in {self._pretrained.name_or_path} has no chat template: "
                 "use an instruction-tuned model's tokenizer"
@@ -224,16 +228,17 @@ class Tokenizer:
             for role, content in zip(roles, contents, strict=True)
         ]
         try:
-            written = self._pretrained.apply_chat_template(
-                conversation,
-                tokenize=False,
+            return self._template.render(
+                messages=conversation,
+                tools=None,
+                documents=None,
                 add_generation_prompt=add_generation_prompt,
                 date_string=self._chat_date,
                 strftime_now=self._moment.strftime,
+                **self._pretrained.special_tokens_map,
             )
         except jinja2.TemplateError as error:
             raise CannotRender(f"the chat template refuses this conversation: {error}") from None
-        return str(written)
 
     def _find_controls(self, template_text: str, start: int) -> Iterator[_Control]:
         for match in self._control_pattern.finditer(template_text):
@@ -265,17 +270,16 @@ class Tokenizer:
     def _find_end_ids(self) -> tuple[int, ...]:
         """The end-of-sequence token and what the template writes after a response; checks the rendering."""
         eos = {self._pretrained.eos_token_id} - {None}
-        if self._pretrained.chat_template is None:
+        if self._template is None:
             return tuple(sorted(eos))
         rendered = self.render(_TRIAL)
-        expected = self._pretrained.apply_chat_template(
-            [{"role": m["role"], "content": m["parts"][0]["text"]} for m in _TRIAL],
-            tokenize=True,
-            return_dict=False,
-            date_string=self._chat_date,
-            strftime_now=self._moment.strftime,
+        text = self._write(
+            [message["role"] for message in _TRIAL],
+            [message["parts"][0]["text"] for message in _TRIAL],
+            add_generation_prompt=False,
         )
-        if rendered.ids.tolist() != list(expected):
+        expected = self._pretrained.encode(text, add_special_tokens=False)
+        if rendered.ids.tolist() != expected:
             raise UserError(
                 f"the tokenizer in {self._pretrained.name_or_path} splits text in a way that is not "
                 "supported (its ids depend on what stands before a control token): use another one"
