@@ -328,7 +328,7 @@ class Planner:
         steps = -(-stage.tokens // stage.global_batch_tokens)
         tokens = steps * stage.global_batch_tokens
         data = stage_data(self.recipe, stage.mixture, stage.name)
-        fit = self._fit(shape, stage)
+        fit, best = self._fit(shape, stage), training.choose(shape, stage.length, machine)
         devices = fit.nodes * machine.devices_per_node
         return Step(
             f"model {checkpoint}", "training", 1,
@@ -337,7 +337,7 @@ class Planner:
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
             uses_devices=True, tokens=tokens, kept_bytes=size,
             work_bytes=SAVED_STATES * STATE_BYTES * shape.parameters,
-            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, training.choose(shape, stage.length, machine)),
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, best),
         )  # fmt: skip
 
     def _fit(self, shape: Architecture, stage: Stage) -> training.Fit:
