@@ -121,7 +121,8 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
     parameters = dict(engine.module.named_parameters())
     if set(parameters) != set(state["files"]):
         raise UserError(f"{folder}: holds another model's parameters; remove the folder")
-    _create_moments(engine, state["optimizer_step"])
+    for moments in _inner_optimizer(engine).state.values():
+        moments["step"].fill_(state["optimizer_step"])
     opened: dict[int, Any] = {}
     for name, parameter in parameters.items():
         owner = state["files"][name]
@@ -137,12 +138,15 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
     return state["progress"]
 
 
-def _create_moments(engine: Any, step: float) -> None:
-    """Give the optimizer the state that its first step would have made."""
+def create_moments(engine: Any) -> None:
+    """Give a fresh optimizer the state that its first step would make.
+
+    Left to that step, ZeRO 1 and 2 would link whole parameters to the first parameter group's state only.
+    """
     optimizer = _inner_optimizer(engine)
     for flat in _flat_parameters(engine):
         optimizer.state[flat] = {
-            "step": torch.tensor(step, dtype=torch.float32, device=flat.device),
+            "step": torch.tensor(0.0, dtype=torch.float32, device=flat.device),
             **{moment: torch.zeros_like(flat) for moment in MOMENTS},
         }
     if not engine.zero_optimization_partition_weights():

@@ -32,6 +32,7 @@ from selflong.training.checkpoint import (
     STAGE_FILE,
     ShardWriter,
     copy_tokenizer,
+    create_moments,
     keep_latest_state,
     latest_state,
     load_state,
@@ -276,6 +277,7 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings
     )
+    create_moments(engine)
     check_rotary_precision(engine.module, config)
     return engine
 
