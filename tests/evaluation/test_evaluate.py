@@ -1,0 +1,128 @@
+"""Suites asked of a real checkpoint through a real server, and their scores."""
+
+import dataclasses
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from selflong.evaluation.evaluate import Job, asked_lengths, evaluate
+from selflong.evaluation.ruler import Sources
+from selflong.evaluation.score import check_scores, score
+from selflong.evaluation.texts import write_evaluation_texts
+from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
+from selflong.job import UserError
+from selflong.recipe import (
+    NeedleGrid,
+    OutputLength,
+    RulerSuite,
+    ShortTasks,
+    Suite,
+    TransformersServing,
+)
+
+RULER = RulerSuite(
+    kind="ruler",
+    models=["m"],
+    convention="ruler_exact",
+    tasks=["niah_single_1", "qa_1"],
+    lengths=[512, 700],
+    samples={512: 2, 700: 1},
+    seed=42,
+)
+GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, seed=7)
+WRITING = OutputLength(kind="output_length", models=["m"], lengths=[5], prompts=2, seed=7)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+def job(name: str, suite: Suite, checkpoint: Path, sources: Sources, work: Path) -> Job:
+    return Job(
+        suite_name=name,
+        suite=suite,
+        checkpoint="m/initial",
+        model=checkpoint,
+        tokenizer=checkpoint,
+        serving=TransformersServing(kind="transformers", threads=1, precision="float32"),
+        work=work / "work" / name,
+        sources=sources,
+        chat_date="26 Jul 2024",
+    )
+
+
+def output(work: Path, name: str) -> Path:
+    return work / "results" / "evaluation" / name / "m" / "initial" / "all.parquet"
+
+
+def test_ruler_is_predicted_scored_and_not_asked_again(
+    checkpoint: Path, sources: Sources, work: Path
+) -> None:
+    asked = job("ruler", RULER, checkpoint, sources, work)
+    path = output(work, "ruler")
+    found = evaluate(asked, path)
+    assert found.equals(read_parquet(path, PREDICTIONS))
+    counts = found.group_by("length", "task").len().sort("length", "task")["len"].to_list()
+    assert counts == [2, 2, 1, 1]
+    assert found["prompt"].str.contains("<|im_start|>assistant", literal=True).all()
+    assert (found["prompt_tokens"] < found["length"]).all()
+    assert found.filter(pl.col("task") == "niah_single_1")["depth"].is_between(0, 1).all()
+    held = sum(file.stat().st_size for file in (asked.work / "requests").iterdir())
+    assert evaluate(asked, path).equals(found)
+    assert sum(file.stat().st_size for file in (asked.work / "requests").iterdir()) == held
+
+    scores = work / "results" / "evaluation" / "ruler" / "scores.parquet"
+    score("ruler", RULER, [path], work / "results", scores, seed=1)
+    rows = read_parquet(scores, SCORES)
+    assert rows["files"].to_list()[0] == ["evaluation/ruler/m/initial/all.parquet"]
+    changed = found.with_columns(pl.lit(0.5).alias("score"))
+    write_parquet(changed, work / "changed.parquet", PREDICTIONS)
+    with pytest.raises(UserError, match="is not its metric's"):
+        check_scores(RULER, work / "changed.parquet")
+
+
+def test_other_suites_pass_the_same_way(checkpoint: Path, sources: Sources, work: Path) -> None:
+    for name, suite, rows in (("grid", GRID, 3), ("writing", WRITING, 2)):
+        found = evaluate(job(name, suite, checkpoint, sources, work), output(work, name))
+        assert found.height == rows
+        assert found["score"].is_between(0, 1).all()
+        assert (found["completion_tokens"] > 0).all()
+        check_scores(suite, output(work, name))
+
+
+def test_lengths_that_are_not_supported_are_left_out(
+    checkpoint: Path, sources: Sources, work: Path
+) -> None:
+    asked = dataclasses.replace(job("ruler", RULER, checkpoint, sources, work), supports=600)
+    assert asked_lengths(asked, None) == [512]
+    assert evaluate(asked, work / "none.parquet", [700]).is_empty()
+    with pytest.raises(UserError, match="9 is not among"):
+        asked_lengths(asked, [9])
+
+
+def test_a_length_beyond_the_checkpoint_is_refused(
+    checkpoint: Path, sources: Sources, work: Path
+) -> None:
+    suite = RULER.model_copy(update={"lengths": [2000], "samples": {2000: 1}})
+    with pytest.raises(UserError, match="is served with 1024"):
+        evaluate(job("long", suite, checkpoint, sources, work), work / "long.parquet")
+
+
+def test_texts_hold_the_questions_and_haystacks(sources: Sources, tmp_path: Path) -> None:
+    suites: dict[str, Suite] = {
+        "ruler": RULER,
+        "grid": GRID,
+        "short": ShortTasks(kind="short_tasks", models=["m"], tasks={"x": "y"}),
+    }
+    write_evaluation_texts(suites, sources, tmp_path / "texts.parquet")
+    texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
+    names = set(zip(texts["suite"], texts["name"], strict=True))
+    assert {("ruler", "noise"), ("ruler", "qa_1/question"), ("grid", "essays")} <= names
+    assert ("ruler", "essays") not in names  # none of its tasks reads them
+    questions = texts.filter(pl.col("name") == "qa_1/question")["text"].to_list()
+    assert len(questions) == 2
+    assert all("?" in question for question in questions)
+    (essays,) = texts.filter(pl.col("name") == "essays")["text"]
+    assert len(essays) > 1_000_000

@@ -1,0 +1,75 @@
+"""Prompts and stored predictions in the layout of self-long/RULER-llama3-1M."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from transformers import AutoTokenizer
+
+from selflong.evaluation.generate import check_bos
+from selflong.evaluation.published_ruler import prompts, stored_predictions
+from selflong.evaluation.score import check_scores, write_stored_predictions
+from selflong.formats import PREDICTIONS, read_parquet
+from selflong.job import UserError
+from selflong.recipe import RULER_TASKS, PublishedRulerSuite
+
+INPUT = "<|im_start|>user\nWhat is the number?<|im_end|>\n<|im_start|>assistant\n"
+MODEL = "self-long/SelfLong-Llama3.1-8B-Instruct"
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rows a task at 4k, in two files; the second row has a prediction of one model only."""
+    folder = tmp_path_factory.mktemp("download")
+    for task in RULER_TASKS:
+        for part in range(2):
+            row = {
+                "index": [part],
+                "input": [INPUT],
+                "answers": [["7", "eight"]],
+                "length": [3990],
+                "predictions": [{MODEL: "It is 7.\n", "other": None if part else "EIGHT"}],
+            }
+            name = f"{task}_4k/validation-0000{part}-of-00002.parquet"
+            (folder / name).parent.mkdir(exist_ok=True)
+            pl.DataFrame(row).write_parquet(folder / name)
+    return folder
+
+
+def test_every_row_is_a_prompt_with_one_bos(download: Path, smollm2_tokenizer_folder: Path) -> None:
+    pretrained = AutoTokenizer.from_pretrained(smollm2_tokenizer_folder)
+    found = list(prompts(download, [4000], pretrained))
+    assert len(found) == 2 * len(RULER_TASKS)
+    assert {prompt.task for prompt in found} == set(RULER_TASKS)
+    for prompt in found:
+        check_bos(prompt, pretrained.bos_token_id)
+        assert pretrained.decode(prompt.ids) == INPUT
+    budgets = {prompt.task: prompt.answer_tokens for prompt in found}
+    assert (budgets["vt"], budgets["niah_multivalue"], budgets["qa_2"]) == (30, 128, 32)
+
+
+def test_a_bos_that_the_input_lacks_is_put_in_front(
+    download: Path, smollm2_tokenizer_folder: Path
+) -> None:
+    pretrained = AutoTokenizer.from_pretrained(smollm2_tokenizer_folder, bos_token="<|endoftext|>")
+    prompt = next(prompts(download, [4096], pretrained))
+    assert list(prompt.ids[:2]) == [pretrained.bos_token_id, *pretrained.encode("<|im_start|>")]
+
+
+def test_stored_predictions_are_scored_by_the_tasks_metric(download: Path, tmp_path: Path) -> None:
+    suite = PublishedRulerSuite(
+        kind="published_ruler", models=[], repository="x", revision="y", lengths=[4000]
+    )
+    found = write_stored_predictions("published", suite, download, tmp_path / "stored.parquet")
+    assert read_parquet(tmp_path / "stored.parquet", PREDICTIONS).equals(found)
+    assert found.equals(stored_predictions("published", download, [4000]))
+    assert found.group_by("model").len().sort("model")["len"].to_list() == [13, 26]
+    means = {task: mean for task, mean in found.group_by("task").agg(pl.col("score").mean()).rows()}
+    assert {means[task] for task in ("qa_1", "qa_2")} == {1.0}  # one of the answers is enough
+    assert {means[task] for task in RULER_TASKS[:11]} == {0.5}
+    check_scores(suite, tmp_path / "stored.parquet")
+
+
+def test_a_missing_set_is_named(download: Path) -> None:
+    with pytest.raises(UserError, match="niah_single_1_8k holds no validation"):
+        stored_predictions("published", download, [8192])
