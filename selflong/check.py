@@ -22,9 +22,9 @@ LEAST_SHARED_MEMORY = 1 * GB
 PACKAGES = {
     "pipeline": ("snakemake", "polars", "pydantic", "faiss", "rensa", "seaborn"),
     "encoding": ("torch", "sentence_transformers", "faiss", "polars"),
-    "synthesis": ("aiohttp", "polars", "transformers"),
+    "synthesis": ("httptools", "polars", "transformers"),
     "training": ("torch", "deepspeed", "transformers", "safetensors", "ninja"),
-    "serving": ("aiohttp", "transformers"),
+    "serving": ("httptools", "transformers"),
     "evaluation": ("transformers", "polars", "nltk", "wonderwords"),
 }
 """What each kind of job imports, wherever it runs."""
