@@ -272,7 +272,9 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     )
     del partitioning
     model.train()
-    model.activation_checkpointing_enable({"use_reentrant": False}, offload=job.offload_activations)
+    # On a CPU activations are in host memory already.
+    offload = job.offload_activations and job.device == "cuda"
+    model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
     wrapped = LossModel(model)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings

@@ -1,0 +1,328 @@
+"""The same training on any split of the ranks, and after any end."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from selflong.formats import PackedFiles
+from selflong.job import UserError
+from selflong.recipe import Optimizer, TrainingSite
+from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout
+from selflong.training.layout import Layout
+from selflong.training.ranks import on_ranks
+from selflong.training.stage import METRICS_FILE, MODEL, learning_rate, train_stage
+from tests.training.jobs import make_job, write_model, write_packed
+
+STEPS = 50
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    write_model(folder / "initial")
+    write_packed(folder / "packed", 64, 40)
+    return folder
+
+
+def train(folder: Path, steps: int, layout: Layout, **settings: Any) -> Path:
+    job = make_job(folder, steps, layout, **settings)
+    on_ranks(layout.world, train_stage, job)
+    return job.work
+
+
+def losses(work: Path) -> list[float]:
+    lines = (work / METRICS_FILE).read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    assert [m["step"] for m in metrics] == list(range(1, len(metrics) + 1))
+    return [m["loss"] for m in metrics]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_model(one: Path, other: Path, tolerance: float) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=0, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def alone(inputs: Path) -> Path:
+    """50 steps of one rank under ZeRO-3."""
+    return train(inputs, STEPS, Layout(), work=inputs / "alone")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        Layout(ring=2),
+        Layout(ulysses=2),
+        Layout(data=2),
+        Layout(ring=2, data=2),
+        Layout(ring=2, ulysses=2),
+    ],
+    ids=str,
+)
+def test_same_losses_on_every_layout(inputs: Path, alone: Path, layout: Layout) -> None:
+    work = train(inputs, STEPS, layout, work=inputs / f"layout-{layout}")
+    np.testing.assert_allclose(losses(work), losses(alone), rtol=0, atol=1e-5)
+
+
+def test_training_learns(alone: Path) -> None:
+    curve = losses(alone)
+    assert len(curve) == STEPS
+    assert np.mean(curve[-5:]) < np.mean(curve[:5]) - 0.3
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2])
+def test_zero_1_and_2_train_and_resume_the_same(inputs: Path, alone: Path, zero_stage: int) -> None:
+    work = inputs / f"zero-{zero_stage}"
+    interrupt_at(inputs, 7, Layout(data=2), work, zero_stage=zero_stage)
+    train(inputs, STEPS, Layout(ring=2), work=work, zero_stage=zero_stage)
+    np.testing.assert_allclose(losses(work), losses(alone), rtol=0, atol=1e-5)
+
+
+def _train_until(job: Any, step: int) -> None:
+    """Train as a rank that is told to stop once ``step`` is done."""
+    from selflong.training.stage import Interrupted, StageRun, start_process_group
+
+    run = StageRun(job, start_process_group(job.device))
+    original = run._step
+
+    def step_and_stop() -> dict[str, Any]:
+        if run.progress.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original()
+
+    run._step = step_and_stop  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        run.run()
+
+
+def interrupt_at(folder: Path, step: int, layout: Layout, work: Path, **settings: Any) -> None:
+    job = make_job(folder, STEPS, layout, work=work, **settings)
+    on_ranks(layout.world, _train_until, job, step)
+
+
+def test_resume_on_other_numbers_of_ranks(inputs: Path, alone: Path) -> None:
+    work = inputs / "resumed"
+    interrupt_at(inputs, 13, Layout(data=4), work)
+    interrupt_at(inputs, 22, Layout(ring=2), work)
+    train(inputs, STEPS, Layout(), work=work)
+    np.testing.assert_allclose(losses(work), losses(alone), rtol=0, atol=1e-5)
+    assert_same_model(work / MODEL, alone / MODEL, 1e-4)
+
+
+def test_bfloat16_resumes_to_the_same_bits(inputs: Path) -> None:
+    whole = train(inputs, 12, Layout(data=2), work=inputs / "bf16", precision="bfloat16")
+    broken = inputs / "bf16-broken"
+    job = make_job(inputs, 12, Layout(data=2), work=broken, precision="bfloat16")
+    on_ranks(2, _train_until, job, 6)
+    train(inputs, 12, Layout(data=2), work=broken, precision="bfloat16")
+    assert losses(broken) == losses(whole)
+    assert_same_model(broken / MODEL, whole / MODEL, 0.0)
+    assert {t.dtype for t in weights(whole / MODEL).values()} == {torch.bfloat16}
+
+
+def test_an_offloaded_optimizer_steps_the_same(inputs: Path) -> None:
+    work = train(inputs, 10, Layout(ring=2), work=inputs / "offloaded", offload_optimizer=True)
+    short = train(inputs, 10, Layout(ring=2), work=inputs / "short")
+    np.testing.assert_allclose(losses(work), losses(short), rtol=0, atol=1e-6)
+
+
+def test_masked_prompt_needs_no_other_data(inputs: Path) -> None:
+    work = train(inputs, 2, Layout(), work=inputs / "masked", mask_prompt=True)
+    plain = train(inputs, 2, Layout(), work=inputs / "plain")
+    masked_targets, targets = (
+        json.loads((w / METRICS_FILE).read_text().splitlines()[0])["targets"] for w in (work, plain)
+    )
+    assert 0 < masked_targets < targets
+
+
+def test_optimizer_state_continues_in_the_next_stage(inputs: Path) -> None:
+    first = train(inputs, 6, Layout(ring=2), work=inputs / "first", keep_optimizer=True)
+    job = make_job(
+        inputs, 6, Layout(), work=inputs / "second", stage={"continue_optimizer": True}
+    ).model_copy(update={"initial": first / MODEL})
+    on_ranks(1, train_stage, job)
+    assert losses(job.work)[0] < losses(first)[0]
+    without = make_job(
+        inputs, 6, Layout(), work=inputs / "third", stage={"continue_optimizer": True}
+    )
+    with pytest.raises(RuntimeError, match="keeps no optimizer state"):
+        on_ranks(1, train_stage, without)
+
+
+def test_output_loads_unchanged(inputs: Path, alone: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(alone / MODEL)
+    assert model.config.rope_parameters["rope_theta"] == 40_000.0
+    assert model.config.max_position_embeddings == 128  # the initial model's, which is longer
+    stage = json.loads((alone / MODEL / "stage.json").read_text())
+    assert stage["length"] == 64
+    assert "40000" in (alone / MODEL / "README.md").read_text()
+    tokens = torch.arange(20)[None]
+    assert torch.isfinite(model(tokens).logits).all()
+
+
+def _start(job_file: Path, site: TrainingSite, output: Path) -> subprocess.Popen[bytes]:
+    program = (
+        "import sys; from pathlib import Path; from selflong.job import run; "
+        "from selflong.recipe import TrainingSite; from selflong.training.launch import run_stage; "
+        "from selflong.training.stage import TrainingJob; "
+        "job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text()); "
+        "site = TrainingSite.model_validate_json(sys.argv[2]); "
+        "run(lambda: run_stage(job, site, Path(sys.argv[3])))"
+    )
+    arguments = [str(job_file), site.model_dump_json(), str(output)]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and not merely unreaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_ended(pids: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a rank outlived its launcher"
+        time.sleep(0.02)
+
+
+def _wait_for_step(process: subprocess.Popen[bytes], metrics: Path, step: int) -> None:
+    while process.poll() is None:
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= step:
+            return
+        time.sleep(0.02)
+
+
+def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Path) -> None:
+    """SIGKILL of the launcher at random steps; its ranks end with it; other numbers of ranks resume."""
+    moments = random.Random(11)
+    work, output = inputs / "killed", inputs / "killed-model"
+    kills = 0
+    for ranks in (2, 1, 4, 2, 1, 2):
+        site = TrainingSite(ranks_per_node=ranks)
+        job = make_job(inputs, STEPS, site_layout(site), work=work)
+        (inputs / "killed.json").write_text(job.model_dump_json())
+        process = _start(inputs / "killed.json", site, output)
+        if kills < 5:
+            _wait_for_step(process, work / METRICS_FILE, 8 * kills + moments.randint(3, 9))
+            children = _children(process.pid)
+            assert len(children) >= ranks
+            process.kill()
+            process.wait()
+            kills += 1
+            wait_until_ended(children)
+            assert not output.exists()
+        else:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors.decode()
+    assert kills == 5
+    assert len(losses(output)) == STEPS
+    np.testing.assert_allclose(losses(output), losses(alone), rtol=0, atol=1e-5)
+
+
+def test_sigterm_saves_and_asks_to_be_requeued(inputs: Path) -> None:
+    site = TrainingSite(ranks_per_node=2)
+    job = make_job(
+        inputs, 4000, site_layout(site), work=inputs / "term", stage={"checkpoint_steps": 4000}
+    )
+    (inputs / "term.json").write_text(job.model_dump_json())
+    process = _start(inputs / "term.json", site, inputs / "term-model")
+    _wait_for_step(process, job.work / METRICS_FILE, 3)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == REQUEUE_EXIT_CODE, errors.decode()
+    states = list((job.work / "checkpoints").iterdir())
+    assert len(states) == 1
+    progress = json.loads((states[0] / "state.json").read_text())["progress"]
+    assert progress["step"] == len(losses(job.work)) >= 3
+
+
+def test_other_settings_do_not_resume_from_old_state(inputs: Path) -> None:
+    work = inputs / "changed"
+    interrupt_at(inputs, 4, Layout(), work)
+    (work / "digest.json").write_text('"of other settings"')
+    site = TrainingSite(ranks_per_node=1)
+    run_stage(make_job(inputs, 3, Layout(), work=work), site, inputs / "changed-model")
+    assert len(losses(inputs / "changed-model")) == 3
+
+
+def test_non_finite_loss_stops_with_the_samples_written_down(inputs: Path, tmp_path: Path) -> None:
+    write_packed(tmp_path / "packed", 64, 12)
+    write_model(tmp_path / "initial")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "initial")
+    with torch.no_grad():
+        model.model.norm.weight[0] = math.inf
+    model.save_pretrained(tmp_path / "initial")
+    site = TrainingSite(ranks_per_node=1)
+    job = make_job(tmp_path, 3, Layout())
+    with pytest.raises(UserError, match="step 0 is nan"):
+        run_stage(job, site, tmp_path / "out")
+    report = json.loads((job.work / "non_finite.json").read_text())
+    assert len(report["samples"]) == 3
+    assert all(len(ids) >= 1 for ids in report["samples"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sequence_longer_than_the_stage_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "initial")
+    write_packed(tmp_path / "packed", 200, 4)
+    with pytest.raises(RuntimeError, match="longer than the stage's length 64"):
+        train(tmp_path, 2, Layout())
+
+
+def test_damaged_packed_data_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "initial")
+    folder = write_packed(tmp_path / "packed", 64, 4)
+    np.save(folder / PackedFiles.ROLES, np.zeros(3, np.uint8))
+    with pytest.raises(RuntimeError, match="pack the mixture again"):
+        train(tmp_path, 2, Layout())
+
+
+def test_layout_of_a_site() -> None:
+    assert site_layout(TrainingSite(ranks_per_node=8, nodes=2, ring=4, ulysses=2)) == Layout(
+        4, 2, 2
+    )
+    assert site_layout(TrainingSite(ranks_per_node=8, ulysses=4)) == Layout(2, 4, 1)
+    with pytest.raises(UserError, match="must divide"):
+        site_layout(TrainingSite(ranks_per_node=8, ring=3))
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    settings = Optimizer(
+        learning_rate=1.0, warmup_share=0.2, minimum_ratio=0.1, weight_decay=0, gradient_clip=1
+    )
+    rates = [learning_rate(settings, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 20)
+    assert max(rates) == rates[19] == rates[20] == 1.0
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0.1 < rates[-1] < 0.11
