@@ -41,6 +41,8 @@ from selflong.evaluation.ruler.units import Encoder
 from selflong.job import UserError
 
 SHORT_LENGTH = 4096
+_MOST_REDRAWN = 20
+"""Samples of the smallest size that are drawn before none is said to fit; the reference never stops."""
 _DEPTHS = tuple(np.round(np.linspace(0, 100, num=40)).astype(int).tolist())
 
 
@@ -129,10 +131,14 @@ def reference_bodies(task: ReferenceTask, size: int, budget: int) -> Iterator[Bo
     """
     for index in count():
         used = max(size, task.step)
+        redrawn = 0
         while (candidate := task.sample(index, used)).tokens > budget:
-            if used <= task.step:
+            if used > task.step:
+                used -= task.step
+            elif redrawn < _MOST_REDRAWN:
+                redrawn += 1
+            else:
                 raise TooShort(index, candidate.tokens)
-            used -= task.step
         yield candidate.body()
 
 

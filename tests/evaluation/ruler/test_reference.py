@@ -20,7 +20,7 @@ LENGTH = 4096
 SAMPLES = 3
 # Below 4,096 tokens other steps and other repetitions hold.
 SHORT_LENGTH = 2300
-SHORT_TASKS = ("vt", "cwe", "fwe", "qa_1")
+SHORT_TASKS = ("vt", "cwe")
 
 
 @pytest.fixture(scope="module")
