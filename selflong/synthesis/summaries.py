@@ -26,6 +26,8 @@ class Summarised:
     rows: list[dict[str, Any]] = field(default_factory=list)
     depth: int = 0
     """Levels of summaries: 1 where each chunk was read once."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Of the chunk behind each summary, by the generator's tokenizer."""
 
 
 async def summarise(
@@ -51,6 +53,9 @@ async def summarise(
             break
     done.texts = [piece.text for piece in _fitting(agent, instruction, pieces, done)]
     agent.tally.add("depth", str(done.depth))
+    for row in done.rows:
+        source = f"{SOURCE} at depth {row['depth']}"
+        agent.tally.add(source, row["status"], done.tokens[row["summary_id"]])
     return done
 
 
@@ -65,12 +70,8 @@ async def _level(
             for name, chunk in zip(names, chunks, strict=True)
         )
     )
-    for row, chunk in zip(rows, chunks, strict=True):
-        agent.tally.add(
-            f"{SOURCE} at depth {done.depth}",
-            row["status"],
-            agent.setting.counter.count(chunk.text),
-        )
+    for name, chunk in zip(names, chunks, strict=True):
+        done.tokens[name] = agent.setting.counter.count(chunk.text)
     done.rows.extend(rows)
     return [Piece(row["summary_id"], row["text"]) for row in rows if row["status"] in (KEPT, CUT)]
 
