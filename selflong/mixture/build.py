@@ -79,7 +79,12 @@ def build_mixture(
     write_parquet(table_of_sources, accounting, ACCOUNTING)
     write_parquet(_contamination_report(tasks, mixture), contamination, CONTAMINATION)
     if not rows.counts.any():
-        dropped = table_of_sources.explode("dropped").unnest("dropped").drop_nulls("reason")
+        dropped = (
+            table_of_sources.select("dropped")
+            .explode("dropped")
+            .unnest("dropped")
+            .drop_nulls("reason")
+        )
         raise UserError(
             f"mixture {mixture_name} leaves no sample for stage {stage_name}: "
             f"{dict(dropped.group_by('reason', maintain_order=True).agg(pl.col('rows').sum()).iter_rows())}"
