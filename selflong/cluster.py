@@ -38,8 +38,8 @@ def scheduled(site: Site, kind: JobKind) -> dict[str, Resource]:
     """Resources of a rule, by the names that Snakemake's SLURM executor reads.
 
     Memory, cores and GPUs are those of one node. GPUs go through `slurm_extra`: the executor's own `gpu`
-    asks for GPUs per task. `accelerators` counts them all, for a limit on a machine without SLURM. The memory of a
-    job that starts from nothing grows by attempt; one that resumes keeps its resources.
+    asks for GPUs per task. `accelerators` counts them all, for a limit on a machine without SLURM. The
+    memory of a job that starts from nothing grows by attempt; one that resumes keeps its resources.
     """
     need = asked(site, kind)
     count = nodes(site, kind)
