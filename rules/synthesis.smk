@@ -4,6 +4,7 @@
 rule write_instructions:
     input:
         documents=lambda wildcards: RUN.synthesis_files("documents"),
+        token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
         target=lambda wildcards: RUN.target_tokenizer(),
         counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
         weights=lambda wildcards: RUN.files_of(
@@ -29,7 +30,7 @@ rule write_instructions:
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
         " --target {input.target} --counter {input.counter} --weights {input.weights}"
         " --server-log {log}.server"
-        " --documents {input.documents}"
+        " --documents {input.documents} --token-counts {input.token_counts}"
         ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --instructions {output.instructions}'
         " --drops {output.drops} --usage {output.usage} > {log} 2>&1"
 

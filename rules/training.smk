@@ -12,6 +12,8 @@ rule load_model:
         "<benchmarks>/training/load/{model}.tsv"
     conda:
         "../envs/training.yaml"
+    resources:
+        **RUN.resources("pipeline"),
     params:
         digest=lambda wildcards: RUN.digest(
             "training", RUN.recipe.models[wildcards.model].weights
@@ -34,6 +36,8 @@ rule adjust_rope:
         checkpoint=alternatives(RUN.adjusted_checkpoints),
     conda:
         "../envs/training.yaml"
+    resources:
+        **RUN.resources("pipeline"),
     params:
         digest=lambda wildcards: RUN.digest(
             "training", RUN.recipe.stage(wildcards.checkpoint)
@@ -59,6 +63,8 @@ rule train_stage:
     conda:
         "../envs/training.yaml"
     threads: RUN.threads("training")
+    resources:
+        **RUN.resources("training"),
     params:
         digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
     shell:

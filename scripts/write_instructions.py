@@ -10,6 +10,7 @@ from selflong.synthesis.instructions import write_instructions
 
 def main() -> None:
     parser = generator_parser(__doc__)
+    parser.add_argument("--token-counts", type=Path, nargs="+", required=True)
     parser.add_argument("--instructions", type=Path, required=True)
     arguments = parser.parse_args()
     with served(arguments) as setting:
@@ -17,6 +18,7 @@ def main() -> None:
             setting,
             arguments.shard,
             arguments.documents,
+            arguments.token_counts,
             arguments.instructions,
             arguments.drops,
             arguments.usage,

@@ -76,7 +76,8 @@ def retrieve(
     """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
 
     Documents come best first, ties in the order of their ids, until their tokens reach the target: the last
-    one may reach beyond it. The seed document is always among them, or never. Where the corpus is too small,
+    one may reach beyond it. Documents longer than the whole target are passed over. The seed document is
+    always among them, or never. Where the corpus is too small,
     all of it is returned.
     """
     rows = read_parquet(instructions, INSTRUCTIONS)
@@ -147,8 +148,10 @@ class _Filler:
         scores = np.round(scores, DECIMALS)
         # Of the documents that tie with the last one some may not have been found.
         certain = (rows >= 0) & (exhausted | (scores > scores[-1])) & (rows != self._seeds[query])
-        scores, rows = self._in_order(scores[certain], rows[certain])
         budget = self._targets[query]
+        # A document that is longer than the sample could only be cut, which is never done.
+        certain &= self._catalog.tokens[rows] <= budget
+        scores, rows = self._in_order(scores[certain], rows[certain])
         if self._seed_scores is not None:
             budget = budget - self._catalog.tokens[self._seeds[query]]
         filled = np.cumsum(self._catalog.tokens[rows])

@@ -6,9 +6,11 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from selflong.formats import TOKEN_COUNTS, read_parquet
 from selflong.job import UserError
 
 
@@ -29,17 +31,27 @@ def read_texts(shards: Sequence[Path], ids: Collection[str]) -> dict[str, str]:
 
 
 class DocumentDraw:
-    """Random documents over all shards, each as likely as any other."""
+    """Random documents over all shards, each that is short enough as likely as any other."""
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], token_counts: Sequence[Path]) -> None:
         self._shards = list(shards)
         self._ends = list(accumulate(pq.read_metadata(shard).num_rows for shard in shards))
-        if not self._ends or self._ends[-1] == 0:
+        counts = [read_parquet(path, TOKEN_COUNTS)["tokens"].to_numpy() for path in token_counts]
+        tokens = np.concatenate([np.empty(0, np.int64), *counts])
+        if len(tokens) == 0:
             raise UserError("the corpus holds no document: see its filters in the recipe")
+        self._rows = np.argsort(tokens, kind="stable")
+        self._tokens = tokens[self._rows]
 
-    def row(self, random: Random) -> int:
-        """Row of a random document, counted over all shards."""
-        return random.randrange(self._ends[-1])
+    def row(self, random: Random, longest: int) -> int:
+        """Row, counted over all shards, of a random document of at most `longest` tokens."""
+        fitting = int(np.searchsorted(self._tokens, longest, side="right"))
+        if fitting == 0:
+            raise UserError(
+                f"no document of the corpus has at most {longest} tokens, as a sample of the synthesis "
+                "needs: raise synthesis.long_input.lengths.minimum"
+            )
+        return int(self._rows[random.randrange(fitting)])
 
     def read(self, rows: Collection[int]) -> dict[int, tuple[str, str]]:
         """Id and text by row."""

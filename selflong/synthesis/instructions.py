@@ -1,7 +1,7 @@
 """Instructions that need several documents, each written after a random chunk (section 3.1, step 1)."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,18 +64,20 @@ def write_instructions(
     setting: Setting,
     shard: int,
     documents: Sequence[Path],
+    token_counts: Sequence[Path],
     instructions: Path,
     drops: Path,
     usage: Path,
 ) -> None:
     """Write the instructions (INSTRUCTIONS) of a shard, what became of every call (DROPS), and the usage.
 
-    documents: the corpus' shards. A call whose answer is no instruction, or nearly one that the shard
+    documents: the corpus' shards; token_counts: TOKEN_COUNTS of each. Seed documents are such that the sample
+    has room for the whole of them. A call whose answer is no instruction, or nearly one that the shard
     already has, is repeated with another seed chunk, ATTEMPTS times at most.
     """
     plans = plan_instructions(setting.recipe, setting.generator_name, shard)
     tally = Tally()
-    draw = DocumentDraw(documents)
+    draw = DocumentDraw(documents, token_counts)
 
     async def work(agent: Agent) -> list[dict[str, Any]]:
         return await _write_all(agent, plans, draw)
@@ -123,14 +125,17 @@ def _without_duplicates(
 
 
 def _seed_chunks(
-    setting: Setting, draw: DocumentDraw, plans: Iterable[Plan], attempt: int
+    setting: Setting, draw: DocumentDraw, plans: Sequence[Plan], attempt: int
 ) -> dict[str, SeedChunk]:
     randoms = {
         plan.sample_id: setting.random(plan.sample_id, "seed chunk", attempt) for plan in plans
     }
-    rows = {sample: draw.row(random) for sample, random in randoms.items()}
+    section = setting.synthesis.long_input
+    reserve = section.instruction_tokens + section.answer_tokens
+    room = {plan.sample_id: plan.target_tokens - reserve for plan in plans}
+    rows = {sample: draw.row(random, room[sample]) for sample, random in randoms.items()}
     texts = draw.read(rows.values())
-    limit = setting.synthesis.long_input.seed_chunk_tokens
+    limit = section.seed_chunk_tokens
     chunks = {}
     for sample, random in randoms.items():
         document, text = texts[rows[sample]]

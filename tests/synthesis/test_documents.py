@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from selflong.formats import DOCUMENTS, table, write_parquet
+from selflong.formats import DOCUMENTS, TOKEN_COUNTS, table, write_parquet
 from selflong.job import UserError
 from selflong.synthesis.documents import DocumentDraw, read_texts
 
@@ -20,6 +20,17 @@ def shards(tmp_path: Path) -> list[Path]:
     return paths
 
 
+@pytest.fixture
+def token_counts(tmp_path: Path) -> list[Path]:
+    """Of the same shards: document n has n tokens."""
+    rows = [{"id": f"d{number}", "tokens": number} for number in range(10)]
+    parts = [rows[:3], [], rows[3:]]
+    paths = [tmp_path / f"counts-{number}.parquet" for number in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
+        write_parquet(table(part, TOKEN_COUNTS), path, TOKEN_COUNTS)
+    return paths
+
+
 def test_texts_are_found_in_any_shard(shards: list[Path]) -> None:
     assert read_texts(shards, ["d9", "d0", "d0"]) == {"d0": "Text 0.", "d9": "Text 9."}
     assert read_texts(shards, []) == {}
@@ -30,15 +41,25 @@ def test_an_unknown_document_is_named(shards: list[Path]) -> None:
         read_texts(shards, ["d1", "elsewhere"])
 
 
-def test_every_document_is_drawn_alike(shards: list[Path]) -> None:
-    draw = DocumentDraw(shards)
+def test_every_document_is_drawn_alike(shards: list[Path], token_counts: list[Path]) -> None:
+    draw = DocumentDraw(shards, token_counts)
     assert draw.read(range(10)) == {n: (f"d{n}", f"Text {n}.") for n in range(10)}
     random = Random(0)
-    counts = Counter(draw.row(random) for _ in range(5000))
+    counts = Counter(draw.row(random, 9) for _ in range(5000))
     assert set(counts) == set(range(10))
     assert max(counts.values()) < 1.3 * min(counts.values())
 
 
-def test_an_empty_corpus_is_refused(shards: list[Path]) -> None:
+def test_a_document_that_is_too_long_is_not_drawn(
+    shards: list[Path], token_counts: list[Path]
+) -> None:
+    draw = DocumentDraw(shards, token_counts)
+    random = Random(0)
+    assert {draw.row(random, 4) for _ in range(200)} == set(range(5))
+    with pytest.raises(UserError, match=r"at most -1 tokens.*lengths\.minimum"):
+        draw.row(random, -1)
+
+
+def test_an_empty_corpus_is_refused(shards: list[Path], token_counts: list[Path]) -> None:
     with pytest.raises(UserError, match="no document"):
-        DocumentDraw(shards[1:2])
+        DocumentDraw(shards[1:2], token_counts[1:2])

@@ -52,7 +52,13 @@ def synthesise(setting: Setting, corpus: Corpus, folder: Path) -> Path:
     documents, counts = corpus
     instructions = folder / "instructions.parquet"
     write_instructions(
-        setting, 0, documents, instructions, folder / "drops-1.parquet", folder / "usage-1.json"
+        setting,
+        0,
+        documents,
+        counts,
+        instructions,
+        folder / "drops-1.parquet",
+        folder / "usage-1.json",
     )
     retrieve_everything(instructions, corpus, folder / "retrieved.parquet")
     long_input(
