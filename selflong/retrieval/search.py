@@ -1,6 +1,6 @@
 """For each instruction, the documents nearest to it, as many as fill its target length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,7 @@ def retrieve(
     """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
 
     Documents come best first, ties in the order of their ids, until their tokens reach the target: the last
-    one may reach beyond it. Documents longer than the whole target are passed over. The seed document is
-    always among them, or never. Where the corpus is too small,
+    one may reach beyond it. The seed document is always among them, or never. Where the corpus is too small,
     all of it is returned.
     """
     rows = read_parquet(instructions, INSTRUCTIONS)
@@ -132,8 +131,10 @@ class _Filler:
             depth = self._first_depth(int(self._targets[waiting].max()))
             while len(waiting) > 0:
                 scores, rows = searcher.search(self._queries[waiting], depth)
-                for query, own_scores, own_rows in zip(waiting, scores, rows, strict=True):
-                    found[query] = self._take(query, own_scores, own_rows)
+                for query, documents in zip(
+                    waiting, self._take(waiting, scores, rows), strict=True
+                ):
+                    found[query] = documents
                 waiting = np.array([query for query in waiting if found[query] is None], np.int64)
                 depth = min(2 * depth, len(self._catalog.ids))
         return [documents for documents in found if documents is not None]
@@ -142,23 +143,44 @@ class _Filler:
         needed = HEADROOM * target / max(self._catalog.tokens.mean(), 1)
         return int(min(max(needed, FEWEST), len(self._catalog.ids)))
 
-    def _take(self, query: int, scores: np.ndarray, rows: np.ndarray) -> Found | None:
-        """The documents of one query; None where those found do not fill it and there are more."""
-        exhausted = rows[-1] < 0 or len(rows) == len(self._catalog.ids)
-        scores = np.round(scores, DECIMALS)
+    def _take(
+        self, queries: np.ndarray, scores: np.ndarray, rows: np.ndarray
+    ) -> Iterator[Found | None]:
+        """The documents of each query; None where those found do not fill it and there are more."""
+        there = rows >= 0
+        exhausted = ~there[:, -1] | (rows.shape[1] == len(self._catalog.ids))
+        scores = np.round(np.where(there, scores, np.float32(-2)), DECIMALS)
         # Of the documents that tie with the last one some may not have been found.
-        certain = (rows >= 0) & (exhausted | (scores > scores[-1])) & (rows != self._seeds[query])
-        budget = self._targets[query]
-        # A document that is longer than the sample could only be cut, which is never done.
-        certain &= self._catalog.tokens[rows] <= budget
-        scores, rows = self._in_order(scores[certain], rows[certain])
+        certain = there & (exhausted[:, None] | (scores > scores[:, -1:]))
+        certain &= rows != self._seeds[queries, None]
+        order = self._order(scores, rows)
+        scores, rows, certain = (
+            np.take_along_axis(values, order, axis=1) for values in (scores, rows, certain)
+        )
+        filled = np.cumsum(np.where(certain, self._catalog.tokens[rows], 0), axis=1)
+        budgets = self._targets[queries]
         if self._seed_scores is not None:
-            budget = budget - self._catalog.tokens[self._seeds[query]]
-        filled = np.cumsum(self._catalog.tokens[rows])
-        if len(filled) > 0 and filled[-1] >= budget:
-            count = int(np.searchsorted(filled, budget)) + 1 if budget > 0 else 0
-            return self._with_seed(query, scores[:count], rows[:count])
-        return self._with_seed(query, scores, rows) if exhausted else None
+            budgets = budgets - self._catalog.tokens[self._seeds[queries]]
+        # All documents up to the first one that fills the budget; that one is certain, for it adds tokens.
+        needed = (filled < budgets[:, None]).sum(axis=1) + (budgets > 0)
+        for number, query in enumerate(queries):
+            if needed[number] > rows.shape[1] and not exhausted[number]:
+                yield None
+                continue
+            own = certain[number, : needed[number]]
+            yield self._with_seed(
+                query, scores[number, : len(own)][own], rows[number, : len(own)][own]
+            )
+
+    def _order(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Columns of each query's documents with ties in the order of their ids.
+
+        The scores come in order, so each run of equal ones is sorted by itself: a stable sort of numbers
+        that are nearly in order takes linear time.
+        """
+        runs = np.cumsum(np.diff(scores, axis=1, prepend=scores[:, :1]) != 0, axis=1)
+        keys = runs * len(self._catalog.ids) + self._catalog.ranks[rows]
+        return np.argsort(keys, axis=1, kind="stable")
 
     def _in_order(self, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((self._catalog.ranks[rows], -scores))
