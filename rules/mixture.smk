@@ -27,6 +27,6 @@ rule build_mixture:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py"'
         " --mixture {wildcards.mixture} --stage {wildcards.stage} {params.entries}"
         " --tokenizer {input.tokenizer} --evaluation-texts {input.evaluation_texts}"
-        ' --work "$SELFLONG_WORK/mixtures/{wildcards.mixture}/{wildcards.stage}"'
+        ' --work "$SELFLONG_WORK/mixtures/{wildcards.mixture}" --processes {resources.cpus_per_task}'
         " --packed {output.packed} --accounting {output.accounting}"
         " --contamination {output.contamination} > {log} 2>&1"

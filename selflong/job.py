@@ -33,15 +33,15 @@ def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 @contextmanager
-def sole_owner(folder: Path) -> Iterator[None]:
+def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process; the kernel releases it when the process ends, even by SIGKILL.
 
-    Raises UserError when a living process holds it.
+    While a living process holds it, wait, or else raise UserError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             lock.seek(0)
             raise UserError(
