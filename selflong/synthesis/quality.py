@@ -50,10 +50,12 @@ def find_instruction(text: str, finish_reason: str, source: str) -> tuple[str | 
     quotation marks around it go. It must take up words of the source: an instruction about something else,
     such as the prompt's example, did not follow it.
     """
-    instruction = _first_paragraph(_LABEL.sub("", text.strip())).strip(_QUOTES)
+    written = _LABEL.sub("", text.strip())
+    paragraph = _first_paragraph(written)
+    instruction = paragraph.strip(_QUOTES)
     if "?" in instruction:
         instruction = instruction[: instruction.rindex("?") + 1]
-    elif finish_reason == "length":
+    elif finish_reason == "length" and written.endswith(paragraph):
         return None, TRUNCATED
     fault = next(_instruction_faults(instruction, source), None)
     return (None, fault) if fault else (instruction, "")

@@ -55,6 +55,11 @@ def test_the_instruction_is_found(written: str, instruction: str) -> None:
     assert find_instruction(written, "stop", SOURCE) == (instruction, "")
 
 
+def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
+    written = "Describe how the Danube carried grain.\n\nThe Danube has long been a way for"
+    assert find_instruction(written, "length", SOURCE) == (written.split("\n")[0], "")
+
+
 @pytest.mark.parametrize(
     ("written", "finish_reason", "reason"),
     [
