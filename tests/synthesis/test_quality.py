@@ -57,7 +57,7 @@ def test_the_instruction_is_found(written: str, instruction: str) -> None:
 
 def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
     written = "Describe how the Danube carried grain.\n\nThe Danube has long been a way for"
-    assert find_instruction(written, "length", SOURCE) == (written.split("\n")[0], "")
+    assert find_instruction(written, "length", SOURCE) == (written.split("\n", maxsplit=1)[0], "")
 
 
 @pytest.mark.parametrize(
