@@ -27,10 +27,10 @@ REQUEUE_EXIT_CODE = 75
 _USER_ERROR_EXIT_CODE = 2
 _DIGEST_FILE = "digest.json"
 # glibc gives large freed blocks back at once, and every step would fault its gigabytes in again: a
-# quarter of a step's time on a CPU (mallopt(3)).
+# quarter of a step's time on a CPU (mallopt(3)). One gigabyte a rank is kept, no more.
 _KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
 
