@@ -123,7 +123,9 @@ NAME_RULE = "a name begins with a lower-case letter or a digit and holds only th
 
 
 def _sentence(path: str, section: type[BaseModel], content: Any, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    # A misspelt key is both unknown and missing: the unknown one tells where the mistake is.
+    errors = error.errors(include_url=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     kind, context = first["type"], first.get("ctx", {})
     place = _place(first["loc"], content, kind == "missing") or "top level"
     if kind == "extra_forbidden":
