@@ -76,7 +76,8 @@ def retrieve(
     """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
 
     Documents come best first, ties in the order of their ids, until their tokens reach the target: the last
-    one may reach beyond it. The seed document is always among them, or never. Where the corpus is too small,
+    one may reach beyond it. Documents longer than the whole target are passed over. The seed document is
+    always among them, or never. Where the corpus is too small,
     all of it is returned.
     """
     rows = read_parquet(instructions, INSTRUCTIONS)
@@ -153,6 +154,8 @@ class _Filler:
         # Of the documents that tie with the last one some may not have been found.
         certain = there & (exhausted[:, None] | (scores > scores[:, -1:]))
         certain &= rows != self._seeds[queries, None]
+        # A document that is longer than the sample could only be cut, which is never done.
+        certain &= self._catalog.tokens[rows] <= self._targets[queries, None]
         order = self._order(scores, rows)
         scores, rows, certain = (
             np.take_along_axis(values, order, axis=1) for values in (scores, rows, certain)
