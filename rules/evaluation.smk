@@ -13,7 +13,7 @@ rule write_evaluation_texts:
     resources:
         **RUN.resources("pipeline"),
     params:
-        digest=RUN.digest("evaluation", *RUN.recipe.suites.values()),
+        digest=RUN.texts_digest(),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
         " > {log} 2>&1"

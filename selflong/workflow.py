@@ -341,6 +341,14 @@ class Run:
 
     # ----------------------------------------------------------------------------------- evaluation
 
+    def texts_digest(self) -> str:
+        """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""
+        read = {"kind", "tasks", "samples"}
+        return self.digest(
+            "evaluation",
+            *(suite.model_dump(mode="json", include=read) for suite in self.recipe.suites.values()),
+        )
+
     def suite_files(self, suite: str) -> list[str]:
         """Downloads that a suite reads."""
         section = self.recipe.suites[suite]
