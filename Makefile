@@ -9,12 +9,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help setup demo recall plan test lint format test-slurm clean
+.PHONY: help setup demo plan test lint format test-slurm clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
 	@echo "make test        set up, then linters and the whole test suite"
-	@echo "make recall      the study of recall: base, RoPE base only, trained (20 minutes on 2 cores)"
 	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
 	@echo "make format      format and check the code"
 	@echo "make test-slurm  the small recipe through the SLURM profile, on an emulated two-node cluster"
@@ -34,10 +33,6 @@ $(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt py
 demo: setup
 	$(SNAKEMAKE)
 	@$(BIN)/python scripts/where.py
-
-recall: setup
-	$(SNAKEMAKE) --config recipe=recall
-	@$(BIN)/python scripts/where.py --recipe recall
 
 plan: setup
 	$(SNAKEMAKE) plan --config recipe=$(RECIPE)
