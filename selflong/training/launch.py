@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.recipe import TrainingSite
@@ -22,8 +23,6 @@ from selflong.training.stage import CHECKPOINTS, MODEL, Interrupted, TrainingJob
 
 log = logging.getLogger(__name__)
 
-REQUEUE_EXIT_CODE = 75
-"""EX_TEMPFAIL of sysexits.h: the state is saved, start the same job again."""
 _USER_ERROR_EXIT_CODE = 2
 _DIGEST_FILE = "digest.json"
 # glibc gives large freed blocks back at once, and every step would fault its gigabytes in again: a
