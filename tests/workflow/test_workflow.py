@@ -112,7 +112,7 @@ def changed(finished: Workspace, folder: Path, change: str, value: object) -> No
     ("change", "value", "expected"),
     [
         ("suites.needle_grid.seed", 8, {"evaluate": 2, "score": 1}),
-        ("models.full.stages.1.optimizer.weight_decay", 0.2, {"train_stage": 1, "evaluate": 2}),
+        ("models.full.stages.1.tokens", 3072, {"train_stage": 1, "evaluate": 2}),
         ("models.full.label", "another label", {"tables": 1, "figures": 1}),
     ],
 )
