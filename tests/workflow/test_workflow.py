@@ -2,19 +2,16 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import yaml
-from safetensors.numpy import load_file
 
-from selflong.formats import PREDICTIONS, SAMPLES, read_parquet
-from tests.workflow.workspace import REPOSITORY, Workspace, wait_until_none_lives
+from selflong.formats import SAMPLES, read_parquet
+from tests.workflow.workspace import REPOSITORY, Workspace
 
 RECIPE = REPOSITORY / "tests" / "workflow" / "recipes" / "small.yaml"
 
@@ -127,63 +124,6 @@ def test_a_change_runs_again_only_what_depends_on_it(
     assert expected.items() <= rerun.items()
     allowed = {"train_stage", "evaluate", "score", "tables", "figures", "report", "manifest"}
     assert set(rerun) <= allowed
-
-
-def test_killed_in_each_stage_it_goes_on_and_ends_the_same(
-    finished: Workspace, tmp_path: Path
-) -> None:
-    """With the same request cache, data and tables are those of an unbroken run, weights within 1e-5."""
-    workspace = Workspace(tmp_path)
-    workspace.write_site(RECIPE.parent)
-    shutil.copytree(
-        finished.folder / "work" / "small" / "synthesis", tmp_path / "work/small/synthesis"
-    )
-    logs = workspace.results / "logs"
-    stages = [
-        (logs / "corpus/documents/scan/0.log", ""),
-        (logs / "retrieval/minilm/documents/embed/0.log", ""),
-        (logs / "synthesis/smollm2/long_input/0.log", ""),
-        (logs / "training/full/half.log", "step 1"),
-        (logs / "evaluation/ruler/full/1k/all.log", ""),
-    ]
-    for log, marker in stages:
-        assert workspace.run_and_kill(log, marker, timeout=400)
-        wait_until_none_lives(workspace)
-        assert not list(workspace.results.rglob("*.partial")) or log.exists()
-    outcome = workspace.run()
-    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-6000:]
-    wait_until_none_lives(workspace)
-    assert_same_data(finished.results, workspace.results)
-    assert_same_weights(finished.results, workspace.results)
-
-
-def assert_same_data(first: Path, second: Path) -> None:
-    folders = ("corpus", "synthesis", "mixtures")
-    for path in sorted(p for folder in folders for p in (first / folder).rglob("*.parquet")):
-        twin = second / path.relative_to(first)
-        assert path.read_bytes() == twin.read_bytes(), path
-    for name in ("ruler", "needle_grid"):
-        for path in (first / "evaluation" / name).rglob("all.parquet"):
-            twin = second / path.relative_to(first)
-            columns = ["task", "length", "index", "prompt", "answers"]
-            here, there = read_parquet(path, PREDICTIONS), read_parquet(twin, PREDICTIONS)
-            assert here.select(columns).equals(there.select(columns))
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    for checkpoint in ("full/half", "full/1k"):
-        here = load_weights(first / "models" / checkpoint)
-        there = load_weights(second / "models" / checkpoint)
-        assert here.keys() == there.keys()
-        for name, weight in here.items():
-            np.testing.assert_allclose(there[name], weight, rtol=0, atol=1e-5, err_msg=name)
-
-
-def load_weights(folder: Path) -> dict[str, np.ndarray]:
-    weights: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        weights |= {name: np.asarray(w, dtype=np.float32) for name, w in load_file(path).items()}
-    return weights
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Workspace) -> None:

@@ -1,10 +1,8 @@
 """A folder in which Snakemake runs the small recipe as a user would."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,26 +55,6 @@ class Workspace:
             check=False,
         )
 
-    def run_and_kill(self, log: Path, marker: str, timeout: float) -> bool:
-        """Start Snakemake, SIGKILL it once `marker` stands in the file `log`; False where it ended before."""
-        output = self.folder / "killed.log"
-        with output.open("w") as stream:
-            process = subprocess.Popen(
-                self.command(), cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT
-            )
-        limit = time.monotonic() + timeout
-        while time.monotonic() < limit:
-            if process.poll() is not None:
-                return False
-            if log.exists() and marker in log.read_text(errors="replace"):
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return True
-            time.sleep(0.1)
-        process.kill()
-        process.wait()
-        raise AssertionError(f"{marker!r} did not appear in {log}: {output.read_text()[-3000:]}")
-
     def living_jobs(self) -> list[str]:
         """Command lines of processes that work in this folder."""
         found = []
@@ -89,11 +67,3 @@ class Workspace:
             except OSError:
                 continue  # it ended while we looked
         return found
-
-
-def wait_until_none_lives(workspace: Workspace, seconds: float = 20) -> None:
-    """The kernel tells the jobs that their parent ended; they stop their servers and end."""
-    limit = time.monotonic() + seconds
-    while workspace.living_jobs() and time.monotonic() < limit:
-        time.sleep(0.2)
-    assert workspace.living_jobs() == []
