@@ -32,6 +32,8 @@ rule evaluate:
         "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
     benchmark:
         "<benchmarks>/evaluation/{suite}/{model}/{stage}/{lengths}.tsv"
+    wildcard_constraints:
+        suite=alternatives(RUN.asked_suites),
     conda:
         "../envs/evaluation.yaml"
     threads: RUN.threads("evaluation")

@@ -15,9 +15,7 @@ rule load_model:
     resources:
         **RUN.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "training", RUN.recipe.models[wildcards.model].weights
-        ),
+        digest=lambda wildcards: RUN.weights_digest(wildcards.model),
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
         " --download {input} --output {output} > {log} 2>&1"

@@ -15,7 +15,9 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = arguments.recipe.models[arguments.model].weights
     download = next(iter(arguments.download), None)
-    load_weights(weights, download, arguments.output, seed=arguments.recipe.seed)
+    load_weights(
+        weights, download, arguments.output, seed=arguments.recipe.seed_of(arguments.model)
+    )
 
 
 if __name__ == "__main__":

@@ -16,14 +16,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     arguments = parser.parse_args()
     recipe, site = arguments.recipe, arguments.site.training
-    model = recipe.models[arguments.checkpoint.partition("/")[0]]
+    name = arguments.checkpoint.partition("/")[0]
+    model = recipe.models[name]
     job = TrainingJob(
         initial=arguments.initial,
         packed=arguments.packed,
         work=arguments.work,
         stage=recipe.stage(arguments.checkpoint),
         title=arguments.checkpoint,
-        seed=recipe.seed,
+        seed=recipe.seed_of(name),
         layout=site_layout(site),
         precision=model.precision,
         mask_prompt=model.mask_prompt,

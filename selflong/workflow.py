@@ -32,6 +32,7 @@ from selflong.recipe import (
     MixtureEntry,
     NeedleGrid,
     PublishedRulerSuite,
+    RecallSuite,
     Recipe,
     RulerSuite,
     Section,
@@ -213,12 +214,21 @@ class Run:
     def packed(self, checkpoint: str) -> str:
         """Folder of the packed sequences that a stage trains on."""
         stage = self._staged[checkpoint]
+        if self.recipe.recall is not None and stage.mixture in self.recipe.recall.data:
+            return f"{self.results}/recall/{stage.mixture}/{stage.length}/packed"
         return f"{self.results}/mixtures/{stage.mixture}/{stage.name}/packed"
+
+    def weights_digest(self, model: str) -> str:
+        """Of what a model's own weights depend on."""
+        section = self.recipe.models[model]
+        return self.digest("training", section.weights, section.seed)
 
     def training_digest(self, checkpoint: str) -> str:
         """Of what a stage reads of its model."""
         model = self.recipe.models[checkpoint.partition("/")[0]]
-        return self.digest("training", self._staged[checkpoint], model.mask_prompt, model.precision)
+        return self.digest(
+            "training", self._staged[checkpoint], model.mask_prompt, model.precision, model.seed
+        )
 
     def threads(self, kind: str) -> int:
         """CPU threads that a kind of job uses on this machine."""
@@ -339,7 +349,29 @@ class Run:
             self.recipe.chat_date,
         )
 
+    # --------------------------------------------------------------------------------------- recall
+
+    @property
+    def recall_data(self) -> list[str]:
+        """Names of the data of the recall study."""
+        return list(self.recipe.recall.data) if self.recipe.recall else []
+
+    @property
+    def recall_suites(self) -> list[str]:
+        """Suites that ask in the recall study's language."""
+        return [n for n, suite in self.recipe.suites.items() if isinstance(suite, RecallSuite)]
+
+    def recall_digest(self, *parts: Section) -> str:
+        """Of sequences in the recall study's language."""
+        assert self.recipe.recall is not None
+        return self.digest("recall", self.recipe.recall.language, *parts)
+
     # ----------------------------------------------------------------------------------- evaluation
+
+    @property
+    def asked_suites(self) -> list[str]:
+        """Suites whose questions are text."""
+        return [name for name in self.recipe.suites if name not in self.recall_suites]
 
     def texts_digest(self) -> str:
         """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""

@@ -12,8 +12,15 @@ from selflong.evaluation.published_ruler import stored_predictions
 from selflong.evaluation.ruler.metrics import score as ruler_score
 from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
-from selflong.recipe import NeedleGrid, OutputLength, PublishedRulerSuite, ShortTasks, Suite
-from selflong.scores import aggregate_files
+from selflong.recipe import (
+    NeedleGrid,
+    OutputLength,
+    PublishedRulerSuite,
+    RecallSuite,
+    ShortTasks,
+    Suite,
+)
+from selflong.scores import aggregate_files, share_in_place
 
 TOLERANCE = 1e-12
 
@@ -49,6 +56,8 @@ def suite_metric(suite: Suite) -> Callable[[str], Metric]:
         return lambda _: needle_grid.score
     if isinstance(suite, OutputLength):
         return lambda _: output_length.score
+    if isinstance(suite, RecallSuite):
+        return lambda _: share_in_place
     return lambda task: partial(ruler_score, task)
 
 

@@ -191,6 +191,10 @@ def _of_stage(
 
 def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
     """What the mixture `name` holds for `stage`, before duplicates are dropped."""
+    if recipe.recall is not None and name in recipe.recall.data:
+        data = recipe.recall.data[name]
+        tokens = float(data.documents * data.length)
+        return StageData(tokens, data.length / 2, {name: tokens})
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     by_entry, attended = {}, 0.0

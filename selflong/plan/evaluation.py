@@ -11,6 +11,7 @@ from selflong.recipe import (
     NeedleGrid,
     OutputLength,
     PublishedRulerSuite,
+    RecallSuite,
     RulerSuite,
     ShortTasks,
     Suite,
@@ -65,6 +66,9 @@ def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
             answer = suite.prompts * output_length.TOKENS_PER_WORD * words
             prompt = suite.prompts * WRITING_PROMPT_TOKENS
             yield Load(2 * words, suite.prompts, prompt, answer)
+    elif isinstance(suite, RecallSuite):
+        for length in suite.lengths:
+            yield Load(length, suite.sequences, suite.sequences * length, 0)
     else:
         yield _short_tasks(suite)
 

@@ -95,6 +95,7 @@ class Planner:
             *self._retrieval(),
             *self._synthesis(),
             *self._mixtures(),
+            *self._recall_data(),
             *self._training(),
             *self._evaluation(),
         ]
@@ -293,6 +294,17 @@ class Planner:
                     (*self._sources, "evaluation texts", *after), tokens=data.tokens,
                     kept_bytes=data.tokens * PACKED_TOKEN_BYTES,
                     work_bytes=read * BYTES_PER_TOKEN * COMPRESSION, memory=16 * GB,
+                )  # fmt: skip
+
+    def _recall_data(self) -> Iterator[Step]:
+        """The recall study's sequences, which the plan writes once for each stage that trains on them."""
+        names = self.recipe.recall.data if self.recipe.recall else {}
+        for name in names:
+            for stage in stages_of_mixture(self.recipe, name):
+                tokens = stage_data(self.recipe, name, stage).tokens
+                yield Step(
+                    f"mixture {name} {stage}", "mixture", 1, self._text_seconds(tokens),
+                    tokens=tokens, kept_bytes=tokens * PACKED_TOKEN_BYTES,
                 )  # fmt: skip
 
     # ------------------------------------------------------------------------------ training

@@ -5,7 +5,6 @@ is one token that stands for a (key, value) pair; a query is a key followed by i
 Only answers are trained on, so the loss measures recall over the body and nothing else.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,104 +12,67 @@ from numpy.typing import NDArray
 
 from selflong.formats import SEQUENCES, PackedFiles, TokenRole, publish, table, write_parquet
 from selflong.job import UserError
+from selflong.recipe import RecallData, RecallLanguage
 
 START = 1
 SEPARATOR = 2
-_FIRST_KEY = 3  # 0 is padding
 
 
-@dataclass(frozen=True)
-class Language:
-    """Sizes of the vocabulary, and what each sequence holds of it."""
+def answer_positions(language: RecallLanguage, length: int) -> NDArray[np.int64]:
+    """Where the answers stand in a sequence [queries]; the token before each is its key."""
+    return np.arange(length - 2 * language.queries + 1, length, 2)
 
-    keys: int
-    values: int
-    needles: int
-    queries: int
-    fillers: int
 
-    def __post_init__(self) -> None:
-        if self.needles > self.keys:
-            raise UserError(
-                f"recall.needles: {self.needles} needles need as many keys, not {self.keys}"
-            )
-        if self.queries > self.needles:
-            raise UserError(
-                f"recall.queries: only the {self.needles} needles can be asked for, "
-                f"not {self.queries}"
-            )
-
-    @property
-    def first_value(self) -> int:
-        return _FIRST_KEY + self.keys
-
-    @property
-    def first_filler(self) -> int:
-        return self.first_value + self.values
-
-    @property
-    def first_needle(self) -> int:
-        return self.first_filler + self.fillers
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens."""
-        return self.first_needle + self.keys * self.values
-
-    @property
-    def shortest(self) -> int:
-        """The length that the needles and queries alone take."""
-        return 2 + self.needles + 2 * self.queries
-
-    def answer_positions(self, length: int) -> NDArray[np.int64]:
-        """Where the answers stand in a sequence [queries]; the token before each is its key."""
-        return np.arange(length - 2 * self.queries + 1, length, 2)
-
-    def sequences(self, length: int, count: int, rng: np.random.Generator) -> NDArray[np.uint32]:
-        """Random sequences [count, length]. Raises UserError where the length holds no filler."""
-        if length <= self.shortest:
-            raise UserError(
-                f"recall.lengths: {length} is too short, needles and queries take {self.shortest}"
-            )
-        body = length - 2 - 2 * self.queries
-        tokens = self.first_filler + rng.integers(self.fillers, size=(count, length))
-        tokens[:, 0] = START
-        tokens[:, 1 + body] = SEPARATOR
-        keys = rng.random((count, self.keys)).argsort(1)[:, : self.needles]
-        values = rng.integers(self.values, size=keys.shape)
-        places = 1 + rng.random((count, body)).argsort(1)[:, : self.needles]
-        needles = self.first_needle + keys * self.values + values
-        np.put_along_axis(tokens, places, needles, 1)
-        # Keys are in random order already: the first needles are as good a choice as any.
-        answers = self.answer_positions(length)
-        tokens[:, answers - 1] = _FIRST_KEY + keys[:, : self.queries]
-        tokens[:, answers] = self.first_value + values[:, : self.queries]
-        return tokens.astype(np.uint32)
+def random_sequences(
+    language: RecallLanguage, length: int, count: int, rng: np.random.Generator
+) -> NDArray[np.uint32]:
+    """Sequences [count, length]. Raises UserError where the length holds no filler."""
+    if length <= language.shortest:
+        raise UserError(
+            f"recall: {length} tokens are too few, needles and queries take {language.shortest}"
+        )
+    body = length - 2 - 2 * language.queries
+    tokens = language.first_filler + rng.integers(language.fillers, size=(count, length))
+    tokens[:, 0] = START
+    tokens[:, 1 + body] = SEPARATOR
+    keys = rng.random((count, language.keys)).argsort(1)[:, : language.needles]
+    values = rng.integers(language.values, size=keys.shape)
+    places = 1 + rng.random((count, body)).argsort(1)[:, : language.needles]
+    needles = language.first_needle + keys * language.values + values
+    np.put_along_axis(tokens, places, needles, 1)
+    # Keys are in random order already: the first needles are as good a choice as any.
+    answers = answer_positions(language, length)
+    tokens[:, answers - 1] = language.first_key + keys[:, : language.queries]
+    tokens[:, answers] = language.first_value + values[:, : language.queries]
+    return tokens.astype(np.uint32)
 
 
 def write_packed(
-    language: Language, length: int, packed_tokens: int, sequences: int, seed: int, output: Path
+    language: RecallLanguage, data: RecallData, packed_tokens: int, output: Path
 ) -> None:
-    """Publish ``sequences`` packed sequences of ``packed_tokens // length`` documents of ``length`` tokens.
+    """Publish packed sequences of as many whole documents as ``packed_tokens`` hold.
 
     The same files that the mixture writes; documents are short samples, whose responses are the answers.
     """
-    documents = packed_tokens // length
-    if documents == 0:
-        raise UserError(f"recall: a document of {length} tokens does not fit {packed_tokens}")
-    rng = np.random.default_rng([seed, length])
-    tokens = language.sequences(length, sequences * documents, rng)
+    together = packed_tokens // data.length
+    if together == 0:
+        raise UserError(
+            f"recall: a document of {data.length} tokens does not fit a stage of {packed_tokens}"
+        )
+    rng = np.random.default_rng([data.seed, data.length])
+    sequences = data.documents // together
+    tokens = random_sequences(language, data.length, sequences * together, rng)
     roles = np.full(tokens.shape, TokenRole.PROMPT, dtype=np.uint8)
-    roles[:, language.answer_positions(length)] = TokenRole.RESPONSE
-    size = documents * length
+    roles[:, answer_positions(language, data.length)] = TokenRole.RESPONSE
+    size = together * data.length
     rows = [
         {
             "sequence_id": index,
             "offset": index * size,
             "tokens": size,
-            "document_bounds": [i * length for i in range(documents + 1)],
-            "sample_ids": [f"{length}-{index * documents + i}" for i in range(documents)],
-            "kinds": ["short"] * documents,
+            "document_bounds": [i * data.length for i in range(together + 1)],
+            "sample_ids": [f"{data.length}-{index * together + i}" for i in range(together)],
+            "kinds": ["short"] * together,
         }
         for index in range(sequences)
     ]

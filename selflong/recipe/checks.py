@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from selflong.recipe.science import INITIAL, Recipe, SynthesisedSamples
+from selflong.recipe.science import (
+    INITIAL,
+    RandomWeights,
+    RecallSuite,
+    Recipe,
+    SynthesisedSamples,
+)
 
 
 def _unknown(place: str, name: str, known: Any) -> str:
@@ -16,6 +22,7 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
     yield from _synthesis_mistakes(recipe)
     yield from _mixture_mistakes(recipe)
     yield from _evaluation_mistakes(recipe)
+    yield from _recall_mistakes(recipe)
 
 
 def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None:
@@ -34,8 +41,9 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
             place = f"models.{name}.stages[{position}]"
             if stage.name == INITIAL or names.count(stage.name) > 1:
                 yield f"{place}.name: {stage.name!r} is taken; each stage needs a name of its own"
-            if stage.mixture is not None and stage.mixture not in recipe.mixtures:
-                yield _unknown(f"{place}.mixture", stage.mixture, recipe.mixtures)
+            known = [*recipe.mixtures, *(recipe.recall.data if recipe.recall else [])]
+            if stage.mixture is not None and stage.mixture not in known:
+                yield _unknown(f"{place}.mixture", stage.mixture, known)
             if (
                 stage.global_batch_tokens is not None
                 and stage.global_batch_tokens % stage.length != 0
@@ -133,3 +141,33 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
+
+
+def _recall_mistakes(recipe: Recipe) -> Iterator[str]:
+    study = recipe.recall
+    asked = {
+        f"suites.{name}.lengths": suite.lengths
+        for name, suite in recipe.suites.items()
+        if isinstance(suite, RecallSuite)
+    }
+    if study is None:
+        for place in asked:
+            yield f"{place}: asks in the language of a section recall, which is missing"
+        return
+    language = study.language
+    asked |= {f"recall.data.{name}.length": [data.length] for name, data in study.data.items()}
+    for place, lengths in asked.items():
+        if min(lengths) <= language.shortest:
+            yield (
+                f"{place}: {min(lengths)} is too short, needles and queries take "
+                f"{language.shortest}"
+            )
+    for name in set(study.data) & set(recipe.mixtures):
+        yield f"recall.data.{name}: a mixture has this name too; give another one"
+    for name, model in recipe.models.items():
+        weights = model.weights
+        if isinstance(weights, RandomWeights) and weights.vocabulary < language.vocabulary:
+            yield (
+                f"models.{name}.weights.vocabulary: the recall study's language has "
+                f"{language.vocabulary} tokens, not {weights.vocabulary}"
+            )

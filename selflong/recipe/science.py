@@ -446,6 +446,8 @@ class Model(Section):
     mask_prompt: bool = False
     """Loss over responses only, in long samples too (the paper's ablation)."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
+    seed: int | None = None
+    """Of random weights and of the order of the data; the recipe's where it is null."""
     published: str | None = None
     """Its name in resources/published_results.csv."""
     supports: Positive | None = None
@@ -541,23 +543,88 @@ class ShortTasks(Section):
     limit: Positive | None = None
 
 
+class RecallSuite(Section):
+    """Recall of needles in the recall study's language; models with one label are repeats of one."""
+
+    kind: Literal["recall"]
+    models: list[str] = Field(min_length=1)
+    lengths: list[Positive] = Field(min_length=1)
+    sequences: Positive
+    """Of each length; every model reads the same ones."""
+    seed: int
+
+
 Suite = Annotated[
-    RulerSuite | PublishedRulerSuite | NeedleGrid | OutputLength | ShortTasks,
+    RulerSuite | PublishedRulerSuite | NeedleGrid | OutputLength | ShortTasks | RecallSuite,
     Field(discriminator="kind"),
 ]
 
 
-class RecallStudy(Section):
-    """The study of recall on a CPU: its language and its groups of models."""
+class RecallData(Section):
+    """Sequences of the recall study that a stage trains on, packed to the stage's length."""
+
+    length: Positive
+    """Of each document."""
+    documents: Positive
+    seed: int
+
+
+class RecallLanguage(Section):
+    """Sizes of the recall study's vocabulary, and what each of its sequences holds of it."""
 
     keys: Positive
     values: Positive
+    fillers: Positive
     needles: Positive
     queries: Positive
-    fillers: Positive
-    lengths: list[Positive]
-    evaluation_sequences: Positive
-    seeds: list[int] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _enough_keys(self) -> Self:
+        if self.needles > self.keys:
+            raise ValueError(f"{self.needles} needles need as many keys, not {self.keys}")
+        if self.queries > self.needles:
+            raise ValueError(
+                f"only the {self.needles} needles can be asked for, not {self.queries} queries"
+            )
+        return self
+
+    # Tokens: 0 padding, 1 start, 2 separator, then keys, values, fillers, and a needle for each pair.
+
+    @property
+    def first_key(self) -> int:
+        return 3
+
+    @property
+    def first_value(self) -> int:
+        return self.first_key + self.keys
+
+    @property
+    def first_filler(self) -> int:
+        return self.first_value + self.values
+
+    @property
+    def first_needle(self) -> int:
+        return self.first_filler + self.fillers
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.first_needle + self.keys * self.values
+
+    @property
+    def shortest(self) -> int:
+        """The length that start, separator, needles and queries take without any filler."""
+        return 2 + self.needles + 2 * self.queries
+
+
+class RecallStudy(Section):
+    """The study of recall on a CPU: a language of needles in filler, and what stages train on.
+
+    A stage whose `mixture` is a name in `data` trains on that.
+    """
+
+    language: RecallLanguage
+    data: dict[Name, RecallData] = Field(min_length=1)
 
 
 class Report(Section):
@@ -615,6 +682,11 @@ class Recipe(Section):
         start = self.models[model].start
         assert start is not None
         return self.resolve(start)
+
+    def seed_of(self, model: str) -> int:
+        """Seed of a model's weights and of the order of its data."""
+        own = self.models[model].seed
+        return self.seed if own is None else own
 
     def keeps_optimizer(self, checkpoint: str) -> bool:
         """Whether a later stage continues from this checkpoint's optimizer state."""

@@ -13,8 +13,16 @@ from matplotlib.figure import Figure
 
 from selflong.formats import PREDICTIONS, SCORES, publish, read_parquet, table
 from selflong.job import UserError
-from selflong.recipe import NeedleGrid, OutputLength, PublishedRulerSuite, Recipe, RulerSuite
+from selflong.recipe import (
+    NeedleGrid,
+    OutputLength,
+    PublishedRulerSuite,
+    RecallSuite,
+    Recipe,
+    RulerSuite,
+)
 from selflong.report import data, figures, published
+from selflong.report.recall import recall_tables
 from selflong.report.results import Measured, result_tables
 from selflong.report.style import save
 from selflong.report.tables import Table, to_csv, write_tables
@@ -81,6 +89,9 @@ def report_tables(
     printed = published.read(published_results)
     measured = Measured(recipe, scores)
     tables = result_tables(measured, printed, _writing(recipe, results))
+    for name, suite in recipe.suites.items():
+        if isinstance(suite, RecallSuite):
+            tables += recall_tables(measured, name, suite)
     if recipe.report.paper is not None:
         tables += published.of_paper(printed, recipe.report.paper)
     return tables + list(_data_tables(recipe, results))
@@ -168,6 +179,13 @@ def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
                 "Share of the needle's keywords in the answer by depth of the needle and length of the "
                 "prompt; lighter is better, grey did not run.",
                 partial(figures.needle_heatmap, measured, name, suite),
+            )
+        elif isinstance(suite, RecallSuite):
+            yield ReportFigure(
+                f"{name}_by_length",
+                "Recall against length",
+                "Mean over seeds, with the worst and the best of them.",
+                partial(figures.recall_by_length, measured, name, suite),
             )
 
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from selflong.formats import MEAN_OF_TASKS
-from selflong.recipe import NeedleGrid, PublishedRulerSuite, RulerSuite
+from selflong.recipe import NeedleGrid, PublishedRulerSuite, RecallSuite, RulerSuite
+from selflong.report.recall import repeats
 from selflong.report.results import Measured, convention, ruler_tasks
 from selflong.report.style import MARKERS, SEQUENTIAL, style
 from selflong.scores import length_name
@@ -91,6 +92,10 @@ def _label_ticks(set_ticks: Callable[..., object], labels: Sequence[str]) -> Non
     set_ticks([position + 0.5 for position in shown], [labels[position] for position in shown])
 
 
+Points = Mapping[int, tuple[float, float, float]]
+"""Length -> mean, low and high end of its interval, in per cent."""
+
+
 def ruler_by_length(
     measured: Measured, name: str, suite: RulerSuite | PublishedRulerSuite
 ) -> Figure:
@@ -98,24 +103,58 @@ def ruler_by_length(
     cells = measured.scores.filter(
         (pl.col("suite") == name) & (pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null()
     )
-    checkpoints = measured.checkpoints(name)
-    lengths = sorted(suite.lengths)
+    lines = [
+        (
+            measured.label(checkpoint),
+            {
+                length: (100 * mean, 100 * low, 100 * high)
+                for length, mean, low, high in cells.filter(pl.col("model") == checkpoint)
+                .select("length", "mean", "low", "high")
+                .rows()
+            },
+        )
+        for checkpoint in measured.checkpoints(name)
+    ]
+    return lines_by_length(
+        lines,
+        sorted(suite.lengths),
+        f"RULER, mean of {len(ruler_tasks(suite))} tasks (%)",
+        f"RULER by length ({convention(suite)}), 95% intervals",
+    )
+
+
+def recall_by_length(measured: Measured, name: str, suite: RecallSuite) -> Figure:
+    """Share of the needles recalled against length, one line for the models with one label."""
+    lines = []
+    for group in repeats(measured, name):
+        points = {}
+        for length in suite.lengths:
+            cell = group.cell(measured, name, length)
+            if cell.value is not None and cell.low is not None and cell.high is not None:
+                points[length] = (cell.value, cell.low, cell.high)
+        lines.append((group.label, points))
+    return lines_by_length(
+        lines, sorted(suite.lengths), "needles recalled (%)", "Recall by length, range over seeds"
+    )
+
+
+def lines_by_length(
+    lines: Sequence[tuple[str, Points]], lengths: Sequence[int], measure: str, title: str
+) -> Figure:
+    """One line a label; labels stand side by side at a length, so that intervals do not hide each other."""
     with style():
-        figure, axis = plt.subplots(figsize=(6.0, 3.2 + 0.18 * math.ceil(len(checkpoints) / 2)))
-        colours = sns.color_palette(n_colors=max(1, len(checkpoints)))
-        # Models stand side by side at a length, so that intervals do not hide each other.
-        shift = np.linspace(-0.08, 0.08, len(checkpoints)) if len(checkpoints) > 1 else [0.0]
-        for index, checkpoint in enumerate(checkpoints):
-            of_model = cells.filter(pl.col("model") == checkpoint).sort("length")
-            place = [lengths.index(length) for length in of_model["length"]]
-            mean, low, high = (
-                100 * of_model[column].to_numpy() for column in ("mean", "low", "high")
-            )
+        figure, axis = plt.subplots(figsize=(6.0, 3.2 + 0.18 * math.ceil(len(lines) / 2)))
+        colours = sns.color_palette(n_colors=max(1, len(lines)))
+        shift = np.linspace(-0.08, 0.08, len(lines)) if len(lines) > 1 else [0.0]
+        for index, (label, points) in enumerate(lines):
+            place = [lengths.index(length) for length in sorted(points)]
+            values = np.array([points[length] for length in sorted(points)]).reshape(-1, 3)
+            mean, low, high = values.T
             axis.errorbar(
                 np.array(place) + shift[index],
                 mean,
                 yerr=[mean - low, high - mean],
-                label=measured.label(checkpoint),
+                label=label,
                 color=colours[index],
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=4.5,
@@ -127,9 +166,8 @@ def ruler_by_length(
         axis.set_xlim(-0.4, len(lengths) - 0.6)
         axis.set_ylim(0, 101)
         axis.set_xlabel("length (tokens)")
-        tasks = len(ruler_tasks(suite))
-        axis.set_ylabel(f"RULER, mean of {tasks} tasks (%)")
-        axis.set_title(f"RULER by length ({convention(suite)}), 95% intervals")
+        axis.set_ylabel(measure)
+        axis.set_title(title)
         figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -143,29 +181,33 @@ def read_metrics(path: Path) -> pl.DataFrame:
 
 
 def loss_by_stage(metrics: Mapping[str, Path], measured: Measured) -> Figure:
-    """Loss against tokens seen, the stages of a model one after the other, one panel a model."""
-    by_model: dict[str, dict[str, pl.DataFrame]] = {}
+    """Loss against tokens seen, the stages of a model one after the other, one panel a label."""
+    panels: dict[str, dict[str, dict[str, pl.DataFrame]]] = {}
     for checkpoint, path in metrics.items():
         model, _, stage = checkpoint.partition("/")
-        by_model.setdefault(model, {})[stage] = read_metrics(path)
-    columns = min(2, max(1, len(by_model)))
-    rows = max(1, math.ceil(len(by_model) / columns))
+        models = panels.setdefault(measured.recipe.models[model].label, {})
+        models.setdefault(model, {})[stage] = read_metrics(path)
+    columns = min(2, max(1, len(panels)))
+    rows = max(1, math.ceil(len(panels) / columns))
     with style():
         figure, axes = plt.subplots(
             rows, columns, figsize=(5.0 * columns, 2.9 * rows), squeeze=False
         )
-        for axis in axes.flat[len(by_model) :]:
+        for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
-        for axis, (model, stages) in zip(axes.flat, by_model.items(), strict=False):
-            _loss_panel(axis, stages)
-            axis.set_title(f"{measured.recipe.models[model].label}: loss by stage")
+        for axis, (label, models) in zip(axes.flat, panels.items(), strict=False):
+            for index, stages in enumerate(models.values()):
+                _loss_lines(axis, stages, named=index == 0)
+            axis.legend(title="stage", ncols=3)
+            axis.set_title(f"{label}: loss by stage")
             axis.set_xlabel("tokens trained on")
         for axis in axes[:, 0]:
             axis.set_ylabel("loss (nats per target)")
     return figure
 
 
-def _loss_panel(axis: Axes, stages: Mapping[str, pl.DataFrame]) -> None:
+def _loss_lines(axis: Axes, stages: Mapping[str, pl.DataFrame], *, named: bool) -> None:
+    """The stages of one model; the legend names those of the panel's first."""
     colours = sns.color_palette(n_colors=len(stages))
     before = 0
     for index, (stage, frame) in enumerate(stages.items()):
@@ -178,13 +220,12 @@ def _loss_panel(axis: Axes, stages: Mapping[str, pl.DataFrame]) -> None:
             marker=MARKERS[index % len(MARKERS)] if frame.height <= 60 else None,
             markersize=4,
             linewidth=1.4,
-            label=stage,
+            label=stage if named else None,
         )
         before += int(frame["tokens"][-1])
         if index < len(stages) - 1:
             axis.axvline(before, color="0.5", linewidth=0.8, linestyle=":")
     axis.xaxis.set_major_formatter(lambda value, _: _short_number(value))
-    axis.legend(title="stage", ncols=len(stages))
     axis.margins(y=0.15)
 
 

@@ -80,8 +80,12 @@ def seeds(recipe: Recipe) -> dict[str, int]:
             found[f"suites.{name}.seed"] = suite.seed
     for name, mixture in recipe.mixtures.items():
         found[f"mixtures.{name}.deduplication.seed"] = mixture.deduplication.seed
+    for name, model in recipe.models.items():
+        if model.seed is not None:
+            found[f"models.{name}.seed"] = model.seed
     if recipe.recall is not None:
-        found.update({f"recall.seeds[{i}]": seed for i, seed in enumerate(recipe.recall.seeds)})
+        for name, data in recipe.recall.data.items():
+            found[f"recall.data.{name}.seed"] = data.seed
     return found
 
 

@@ -14,7 +14,9 @@ from selflong.formats import publish
 from selflong.job import UserError
 from selflong.report.style import save, style
 
-STAGES = ("corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report")
+STAGES = (
+    "corpus", "retrieval", "synthesis", "mixture", "recall", "training", "evaluation", "report",
+)  # fmt: skip
 
 _NODE = re.compile(r'^\s*(\d+)\s*\[\s*label\s*=\s*"([^"\\]+)', re.MULTILINE)
 _EDGE = re.compile(r"^\s*(\d+)\s*->\s*(\d+)", re.MULTILINE)

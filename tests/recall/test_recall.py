@@ -10,21 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from selflong.formats import SEQUENCES, PackedFiles, TokenRole, read_parquet
+from selflong.formats import PREDICTIONS, SEQUENCES, PackedFiles, TokenRole, read_parquet
 from selflong.job import UserError
-from selflong.recall.language import SEPARATOR, START, Language, write_packed
-from selflong.recall.measure import recall_predictions
+from selflong.recall.language import (
+    SEPARATOR,
+    START,
+    answer_positions,
+    random_sequences,
+    write_packed,
+)
+from selflong.recall.measure import write_predictions
+from selflong.recipe import RecallData, RecallLanguage, RecallSuite
 
-LANGUAGE = Language(keys=8, values=6, needles=4, queries=2, fillers=5)
+LANGUAGE = RecallLanguage(keys=8, values=6, needles=4, queries=2, fillers=5)
 
 
 @given(st.integers(11, 80), st.integers(0, 50))
 @settings(max_examples=50, deadline=None)
 def test_each_answer_is_said_by_exactly_one_needle(length: int, seed: int) -> None:
-    tokens = LANGUAGE.sequences(length, 3, np.random.default_rng(seed)).astype(int)
+    tokens = random_sequences(LANGUAGE, length, 3, np.random.default_rng(seed)).astype(int)
     assert tokens.shape == (3, length)
     assert tokens.max() < LANGUAGE.vocabulary
-    answers = LANGUAGE.answer_positions(length)
+    answers = answer_positions(LANGUAGE, length)
     for sequence in tokens:
         body = sequence[1 : length - 2 * LANGUAGE.queries - 1]
         needles = body[body >= LANGUAGE.first_needle] - LANGUAGE.first_needle
@@ -38,7 +45,7 @@ def test_each_answer_is_said_by_exactly_one_needle(length: int, seed: int) -> No
 
 
 def test_needles_lie_everywhere() -> None:
-    tokens = LANGUAGE.sequences(30, 2000, np.random.default_rng(0))
+    tokens = random_sequences(LANGUAGE, 30, 2000, np.random.default_rng(0))
     counts = (tokens >= LANGUAGE.first_needle).sum(0)
     body = counts[1 : 30 - 2 * LANGUAGE.queries - 1]
     assert body.min() > 0.7 * body.mean()
@@ -46,17 +53,18 @@ def test_needles_lie_everywhere() -> None:
 
 
 def test_impossible_languages_are_refused() -> None:
-    with pytest.raises(UserError, match=r"recall\.needles"):
-        Language(keys=3, values=6, needles=4, queries=2, fillers=5)
-    with pytest.raises(UserError, match=r"recall\.queries"):
-        Language(keys=8, values=6, needles=4, queries=5, fillers=5)
-    with pytest.raises(UserError, match=r"recall\.lengths"):
-        LANGUAGE.sequences(10, 1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="4 needles need as many keys, not 3"):
+        RecallLanguage(keys=3, values=6, needles=4, queries=2, fillers=5)
+    with pytest.raises(ValueError, match="not 5 queries"):
+        RecallLanguage(keys=8, values=6, needles=4, queries=5, fillers=5)
+    with pytest.raises(UserError, match="10 tokens are too few"):
+        random_sequences(LANGUAGE, 10, 1, np.random.default_rng(0))
 
 
 def test_packed_sequences_hold_whole_documents_with_their_answers(tmp_path: Path) -> None:
-    write_packed(LANGUAGE, 20, 70, 4, 1, tmp_path / "packed")
-    write_packed(LANGUAGE, 20, 70, 4, 1, tmp_path / "again")
+    data = RecallData(length=20, documents=13, seed=1)
+    write_packed(LANGUAGE, data, 70, tmp_path / "packed")
+    write_packed(LANGUAGE, data, 70, tmp_path / "again")
     rows = read_parquet(tmp_path / "packed" / PackedFiles.SEQUENCES, SEQUENCES)
     assert rows["tokens"].to_list() == [60] * 4
     assert rows["document_bounds"][0].to_list() == [0, 20, 40, 60]
@@ -75,15 +83,17 @@ def test_the_measure_asks_all_models_the_same_and_counts_right_answers(tmp_path:
         vocab_size=LANGUAGE.vocabulary, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=2,
     )  # fmt: skip
+    suite = RecallSuite(kind="recall", models=["m"], lengths=[16, 24], sequences=50, seed=9)
     frames = []
     for seed in range(2):
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(tmp_path / str(seed))
-        frames.append(
-            recall_predictions(tmp_path / str(seed), f"m{seed}", LANGUAGE, 24, 50, seed=9)
-        )
+        output = tmp_path / f"{seed}.parquet"
+        write_predictions("recall", suite, LANGUAGE, f"m{seed}", tmp_path / str(seed), output)
+        frames.append(read_parquet(output, PREDICTIONS))
     first, second = frames
     assert first["prompt"].to_list() == second["prompt"].to_list()
+    assert first["length"].value_counts(sort=True)["count"].to_list() == [50, 50]
     assert first["score"].mean() < 0.3  # it knows nothing
     recomputed = [
         np.mean([a == p for a, p in zip(row["answers"], row["prediction"].split(), strict=True)])
