@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help setup demo plan test lint format test-slurm clean
+.PHONY: help setup demo recall plan test lint format test-slurm clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
+	@echo "make recall      the study that shows on a CPU what the method rests on, in minutes"
 	@echo "make test        set up, then linters and the whole test suite"
 	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
 	@echo "make format      format and check the code"
@@ -33,6 +34,10 @@ $(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt py
 demo: setup
 	$(SNAKEMAKE)
 	@$(BIN)/python scripts/where.py
+
+# The models of the study are so small that a core trains one alone best.
+recall: setup
+	$(SNAKEMAKE) --config recipe=recall 'training={ranks_per_node: 1, zero_stage: 1}'
 
 plan: setup
 	$(SNAKEMAKE) plan --config recipe=$(RECIPE)

@@ -33,6 +33,7 @@ def main() -> None:
         offload_optimizer=site.offload_optimizer,
         offload_activations=site.offload_activations,
         tensorboard=site.tensorboard,
+        checkpoint_minutes=site.checkpoint_minutes,
         keep_optimizer=recipe.keeps_optimizer(arguments.checkpoint),
     )
     run_stage(job, site, arguments.output)

@@ -63,10 +63,12 @@ class TrainingSite(Section):
     ring: Positive | None = None
     ulysses: Positive = 1
     """Ranks of a sequence-parallel group = ring x ulysses; null ring: all ranks of the job."""
-    zero_stage: Literal[1, 2, 3] = 3
+    zero_stage: Annotated[int, Field(ge=1, le=3)] = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
     tensorboard: bool = False
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Save the state also when so much time has passed since the last one."""
 
 
 class EncodingSite(Section):

@@ -78,6 +78,8 @@ class TrainingJob(BaseModel):
     offload_optimizer: bool = False
     offload_activations: bool = False
     tensorboard: bool = False
+    checkpoint_minutes: float | None = None
+    """Save the state when so much time has passed since the last one, whatever the number of steps."""
     keep_optimizer: bool = False
     """Leave the optimizer's state in the output, for a next stage that continues from it."""
 
@@ -316,6 +318,9 @@ class StageRun:
         self.peak = peak_flops(device, job.dtype)
         self.progress = Progress()
         self.stop_requested = False
+        """This rank was told to stop; what all ranks do stands in `stopping` and `saving`."""
+        self.stopping = self.saving = False
+        self.saved_at = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._request_stop)
 
@@ -351,6 +356,7 @@ class StageRun:
     def save(self) -> None:
         folder = self.job.work / CHECKPOINTS / f"step-{self.progress.step:08d}"
         save_state(folder, self.engine, vars(self.progress))
+        self.saved_at = time.monotonic()
         if self.first:
             keep_latest_state(folder.parent)
 
@@ -377,14 +383,22 @@ class StageRun:
             total += float(loss.detach())
             self.engine.backward(loss * scale)
             if index == len(slices) - 1:
-                summed, stop = self._sum(total, float(self.stop_requested))
+                # One decision of all ranks, whatever their clocks and signals say.
+                summed, stop, due = self._sum(
+                    total, float(self.stop_requested), float(self._state_is_old())
+                )
                 self._check_finite(summed, "loss", batch)
             self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         self._check_finite(norm, "gradient norm", batch)
-        self.stop_requested = stop > 0
+        # A signal that came to this rank since then counts in the next step.
+        self.stopping, self.saving = stop > 0, due > 0
         seconds = time.perf_counter() - started
         return self._measure(batch, summed / max(1.0, targets), rate, norm, int(targets), seconds)
+
+    def _state_is_old(self) -> bool:
+        minutes = self.job.checkpoint_minutes
+        return minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
 
     def _sum(self, *values: float) -> list[float]:
         """Sums over all ranks."""
@@ -439,10 +453,10 @@ class StageRun:
             metrics = self._step()
             if self.first:
                 _report(self.job, metrics, board)
-            at_interval = self.progress.step % self.job.stage.checkpoint_steps == 0
-            if self.stop_requested or (at_interval and self.progress.step < self.job.steps):
+            due = self.saving or self.progress.step % self.job.stage.checkpoint_steps == 0
+            if self.stopping or (due and self.progress.step < self.job.steps):
                 self.save()
-            if self.stop_requested:
+            if self.stopping:
                 raise Interrupted
         self.publish_model()
 

@@ -267,6 +267,15 @@ def test_sigterm_saves_and_asks_to_be_requeued(inputs: Path) -> None:
     assert progress["step"] == len(losses(job.work)) >= 3
 
 
+def test_the_state_is_saved_after_a_time_too(inputs: Path) -> None:
+    work = inputs / "by-time"
+    settings: dict[str, Any] = {"work": work, "stage": {"checkpoint_steps": 4000}}
+    train(inputs, 3, Layout(ring=2), **settings)
+    assert not (work / "checkpoints").exists()
+    train(inputs, 3, Layout(ring=2), **settings, checkpoint_minutes=1e-6)
+    assert [path.name for path in (work / "checkpoints").iterdir()] == ["step-00000002"]
+
+
 def test_other_settings_do_not_resume_from_old_state(inputs: Path) -> None:
     work = inputs / "changed"
     interrupt_at(inputs, 4, Layout(), work)

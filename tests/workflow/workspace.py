@@ -1,8 +1,10 @@
 """A folder in which Snakemake runs the small recipe as a user would."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +57,26 @@ class Workspace:
             check=False,
         )
 
+    def run_and_kill(self, target: Path, log: Path, marker: str, timeout: float = 200) -> None:
+        """Ask Snakemake for `target` and SIGKILL it once `marker` stands in what is new in `log`."""
+        log.unlink(missing_ok=True)
+        output = self.folder / "killed.log"
+        with output.open("w") as stream:
+            process = subprocess.Popen(
+                self.command("--", str(target.relative_to(self.folder))),
+                cwd=self.folder,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        limit = time.monotonic() + timeout
+        while not (log.exists() and marker in log.read_text(errors="replace")):
+            if process.poll() is not None or time.monotonic() > limit:
+                process.kill()
+                raise AssertionError(f"no {marker!r} in {log}: {output.read_text()[-3000:]}")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
     def living_jobs(self) -> list[str]:
         """Command lines of processes that work in this folder."""
         found = []
@@ -67,3 +89,11 @@ class Workspace:
             except OSError:
                 continue  # it ended while we looked
         return found
+
+
+def wait_until_none_lives(workspace: Workspace, seconds: float = 20) -> None:
+    """The kernel tells the jobs that their parent ended; they stop their servers and end."""
+    limit = time.monotonic() + seconds
+    while workspace.living_jobs() and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert workspace.living_jobs() == []

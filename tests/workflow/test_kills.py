@@ -1,0 +1,76 @@
+"""Snakemake killed by SIGKILL in the middle of each stage and started again with the same command."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from selflong.formats import PREDICTIONS, read_parquet, remove
+from tests.workflow.workspace import Workspace, wait_until_none_lives
+
+
+@pytest.fixture(scope="module")
+def twin(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the finished run, request caches and all."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    return Workspace(folder)
+
+
+def kill_and_go_on(workspace: Workspace, target: str, log: str, marker: str) -> Path:
+    """Make `target` again, killed once on the way; what lies there at the end."""
+    path = workspace.results / target
+    remove(path)
+    workspace.run_and_kill(path, workspace.results / "logs" / log, marker)
+    wait_until_none_lives(workspace)
+    assert not path.exists(), "a killed job left its output under the final name"
+    outcome = workspace.run("--", str(path.relative_to(workspace.folder)))
+    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-4000:]
+    wait_until_none_lives(workspace)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("target", "log"),
+    [
+        ("corpus/documents/notes/0.parquet", "corpus/documents/scan/0.log"),
+        ("synthesis/smollm2/long_input/0.parquet", "synthesis/smollm2/long_input/0.log"),
+    ],
+)
+def test_data_are_the_same_after_a_kill(
+    finished: Workspace, twin: Workspace, target: str, log: str
+) -> None:
+    again = kill_and_go_on(twin, target, log, marker="")
+    assert again.read_bytes() == (finished.results / target).read_bytes()
+
+
+def test_embeddings_are_the_same_after_a_kill(finished: Workspace, twin: Workspace) -> None:
+    target = "retrieval/minilm/documents/embeddings/0"
+    again = kill_and_go_on(twin, target, "retrieval/minilm/documents/embed/0.log", marker="")
+    for path in sorted((finished.results / target).glob("*.npy")):
+        np.testing.assert_array_equal(np.load(again / path.name), np.load(path))
+
+
+def test_a_stage_killed_in_training_ends_with_the_same_weights(
+    finished: Workspace, twin: Workspace
+) -> None:
+    shutil.rmtree(twin.folder / "work/small/training/full/half")
+    again = kill_and_go_on(twin, "models/full/half", "training/full/half.log", marker="step 1/")
+    compared = 0
+    for path in sorted((finished.results / "models/full/half").glob("*.safetensors")):
+        with safe_open(path, "pt") as here, safe_open(again / path.name, "pt") as there:
+            for name in here.keys():  # noqa: SIM118 - not a dictionary
+                difference = here.get_tensor(name).float() - there.get_tensor(name).float()
+                assert float(difference.abs().max()) <= 1e-5, name
+                compared += 1
+    assert compared > 100
+
+
+def test_predictions_are_the_same_after_a_kill(finished: Workspace, twin: Workspace) -> None:
+    target = "evaluation/ruler/base/initial/all.parquet"
+    shutil.rmtree(twin.folder / "work/small/evaluation/ruler/base/initial")
+    log = "evaluation/ruler/base/initial/all.log"
+    again = read_parquet(kill_and_go_on(twin, target, log, "is served"), PREDICTIONS)
+    assert again.equals(read_parquet(finished.results / target, PREDICTIONS))
