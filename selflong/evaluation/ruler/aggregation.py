@@ -185,29 +185,44 @@ class FrequentWordsTask:
     ) -> Draw:
         """Dots as the first rank, then `words` by rank, in the order that `shuffled` gives their slots."""
         table = UnitTable(self._encoder)
-        table.add([" ...", *(f" {word}" for word in words)])
+        table.add([" ..."])
         opening = self._encoder.chain(self.intro)
         prefix = self._encoder.chain(self.answer_prefix)
 
+        def occurring(size: int) -> np.ndarray:
+            """Frequencies of the ranks that occur at all: few, and only they are tokenised."""
+            frequencies = self.frequencies(size)
+            frequencies = frequencies[: np.count_nonzero(frequencies)]
+            known = len(table.texts)
+            if known < len(frequencies):
+                table.add([f" {word}" for word in words[known - 1 : len(frequencies) - 1]])
+            return frequencies
+
+        def counted(size: int) -> int:
+            frequencies = occurring(size)
+            return int(frequencies @ table.counts[: len(frequencies)])
+
         def order(size: int) -> np.ndarray:
-            return shuffled(np.repeat(np.arange(len(table.texts)), self.frequencies(size)))
+            frequencies = occurring(size)
+            return shuffled(np.repeat(np.arange(len(frequencies)), frequencies))
 
         def closing(last: int) -> Chain:
             return self._encoder.chain(f"{table.texts[last]}\n{self.question}")
 
         def tokens(size: int) -> int:
             last = int(order(size)[-1])
-            counted = int(self.frequencies(size) @ table.counts) - int(table.counts[last])
-            return len(opening) + counted + len(closing(last)) + len(prefix)
+            ended = counted(size) - int(table.counts[last])
+            return len(opening) + ended + len(closing(last)) + len(prefix)
 
         def body(size: int) -> Body:
             slots = order(size)
             message = chained([opening, table.chain(slots[:-1]), closing(int(slots[-1]))])
             return Body(message, self.answer_prefix, list(words[:3]), [])
 
-        per_word = float(self._weights @ table.counts) / zeta(self.exponent)
         smallest = self._smallest()
-        return Draw(smallest, max(smallest, int((budget - len(opening)) / per_word)), tokens, body)
+        probe = max(budget, smallest)
+        guess = (budget - len(opening)) * probe // counted(probe)
+        return Draw(smallest, max(smallest, guess), tokens, body)
 
     def frequencies(self, size: int) -> np.ndarray:
         """int64 [vocabulary]: how often the word of each rank stands in the text."""

@@ -1,6 +1,6 @@
 """Needles in a haystack: eight tasks over three haystacks."""
 
-import uuid
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,8 @@ from selflong.evaluation.ruler.tasks import NEEDLE_TOKENS, Body, Draw, NeedleSpe
 from selflong.evaluation.ruler.units import Chain, Encoder, UnitTable, chained
 
 _SMALLEST_NUMBER, _LARGEST_NUMBER = 10**6, 10**7 - 1
+_FIRST_LINES = 64
+"""Lines that are tokenised before it is known how many tokens a line has."""
 
 
 class Needle(NamedTuple):
@@ -104,7 +106,7 @@ class NeedleTask:
             return self.hide_in_essays(hidden, budget)
         if self.spec.haystack == "noise":
             return self.hide_in_lines(hidden, self._noise(budget), budget)
-        distractors = self.needle_lines(keys, self.spec.keys, values[len(needles) :])
+        distractors = self.needle_lines(keys, self.spec.keys, values[len(needles) :], budget)
         return self.hide_in_lines(hidden, distractors, budget)
 
     # ------------------------------------------------------------------------------------- essays
@@ -225,10 +227,34 @@ class NeedleTask:
         nouns = table.add([f"-{noun}" for noun in self._words.nouns])
         return table, adjectives, nouns
 
-    def needle_lines(self, keys: "Keys", first: int, values: Sequence[str]) -> Lines:
-        """Lines like a needle's, from the keys beginning with number `first`."""
-        table, adjectives, nouns = self._key_units
+    def needle_lines(
+        self, keys: "Keys", first: int, values: Sequence[str], room: float = math.inf
+    ) -> Lines:
+        """Lines like a needle's, from the keys beginning with number `first`.
+
+        They end with the first line that goes beyond `room` tokens: what no prompt holds is not tokenised.
+        """
+        table, _, _ = self._key_units
         fresh = UnitTable(self._encoder)
+        shortest = int(table.counts[:2].sum()) + 1
+        rows: list[np.ndarray] = []
+        known = held = 0
+        per_line: float = room / _FIRST_LINES
+        while known < len(values) and held <= room:
+            count = len(values) - known if room == math.inf else int((room - held) / per_line) + 1
+            more = self._line_units(fresh, keys, first + known, values[known : known + count])
+            rows.append(more)
+            known += len(more)
+            counts = np.concatenate([table.counts, fresh.counts])
+            held = int(counts[np.concatenate(rows)].sum())
+            per_line = max(shortest, held / known)
+        return Lines(table.followed_by(fresh), np.concatenate(rows))
+
+    def _line_units(
+        self, fresh: UnitTable, keys: "Keys", first: int, values: Sequence[str]
+    ) -> np.ndarray:
+        """int64 [values, units]: lines whose new units go into `fresh`, which follows the fixed units."""
+        table, adjectives, nouns = self._key_units
         value_units = fresh.add([f" {value}.\n" for value in values]) + len(table.texts)
         before, after = np.zeros(len(values), np.int64), np.ones(len(values), np.int64)
         if isinstance(keys, WordKeys):
@@ -239,8 +265,7 @@ class NeedleTask:
         else:
             texts = keys.texts(range(first, first + len(values)))
             key_units = [fresh.add([f" {key}" for key in texts]) + len(table.texts)]
-        numbers = np.stack([before, *key_units, after, value_units], axis=1)
-        return Lines(table.followed_by(fresh), numbers)
+        return np.stack([before, *key_units, after, value_units], axis=1)
 
     def _lines_for(self, budget: int) -> int:
         """More lines than the budget can hold."""
@@ -321,8 +346,16 @@ def _draw_values(rng: np.random.Generator, kind: str, count: int) -> list[str]:
 
 
 def _uuids(rng: np.random.Generator, count: int) -> list[str]:
-    raw = rng.bytes(16 * count)
-    return [str(uuid.UUID(bytes=raw[i : i + 16], version=4)) for i in range(0, 16 * count, 16)]
+    """Random UUIDs (RFC 9562, version 4)."""
+    raw = np.frombuffer(rng.bytes(16 * count), dtype=np.uint8).reshape(count, 16).copy()
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x40
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80
+    digits = raw.tobytes().hex()
+    return [
+        f"{digits[i : i + 8]}-{digits[i + 8 : i + 12]}-{digits[i + 12 : i + 16]}"
+        f"-{digits[i + 16 : i + 20]}-{digits[i + 20 : i + 32]}"
+        for i in range(0, 32 * count, 32)
+    ]
 
 
 def _places(depths: np.ndarray, borders: np.ndarray) -> list[int]:
