@@ -416,7 +416,17 @@ class Run:
             "scores": [f"{results}/evaluation/{suite}/scores.parquet" for suite in recipe.suites],
             "models": [f"{results}/models/{name}" for name in self.trained_checkpoints],
             "composition": self.composition,
+            "contamination": [
+                path.replace("accounting.parquet", "contamination.parquet")
+                for path in self.composition
+            ],
             "corpora": [f"{results}/corpus/{corpus}/drops.parquet" for corpus in recipe.corpora],
+            "documents": [
+                f"{results}/corpus/{corpus}/{folder}/{shard}.parquet"
+                for corpus in recipe.corpora
+                for folder in ("token_counts", "overlaps")
+                for shard in self.corpus_shards(corpus)
+            ],
         }
         if recipe.synthesis is not None:
             synthesis = recipe.synthesis

@@ -21,6 +21,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
+from selflong.lengths import histogram
 from selflong.mixture import duplicates, select, sources
 from selflong.mixture.contamination import REASON as CONTAMINATED
 from selflong.mixture.pack import pack
@@ -39,8 +40,6 @@ from selflong.recipe import HubTokens, Mixture, Recipe, stages_of_mixture
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)
-
-_LENGTH_BINS = np.unique(np.round(2 ** (np.arange(4 * 22) / 4)).astype(np.int64))
 
 
 def build_mixture(
@@ -254,13 +253,8 @@ def _account(rows: pl.DataFrame, mixture: Mixture, mixture_name: str, stage: str
 
 
 def _histogram(tokens: np.ndarray, counts: np.ndarray) -> list[dict[str, int]]:
-    bins = np.searchsorted(_LENGTH_BINS, tokens, side="right") - 1
-    samples = np.bincount(bins, weights=counts, minlength=len(_LENGTH_BINS)).astype(int)
-    return [
-        {"length": int(length), "samples": int(count)}
-        for length, count in zip(_LENGTH_BINS, samples, strict=True)
-        if count
-    ]
+    bins = histogram(tokens, counts)
+    return [{"length": length, "samples": samples} for length, samples in bins.items()]
 
 
 def _contamination_report(tasks: list[Task], mixture: Mixture) -> pl.DataFrame:

@@ -109,7 +109,10 @@ def _data_tables(recipe: Recipe, results: Path) -> Iterator[Table]:
             "Documents of each source by what became of them.",
             data.corpus_steps(recipe, results),
         )
+    if recipe.corpora or rows:
+        yield data.overlaps(recipe, results)
     if recipe.synthesis is not None:
+        yield data.retrieval(recipe.synthesis, results)
         for generator in recipe.generators:
             yield data.steps_table(
                 f"synthesis_{generator}",
@@ -202,6 +205,14 @@ def _training_figures(measured: Measured, results: Path) -> Iterator[ReportFigur
 
 
 def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
+    for corpus in recipe.corpora:
+        counts = data.document_lengths(recipe, results, corpus)
+        yield ReportFigure(
+            f"document_lengths_{corpus}",
+            f"Lengths of documents, corpus {corpus}",
+            "Documents that the corpus keeps by length in the trained model's tokens.",
+            partial(figures.lengths, counts, f"Document lengths, corpus {corpus}", "document"),
+        )
     rows = data.accounting(recipe, results)
     for mixture in recipe.mixtures:
         counts = data.sample_lengths(recipe, rows, mixture)
@@ -214,7 +225,7 @@ def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
                 if recipe.mixtures[mixture].assignment == "every_stage"
                 else ", over all stages."
             ),
-            partial(figures.sample_lengths, counts, f"Sample lengths, mixture {mixture}"),
+            partial(figures.lengths, counts, f"Sample lengths, mixture {mixture}", "sample"),
         )
     if recipe.synthesis is None:
         return

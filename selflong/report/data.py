@@ -8,11 +8,21 @@ from typing import Any
 
 import polars as pl
 
-from selflong.formats import ACCOUNTING, DROPS, read_parquet
-from selflong.recipe import Recipe, stages_of_mixture
+from selflong.formats import (
+    ACCOUNTING,
+    CONTAMINATION,
+    CORPUS_OVERLAPS,
+    DROPS,
+    TOKEN_COUNTS,
+    read_parquet,
+)
+from selflong.lengths import histogram
+from selflong.recipe import Recipe, Synthesis, stages_of_mixture
 from selflong.report.tables import Cell, Table, number_cell
 
 SYNTHESIS_STEPS = ("instructions", "long_input", "long_output")
+DUPLICATE_RANKS = 100
+"""The quality report counts duplicates among so many of the documents found."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +132,107 @@ def sample_lengths(
     return {source: dict(sorted(bins.items())) for source, bins in counts.items()}
 
 
-# -------------------------------------------------------------------------------- corpus, synthesis
+# ------------------------------------------------------------------- corpus, retrieval, synthesis
 
 
 def corpus_steps(recipe: Recipe, results: Path) -> list[Step]:
     """What became of every document of the corpora."""
     paths = [(name, results / "corpus" / name / "drops.parquet") for name in recipe.corpora]
     return [step for name, path in paths for step in _steps(name, [path], results)]
+
+
+def document_lengths(recipe: Recipe, results: Path, corpus: str) -> dict[str, dict[int, int]]:
+    """Corpus -> lower bound of a bin of lengths -> documents, by the counts beside the documents."""
+    folder = results / "corpus" / corpus / "token_counts"
+    tokens = [
+        read_parquet(folder / f"{shard}.parquet", TOKEN_COUNTS)["tokens"]
+        for shard in range(recipe.corpora[corpus].shards)
+    ]
+    return {corpus: histogram(pl.concat(tokens).to_numpy())}
+
+
+def overlaps(recipe: Recipe, results: Path) -> Table:
+    """What corpora and mixtures share with the evaluation's own texts."""
+    body: list[tuple[Cell, ...]] = []
+    for name, hits, file in _hits(recipe, results):
+        found = hits.group_by("source", "suite", "removed", maintain_order=True).agg(
+            pl.col("row").n_unique(),
+            pl.col("name").n_unique(),
+            100 * pl.col("share").max(),
+        )
+        for source, suite, removed, rows, texts, share in found.rows() or [_NO_HITS]:
+            body.append(
+                (
+                    Cell(name),
+                    Cell(source.replace("_", " ")),
+                    Cell(suite.replace("_", " ")),
+                    number_cell(rows, file=file),
+                    number_cell(texts, file=file),
+                    number_cell(share, digits=1, file=file),
+                    Cell("removed" if removed else "reported"),
+                )
+            )
+    return Table(
+        name="overlaps",
+        title="Overlap with the evaluation",
+        caption="Documents and samples that share a run of words with the evaluation's questions, haystacks "
+        "and patterns; with how many of its texts; the largest share of such a text's runs in one of them; "
+        "and whether they were removed.",
+        columns=("Data", "Source", "Suite", "Rows", "Texts", "Largest share (%)", "What followed"),
+        rows=tuple(body),
+    )
+
+
+_NO_HITS = ("all", "all", False, 0, 0, 0.0)
+
+
+def _hits(recipe: Recipe, results: Path) -> Iterator[tuple[str, pl.DataFrame, str]]:
+    """Name, hits (source, row, suite, name, share, removed) and file of every corpus and mixture."""
+    for name, corpus in recipe.corpora.items():
+        folder = results / "corpus" / name / "overlaps"
+        paths = [folder / f"{shard}.parquet" for shard in range(corpus.shards)]
+        hits = pl.concat([read_parquet(path, CORPUS_OVERLAPS) for path in paths])
+        hits = hits.with_columns(removed=pl.lit(corpus.evaluation_overlap == "remove"))
+        yield f"corpus {name}", hits.rename({"document_id": "row"}), _relative(folder, results)
+    for mixture in recipe.mixtures:
+        for stage in list(stages_of_mixture(recipe, mixture))[:1]:  # the same in each
+            path = results / "mixtures" / mixture / stage / "contamination.parquet"
+            hits = read_parquet(path, CONTAMINATION).rename({"sample_id": "row"})
+            yield f"mixture {mixture}", hits, _relative(path, results)
+
+
+def retrieval(synthesis: Synthesis, results: Path) -> Table:
+    """The index against exact search, duplicates and similarities among what it finds."""
+    path = results / "retrieval" / synthesis.encoder / synthesis.corpus / "quality.json"
+    quality = json.loads(path.read_text())
+    file = _relative(path, results)
+    ranks = list(quality["recall"])
+    with_duplicates = max(rank for rank in map(int, ranks) if rank <= DUPLICATE_RANKS)
+    return Table(
+        name="retrieval",
+        title="Retrieval",
+        caption=f"Neighbours of {quality['queries']} of the corpus's own documents. Recall: share of the "
+        "exact nearest that the index finds among as many. Duplicates: share of those found that nearly repeat a "
+        "better one. Similarity of the neighbour at that rank: quantiles over the documents asked for.",
+        columns=("Encoder", "Corpus", "Rank", "Recall (%)", "Duplicates (%)",
+                 *(f"Similarity, {float(level):.0%}" for level in quality["scores"][ranks[0]])),
+        rows=tuple(
+            (
+                Cell(synthesis.encoder),
+                Cell(synthesis.corpus),
+                number_cell(int(rank)),
+                number_cell(100 * quality["recall"][rank], digits=1, file=file),
+                number_cell(100 * quality["duplicates"], digits=1, file=file)
+                if int(rank) == with_duplicates
+                else Cell(""),
+                *(
+                    number_cell(score, digits=3, file=file)
+                    for score in quality["scores"][rank].values()
+                ),
+            )
+            for rank in ranks
+        ),
+    )  # fmt: skip
 
 
 def synthesis_steps(recipe: Recipe, results: Path, generator: str) -> list[Step]:

@@ -236,8 +236,11 @@ def _short_number(value: float) -> str:
     return f"{value:g}"
 
 
-def sample_lengths(counts: Mapping[str, Mapping[int, int]], title: str) -> Figure:
-    """One panel a source: samples in each bin of lengths (lower bound -> samples), logarithmic axis."""
+def lengths(counts: Mapping[str, Mapping[int, int]], title: str, what: str) -> Figure:
+    """One panel a source: how many there are in each bin of lengths (by lower bound), logarithmic axis.
+
+    `what` is counted: "sample" or "document".
+    """
     sources = {source: bins for source, bins in counts.items() if sum(bins.values())}
     with style():
         figure, axes = plt.subplots(
@@ -248,12 +251,13 @@ def sample_lengths(counts: Mapping[str, Mapping[int, int]], title: str) -> Figur
         colours = sns.color_palette(n_colors=max(1, len(sources)))
         for axis, (source, bins), colour in zip(axes[:, 0], sources.items(), colours, strict=False):
             _length_panel(axis, bins, colour)
+            axis.set_ylabel(f"{what}s")
             axis.set_title(
-                f"{source.replace('_', ' ')}: {sum(bins.values()):,} samples",
+                f"{source.replace('_', ' ')}: {sum(bins.values()):,} {what}s",
                 loc="left",
                 fontsize=9,
             )
-        axes[-1, 0].set_xlabel("length of a sample (tokens)")
+        axes[-1, 0].set_xlabel(f"length of a {what} (tokens)")
     return figure
 
 
@@ -261,15 +265,14 @@ def _length_panel(axis: Axes, bins: Mapping[int, int], colour: tuple[float, floa
     """A bin reaches to the next lower bound, the last one to twice its own."""
     bounds = np.maximum(1, np.array(sorted(bins)))
     ends = np.append(bounds[1:], 2 * bounds[-1])
-    samples = [bins[bound] for bound in sorted(bins)]
+    held = [bins[bound] for bound in sorted(bins)]
     axis.bar(
-        bounds, samples, width=ends - bounds, align="edge", color=colour, edgecolor="white",
+        bounds, held, width=ends - bounds, align="edge", color=colour, edgecolor="white",
         linewidth=0.4,
     )  # fmt: skip
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: length_name(round(value)))
     axis.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    axis.set_ylabel("samples")
     axis.grid(visible=False, axis="x")
 
 

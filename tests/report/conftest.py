@@ -9,10 +9,13 @@ import pytest
 from selflong.evaluation import needle_grid
 from selflong.formats import (
     ACCOUNTING,
+    CONTAMINATION,
+    CORPUS_OVERLAPS,
     DROPS,
     MEAN_OF_TASKS,
     PREDICTIONS,
     SCORES,
+    TOKEN_COUNTS,
     table,
     write_json,
     write_parquet,
@@ -110,14 +113,25 @@ def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None
                         "lengths": bins,
                     }
                 )
-            path = folder / "mixtures" / mixture / stage / "accounting.parquet"
-            write_parquet(table(rows, ACCOUNTING), path, ACCOUNTING)
+            path = folder / "mixtures" / mixture / stage
+            write_parquet(table(rows, ACCOUNTING), path / "accounting.parquet", ACCOUNTING)
+            write_parquet(table([], CONTAMINATION), path / "contamination.parquet", CONTAMINATION)
     drops = [
         {"source": "a", "reason": reason, "rows": int(rng.integers(1, 90)), "tokens": 70}
         for reason in ("kept", "too short", "near-duplicate")
     ]
-    for corpus in recipe.corpora:
+    for corpus, settings in recipe.corpora.items():
         write_parquet(table(drops, DROPS), folder / "corpus" / corpus / "drops.parquet", DROPS)
+        write_documents(folder / "corpus" / corpus, settings.shards)
+    quality = {
+        "queries": 500,
+        "recall": {"1": 0.99, "10": 0.98, "100": 0.97},
+        "duplicates": 0.125,
+        "scores": {rank: {"0.05": 0.2, "0.5": 0.4, "0.95": 0.8} for rank in ("1", "10", "100")},
+    }
+    assert recipe.synthesis is not None
+    found = folder / "retrieval" / recipe.synthesis.encoder / recipe.synthesis.corpus
+    write_json(quality, found / "quality.json")
     for generator in recipe.generators:
         for step in SYNTHESIS_STEPS:
             base = folder / "synthesis" / generator
@@ -125,6 +139,27 @@ def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None
             write_parquet(table(rows, DROPS), base / "drops" / step / "0.parquet", DROPS)
             counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
             write_json({"write": counts}, base / "usage" / step / "0.json")
+
+
+def write_documents(folder: Path, shards: int) -> None:
+    """Token counts and overlaps beside a corpus's documents: the same in each shard."""
+    for shard in range(shards):
+        counts = [
+            {"id": f"{shard}-{number}", "tokens": tokens}
+            for number, tokens in enumerate([70, 1024, 1100])
+        ]
+        hits = [
+            {
+                "source": "a", "document_id": f"{shard}-0", "suite": "ruler", "name": "qa_1/3",
+                "shared_ngrams": 4, "share": 0.4, "excerpt": "in what country",
+            }
+        ]  # fmt: skip
+        write_parquet(
+            table(counts, TOKEN_COUNTS), folder / f"token_counts/{shard}.parquet", TOKEN_COUNTS
+        )
+        write_parquet(
+            table(hits, CORPUS_OVERLAPS), folder / f"overlaps/{shard}.parquet", CORPUS_OVERLAPS
+        )
 
 
 def write_metrics(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:

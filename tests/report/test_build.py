@@ -18,6 +18,7 @@ from selflong.report.build import (
     write_report_figures,
     write_report_tables,
 )
+from selflong.report.data import document_lengths
 from selflong.report.manifest import write_manifest
 from selflong.report.page import write_page
 from selflong.report.style import SUFFIXES
@@ -101,12 +102,34 @@ def test_every_figure_has_three_formats(laptop: Recipe, report: Path) -> None:
         "ruler_by_length",
         "needle_grid_heatmap",
         "loss_by_stage",
+        "document_lengths_documents",
         "sample_lengths_full",
         "synthesis_smollm2",
     }
     for name in names:
         for suffix in SUFFIXES:
             assert (report / "figures" / f"{name}.{suffix}").stat().st_size > 2000
+
+
+def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Path) -> None:
+    made = {
+        table.name: table for table in report_tables(laptop, report, read_scores(laptop, report))
+    }
+    retrieval, overlaps = made["retrieval"], made["overlaps"]
+    assert [row[2].text for row in retrieval.rows] == ["1", "10", "100"]
+    assert [row[3].text for row in retrieval.rows] == ["99.0", "98.0", "97.0"]
+    assert [row[4].text for row in retrieval.rows] == ["", "", "12.5"]
+    assert retrieval.columns[-3:] == ("Similarity, 5%", "Similarity, 50%", "Similarity, 95%")
+    assert [tuple(cell.text for cell in row) for row in overlaps.rows] == [
+        ("corpus documents", "a", "ruler", "2", "1", "40.0", "reported"),
+        ("mixture full", "all", "all", "0", "0", "0.0", "reported"),
+    ]
+    assert {cell.file for row in overlaps.rows for cell in row} == {
+        None,
+        "corpus/documents/overlaps",
+        "mixtures/full/1k/contamination.parquet",
+    }
+    assert document_lengths(laptop, report, "documents") == {"documents": {64: 2, 1024: 4}}
 
 
 def test_figures_have_the_same_bytes_every_time(
@@ -124,7 +147,7 @@ def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
     page = Page()
     page.feed(path.read_text())
     assert page.open == []
-    assert len(page.images) == 1 + 5
+    assert len(page.images) == 1 + 6
     assert all(image.startswith("data:image/svg+xml;base64,") for image in page.images)
     for made in report_tables(laptop, report, read_scores(laptop, report)):
         assert f"table-{made.name}" in page.identifiers
