@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -194,6 +194,12 @@ PREDICTIONS = {
     "request_key": pl.String,
 }
 
+# What the means are made of; a million tokens of prompt are read by nobody then.
+SCORED = {
+    name: PREDICTIONS[name]
+    for name in ("suite", "model", "task", "length", "index", "depth", "score")
+}
+
 # Text of the evaluation's own sources (questions, haystacks), for the overlap with the training data.
 EVALUATION_TEXTS = {"suite": pl.String, "name": pl.String, "text": pl.String}
 
@@ -293,11 +299,30 @@ def write_parquet(frame: pl.DataFrame, path: Path, schema: Mapping[str, Any]) ->
         whole.write_parquet(partial, compression="zstd")
 
 
+@contextmanager
+def parquet_writer(
+    path: Path, schema: Mapping[str, Any]
+) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Yield what appends a frame to a parquet file, which appears as `path` when the block ends well."""
+    import pyarrow.parquet as pq  # few jobs write row by row, and its import takes long
+
+    oldest = pl.CompatLevel.oldest()
+    arrow = pl.DataFrame(schema=dict(schema)).to_arrow(compat_level=oldest).schema
+    with publish(path) as partial, pq.ParquetWriter(partial, arrow, compression="zstd") as writer:
+
+        def append(frame: pl.DataFrame) -> None:
+            writer.write_table(check(frame, schema, str(path)).to_arrow(compat_level=oldest))
+
+        yield append
+
+
 def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """Read a parquet file and check it against `schema`."""
+    """Read the columns of `schema` from a parquet file and check them against it."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run the stage that makes it first")
-    return check(pl.read_parquet(path), schema, str(path))
+    present = pl.read_parquet_schema(path)
+    columns = [name for name in schema if name in present]
+    return check(pl.read_parquet(path, columns=columns), schema, str(path))
 
 
 def write_json(value: Any, path: Path) -> None:

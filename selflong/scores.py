@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from selflong.formats import MEAN_OF_TASKS, PREDICTIONS, SCORES, read_parquet, table
+from selflong.formats import MEAN_OF_TASKS, SCORED, SCORES, read_parquet, table
 from selflong.job import UserError
 
 RESAMPLES = 2000
@@ -39,7 +39,7 @@ def share_in_place(prediction: str, answers: Sequence[str]) -> float:
 def aggregate(
     predictions: Mapping[str, pl.DataFrame], grids: frozenset[str], seed: int
 ) -> pl.DataFrame:
-    """formats.SCORES of predictions by file name (relative to the results' folder).
+    """formats.SCORES of formats.SCORED by file name (relative to the results' folder).
 
     For each suite, model and length: every task, the mean of the tasks (each task counts alike, whatever its
     number of samples, and is resampled by itself), and each task at each depth. Suites in `grids` ask for
@@ -92,7 +92,7 @@ def aggregate_files(
 ) -> pl.DataFrame:
     """`aggregate` of prediction files below `root`, the folder of the results."""
     predictions = {
-        str(path.relative_to(root)): read_parquet(path, PREDICTIONS) for path in sorted(paths)
+        str(path.relative_to(root)): read_parquet(path, SCORED) for path in sorted(paths)
     }
     if all(frame.is_empty() for frame in predictions.values()):
         raise UserError(f"{root} holds no predictions: evaluate a model first")

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
 from transformers import AutoTokenizer
 
 from selflong.evaluation import needle_grid, output_length, published_ruler, short_tasks
@@ -55,25 +54,25 @@ class Job:
     """Download of a published suite."""
 
 
-def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> pl.DataFrame:
+def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> None:
     """Publish formats.PREDICTIONS of `lengths` of the suite, all by default, at `output`.
 
     A job that asks for no length that the model supports publishes a table without rows.
     """
     mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
     with sole_owner(mine):
-        predictions = _predictions(job, lengths, mine)
-    write_parquet(predictions, output, PREDICTIONS)
-    return predictions
+        if isinstance(job.suite, ShortTasks):
+            found = short_tasks.run(
+                job.suite_name, job.suite, job.checkpoint, job.model, job.serving, mine
+            )
+            write_parquet(found, output, PREDICTIONS)
+        elif asked := asked_lengths(job, lengths):
+            _ask(job, asked, mine, output)
+        else:
+            write_parquet(table([], PREDICTIONS), output, PREDICTIONS)
 
 
-def _predictions(job: Job, lengths: Sequence[int] | None, mine: Path) -> pl.DataFrame:
-    suite = job.suite
-    if isinstance(suite, ShortTasks):
-        return short_tasks.run(job.suite_name, suite, job.checkpoint, job.model, job.serving, mine)
-    asked = asked_lengths(job, lengths)
-    if not asked:
-        return table([], PREDICTIONS)
+def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:
     tokenizer = load_tokenizer(job.tokenizer, job.chat_date)
     with serve(
         job.serving,
@@ -81,14 +80,16 @@ def _predictions(job: Job, lengths: Sequence[int] | None, mine: Path) -> pl.Data
         name=job.checkpoint,
         log=mine / "server.log",
     ) as endpoint:
-        return predict(
+        predict(
             job.suite_name,
             job.checkpoint,
             suite_prompts(job, tokenizer, endpoint, asked),
-            suite_metric(suite),
+            suite_metric(job.suite),
             tokenizer,
             endpoint,
             job.work / "requests",
+            output,
+            longest=1 if isinstance(job.suite, OutputLength) else max(asked),
         )
 
 

@@ -1,19 +1,26 @@
 """Prompts as token ids to predictions in one table, through whatever serves the checkpoint."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from selflong.formats import PREDICTIONS, table
+from selflong.formats import PREDICTIONS, parquet_writer, table
 from selflong.job import UserError
-from selflong.llm.client import answers
-from selflong.llm.protocol import Answer, Endpoint, Request, completion
+from selflong.llm.cache import Cache
+from selflong.llm.client import Client, run
+from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
 from selflong.tokens import Tokenizer
 
 Metric = Callable[[str, Sequence[str]], float]
 """Score from 0 to 1 of a prediction against its answers."""
+
+TOKENS_IN_FLIGHT = 1 << 23
+"""Of all requests together: more than the servers' key-value caches hold (131 KB a token of an 8B model)."""
+GROUP_CHARACTERS = 1 << 24
+"""Of the prompts that are written together."""
 
 
 @dataclass(frozen=True)
@@ -42,57 +49,117 @@ def predict(
     tokenizer: Tokenizer,
     endpoint: Endpoint,
     cache_folder: Path,
-) -> pl.DataFrame:
-    """formats.PREDICTIONS of greedy answers, in the order of the prompts.
+    output: Path,
+    longest: int,
+) -> None:
+    """Publish formats.PREDICTIONS of greedy answers, in the order of the prompts, at `output`.
 
-    `metrics` gives the metric of a task. What was answered stays in `cache_folder`: an interrupted job asks
-    only for the rest. Prompts are drawn as the endpoint takes them.
+    `metrics` gives the metric of a task; `longest` is the most tokens of a prompt. What was answered stays in
+    `cache_folder`: an interrupted job asks only for the rest. Prompts are drawn as the endpoint takes them,
+    and written when they are answered: memory does not grow with their number.
 
-    Raises UserError where the endpoint refuses a prompt or counts other tokens than were sent.
+    Raises UserError where the endpoint refuses a prompt, after all others were asked, or counts other tokens
+    than were sent.
     """
-    asked: list[Prompt] = []
-    sent: list[int] = []
+    requests = _requests(prompts, tokenizer, endpoint)
+    concurrency = max(1, min(endpoint.slots, TOKENS_IN_FLIGHT // longest))
 
-    def requests() -> Iterator[Request]:
-        for prompt in prompts:
-            check_bos(prompt, tokenizer.bos_id)
-            _check_room(prompt, endpoint)
-            asked.append(replace(prompt, ids=()))  # a million ids take a hundred times their text
-            sent.append(len(prompt.ids))
-            yield completion(
-                prompt.ids,
-                max_tokens=prompt.answer_tokens,
-                temperature=0.0,
-                stop_token_ids=list(tokenizer.end_ids),
-            )
+    async def ask_everything() -> None:
+        with Cache(cache_folder) as cache, parquet_writer(output, PREDICTIONS) as append:
+            rows = _Rows(append)
+            unanswered: UserError | None = None
+            async with Client(endpoint, cache, concurrency=concurrency) as client:
+                async for asked, result in _in_order(client.ask_all(requests)):
+                    if isinstance(result, Answer):
+                        _check_count(suite, asked, result)
+                        metric = metrics(asked.prompt.task)
+                        rows.add({"suite": suite, "model": model, **_row(asked, result, metric)})
+                    elif unanswered is None:
+                        unanswered = UserError(
+                            f"{suite}: {_name(asked.prompt)} has no answer ({result.reason}): see to "
+                            "the server's log and start again"
+                        )
+            if unanswered is not None:
+                raise unanswered
+            rows.flush()
 
-    results, _ = answers(endpoint, cache_folder, requests())
-    rows = []
-    for prompt, tokens, result in zip(asked, sent, results, strict=True):
-        if not isinstance(result, Answer):
-            raise UserError(
-                f"{suite}: {_name(prompt)} has no answer ({result.reason}): see to the server's log "
-                "and start again"
-            )
-        _check_count(suite, prompt, tokens, result)
-        rows.append(
-            {
-                "suite": suite,
-                "model": model,
-                "task": prompt.task,
-                "length": prompt.length,
-                "index": prompt.index,
-                "depth": prompt.depth,
-                "prompt": prompt.text,
-                "prompt_tokens": tokens,
-                "answers": list(prompt.answers),
-                "prediction": result.text,
-                "completion_tokens": result.completion_tokens,
-                "score": metrics(prompt.task)(result.text, prompt.answers),
-                "request_key": result.key,
-            }
+    run(ask_everything())
+
+
+@dataclass(frozen=True)
+class _Asked(Request):
+    """The request of a prompt."""
+
+    number: int
+    prompt: Prompt
+    """Without its ids, which take ten times its text."""
+    tokens: int
+
+
+def _requests(
+    prompts: Iterable[Prompt], tokenizer: Tokenizer, endpoint: Endpoint
+) -> Iterator[_Asked]:
+    for number, prompt in enumerate(prompts):
+        check_bos(prompt, tokenizer.bos_id)
+        _check_room(prompt, endpoint)
+        request = completion(
+            prompt.ids,
+            max_tokens=prompt.answer_tokens,
+            temperature=0.0,
+            stop_token_ids=list(tokenizer.end_ids),
         )
-    return table(rows, PREDICTIONS)
+        tokens = len(prompt.ids)
+        yield _Asked(request.path, request.body, number, replace(prompt, ids=()), tokens)
+
+
+async def _in_order(
+    results: AsyncIterator[tuple[Request, Result]],
+) -> AsyncIterator[tuple[_Asked, Result]]:
+    """Results as they come in, each after those of the requests before it."""
+    early: dict[int, tuple[_Asked, Result]] = {}
+    due = 0
+    async for request, result in results:
+        assert isinstance(request, _Asked)
+        early[request.number] = (replace(request, body={}), result)
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+class _Rows:
+    """Rows of a table, appended to its file a few million characters at a time."""
+
+    def __init__(self, append: Callable[[pl.DataFrame], None]) -> None:
+        self._append = append
+        self._waiting: list[dict[str, Any]] = []
+        self._characters = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._waiting.append(row)
+        self._characters += len(row["prompt"])
+        if self._characters >= GROUP_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._append(table(self._waiting, PREDICTIONS))
+        self._waiting, self._characters = [], 0
+
+
+def _row(asked: _Asked, answer: Answer, metric: Metric) -> dict[str, Any]:
+    prompt = asked.prompt
+    return {
+        "task": prompt.task,
+        "length": prompt.length,
+        "index": prompt.index,
+        "depth": prompt.depth,
+        "prompt": prompt.text,
+        "prompt_tokens": asked.tokens,
+        "answers": list(prompt.answers),
+        "prediction": answer.text,
+        "completion_tokens": answer.completion_tokens,
+        "score": metric(answer.text, prompt.answers),
+        "request_key": answer.key,
+    }
 
 
 def check_bos(prompt: Prompt, bos_id: int | None) -> None:
@@ -120,11 +187,11 @@ def _check_room(prompt: Prompt, endpoint: Endpoint) -> None:
         )
 
 
-def _check_count(suite: str, prompt: Prompt, tokens: int, answer: Answer) -> None:
+def _check_count(suite: str, asked: _Asked, answer: Answer) -> None:
     """A server that adds a BOS of its own is found by its count of the prompt's tokens."""
-    if answer.prompt_tokens != tokens:
+    if answer.prompt_tokens != asked.tokens:
         raise UserError(
-            f"{suite}: {_name(prompt)} was sent with {tokens} tokens, the server read "
+            f"{suite}: {_name(asked.prompt)} was sent with {asked.tokens} tokens, the server read "
             f"{answer.prompt_tokens}: it must take token ids as they are"
         )
 

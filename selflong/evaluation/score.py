@@ -43,9 +43,9 @@ def check_scores(suite: Suite, path: Path) -> None:
     if isinstance(suite, ShortTasks):
         return  # the harness's, whose metrics need more than the prediction
     metrics = suite_metric(suite)
-    frame = read_parquet(path, PREDICTIONS)
-    columns = frame.select("task", "index", "prediction", "answers", "score")
-    for task, index, prediction, answers, stored in columns.iter_rows():
+    columns = ("task", "index", "prediction", "answers", "score")
+    frame = read_parquet(path, {name: PREDICTIONS[name] for name in columns})
+    for task, index, prediction, answers, stored in frame.iter_rows():
         if abs(metrics(task)(prediction, answers) - stored) > TOLERANCE:
             raise UserError(f"{path}: the score of sample {index} of {task} is not its metric's")
 
