@@ -38,6 +38,10 @@ rule write_instructions:
 rule answer_instructions:
     input:
         instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
+        earlier=lambda wildcards: [
+            f"{RUN.results}/synthesis/{wildcards.generator}/instructions/{shard}.parquet"
+            for shard in range(int(wildcards.shard))
+        ],
         retrieved="<results>/synthesis/{generator}/retrieved/{shard}.parquet",
         documents=lambda wildcards: RUN.synthesis_files("documents"),
         target=lambda wildcards: RUN.target_tokenizer(),
@@ -66,7 +70,8 @@ rule answer_instructions:
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
         " --target {input.target} --counter {input.counter} --weights {input.weights}"
         " --server-log {log}.server"
-        " --instructions {input.instructions} --retrieved {input.retrieved}"
+        " --instructions {input.instructions} --earlier {input.earlier}"
+        " --retrieved {input.retrieved}"
         " --documents {input.documents}"
         ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --samples {output.samples}'
         " --summaries {output.summaries} --drops {output.drops} --usage {output.usage}"

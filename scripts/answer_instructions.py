@@ -11,6 +11,7 @@ from selflong.synthesis.answers import long_input
 def main() -> None:
     parser = generator_parser(__doc__)
     parser.add_argument("--instructions", type=Path, required=True)
+    parser.add_argument("--earlier", type=Path, nargs="*", help="those of the shards before it")
     parser.add_argument("--retrieved", type=Path, required=True)
     parser.add_argument("--summaries", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
@@ -19,6 +20,7 @@ def main() -> None:
         long_input(
             setting,
             arguments.instructions,
+            arguments.earlier or [],
             arguments.retrieved,
             arguments.documents,
             arguments.summaries,

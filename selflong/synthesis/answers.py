@@ -27,12 +27,14 @@ from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.assembly import Document, LongSample, assemble, with_answer
 from selflong.synthesis.chunks import JOINT
 from selflong.synthesis.documents import read_texts
+from selflong.synthesis.instructions import are_new
 from selflong.synthesis.prompting import load_prompt
 from selflong.synthesis.quality import find_fault
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.synthesis.summaries import answer_prompt, summarise
 
 SOURCE = "long_input"
+REPEATED_SHARD = "near-duplicate of an earlier shard"
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Outcome:
 def long_input(
     setting: Setting,
     instructions: Path,
+    earlier: Sequence[Path],
     retrieved: Path,
     documents: Sequence[Path],
     summaries: Path,
@@ -58,14 +61,16 @@ def long_input(
     """Write the samples (SAMPLES) of a shard, their summaries (SUMMARIES), what became of every instruction,
     document and chunk (DROPS), and the usage.
 
-    instructions, retrieved: the shard's INSTRUCTIONS and RETRIEVED; documents: the corpus' shards.
+    instructions, retrieved: the shard's INSTRUCTIONS and RETRIEVED; earlier: INSTRUCTIONS of all shards
+    before it, in their order, whose instructions are not asked again; documents: the corpus' shards.
     """
     asked = read_parquet(instructions, INSTRUCTIONS)
     found = read_parquet(retrieved, RETRIEVED)
     _check_same_samples(asked, found, retrieved)
-    rows = asked.join(found, on="sample_id", how="left", maintain_order="left").to_dicts()
-    texts = read_texts(documents, found["document_ids"].explode().drop_nulls().unique().to_list())
     tally = Tally()
+    new = _without_repeats_of(earlier, asked, setting, tally)
+    rows = new.join(found, on="sample_id", how="left", maintain_order="left").to_dicts()
+    texts = read_texts(documents, {name for row in rows for name in row["document_ids"]})
 
     async def work(agent: Agent) -> list[_Outcome]:
         async def one(row: dict[str, Any]) -> _Outcome:
@@ -89,6 +94,21 @@ def _check_same_samples(asked: pl.DataFrame, found: pl.DataFrame, place: Path) -
         raise UserError(
             f"{place}: sample {missing[0]!r} is missing: retrieve again for these instructions"
         )
+
+
+def _without_repeats_of(
+    earlier: Sequence[Path], asked: pl.DataFrame, setting: Setting, tally: Tally
+) -> pl.DataFrame:
+    before = [
+        text
+        for shard in earlier
+        for text in read_parquet(shard, INSTRUCTIONS)["instruction"].to_list()
+    ]
+    threshold = setting.synthesis.long_input.duplicate_threshold
+    new = asked.filter(are_new(asked["instruction"].to_list(), before, threshold))
+    if new.height < asked.height:
+        tally.add(SOURCE, REPEATED_SHARD, rows=asked.height - new.height)
+    return new
 
 
 def _expected_requests(setting: Setting, rows: list[dict[str, Any]]) -> int:

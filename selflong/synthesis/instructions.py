@@ -26,6 +26,7 @@ ATTEMPTS = 4
 DUPLICATE_NGRAM = 3
 """Words that are compared at once."""
 SOURCE = "instructions"
+NEAR_DUPLICATE = "near-duplicate"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def write_instructions(
 
     documents: the corpus' shards; token_counts: TOKEN_COUNTS of each. Seed documents are such that the sample
     has room for the whole of them. A call whose answer is no instruction, or nearly one that the shard
-    already has, is repeated with another seed chunk, ATTEMPTS times at most.
+    already has, is repeated with another seed chunk, ATTEMPTS times at most. What other shards have is not
+    known yet: `long_input` drops what an earlier one has.
     """
     plans = plan_instructions(setting.recipe, setting.generator_name, shard)
     tally = Tally()
@@ -111,17 +113,26 @@ def _without_duplicates(
     agent: Agent, written: list[dict[str, Any]], rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rows whose instruction repeats neither a written one nor one before it."""
-    texts = [row["instruction"] for row in written + rows]
     threshold = agent.setting.synthesis.long_input.duplicate_threshold
-    if not rows:
-        return []
-    duplicate_of = find_duplicates(texts, DUPLICATE_NGRAM, threshold).tolist()
+    earlier, texts = ([row["instruction"] for row in group] for group in (written, rows))
     kept = []
-    for row, earlier in zip(rows, duplicate_of[len(written) :], strict=True):
-        agent.tally.add(SOURCE, KEPT if earlier < 0 else "near-duplicate")
-        if earlier < 0:
+    for row, new in zip(rows, are_new(texts, earlier, threshold), strict=True):
+        agent.tally.add(SOURCE, KEPT if new else NEAR_DUPLICATE)
+        if new:
             kept.append(row)
     return kept
+
+
+def are_new(texts: Sequence[str], earlier: Sequence[str], threshold: float) -> list[bool]:
+    """Whether each instruction repeats neither one of `earlier` nor one before it.
+
+    What comes first stays. So a shard that is given all shards before it drops the same instructions,
+    whether or not the shards after it are there.
+    """
+    if not texts:
+        return []
+    duplicate_of = find_duplicates([*earlier, *texts], DUPLICATE_NGRAM, threshold)
+    return [place < 0 for place in duplicate_of.tolist()[len(earlier) :]]
 
 
 def _seed_chunks(

@@ -64,6 +64,7 @@ def synthesise(setting: Setting, corpus: Corpus, folder: Path) -> Path:
     long_input(
         setting,
         instructions,
+        [],
         folder / "retrieved.parquet",
         documents,
         folder / "summaries.parquet",
@@ -219,6 +220,29 @@ def test_the_cache_alone_makes_the_same_files(
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), name
 
 
+def test_what_an_earlier_shard_has_is_not_asked_again(
+    setting: Setting, made: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    """One instruction of three stands, but for a letter's case, in an earlier shard."""
+    rows = read_parquet(made / "instructions.parquet", INSTRUCTIONS)
+    earlier = rows.head(1).with_columns(pl.col("instruction").str.to_uppercase())
+    write_parquet(rows.head(0), tmp_path / "first.parquet", INSTRUCTIONS)
+    write_parquet(earlier, tmp_path / "second.parquet", INSTRUCTIONS)
+    long_input(
+        setting,
+        made / "instructions.parquet",
+        [tmp_path / "first.parquet", tmp_path / "second.parquet"],
+        made / "retrieved.parquet",
+        corpus[0],
+        *(tmp_path / name for name in ("summaries", "samples", "drops", "usage")),
+    )
+    outcomes = drops(tmp_path / "drops", "long_input")
+    assert outcomes["near-duplicate of an earlier shard"] == 1
+    assert sum(outcomes.values()) == len(rows)
+    asked = set(read_parquet(tmp_path / "summaries", SUMMARIES)["sample_id"])
+    assert asked <= set(rows["sample_id"][1:])
+
+
 def test_retrieval_for_other_instructions_is_refused(
     setting: Setting, made: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -228,6 +252,7 @@ def test_retrieval_for_other_instructions_is_refused(
         long_input(
             setting,
             made / "instructions.parquet",
+            [],
             tmp_path / "retrieved.parquet",
             corpus[0],
             *(tmp_path / name for name in ("summaries", "samples", "drops", "usage")),
