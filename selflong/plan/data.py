@@ -160,19 +160,29 @@ def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
 
 
 @dataclass(frozen=True)
+class EntryData:
+    """What one entry of a mixture gives to a stage."""
+
+    rows_in: float
+    """Of the source, as published."""
+    samples: float
+    tokens: float
+
+
+@dataclass(frozen=True)
 class StageData:
     """What a mixture holds for one stage."""
 
     tokens: float
     attended: float
     """Tokens that a token attends on average: half the mean of squared lengths over lengths."""
-    by_entry: dict[str, float]
+    by_entry: dict[str, EntryData]
 
 
 def _of_stage(
     offered: Samples, entry: MixtureEntry, mixture: Mixture, length: int, lengths: Sequence[int]
-) -> tuple[float, float]:
-    """Tokens, and tokens times what they attend, that an entry gives to the stage of `length`."""
+) -> tuple[EntryData, float]:
+    """What an entry gives to the stage of `length`, and its tokens times what they attend."""
     sizes = offered.lengths
     if entry.maximum_tokens is not None:
         sizes = np.minimum(sizes, entry.maximum_tokens)
@@ -184,9 +194,10 @@ def _of_stage(
     tokens = float((weight * sizes).sum())
     attended = float((weight * sizes**2).sum()) / 2
     if tokens == 0:
-        return 0.0, 0.0
+        return EntryData(offered.rows, 0.0, 0.0), 0.0
     wanted = entry.tokens if entry.tokens is not None else tokens * (entry.epochs or 0)
-    return float(wanted), attended * wanted / tokens
+    given = EntryData(offered.rows, float(weight.sum()) * wanted / tokens, float(wanted))
+    return given, attended * wanted / tokens
 
 
 def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
@@ -194,15 +205,15 @@ def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
     if recipe.recall is not None and name in recipe.recall.data:
         data = recipe.recall.data[name]
         tokens = float(data.documents * data.length)
-        return StageData(tokens, data.length / 2, {name: tokens})
+        whole = EntryData(data.documents, data.documents, tokens)
+        return StageData(tokens, data.length / 2, {name: whole})
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     by_entry, attended = {}, 0.0
     for entry_name, entry in mixture.entries.items():
-        tokens, attention = _of_stage(
+        by_entry[entry_name], attention = _of_stage(
             samples(recipe, entry), entry, mixture, stages[stage], list(stages.values())
         )
-        by_entry[entry_name] = tokens
         attended += attention
-    total = sum(by_entry.values())
+    total = sum(entry.tokens for entry in by_entry.values())
     return StageData(total, attended / total if total else 0.0, by_entry)

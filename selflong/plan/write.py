@@ -7,11 +7,11 @@ from typing import Any
 from selflong.formats import publish, write_json, write_text
 from selflong.plan import retrieval, training
 from selflong.plan.architecture import architecture
-from selflong.plan.data import documents
+from selflong.plan.data import EntryData, documents, stage_data
 from selflong.plan.machines import H100, Machine, choose_machine
 from selflong.plan.schedule import Span, peak_bytes, schedule
 from selflong.plan.steps import Planner, Step
-from selflong.recipe import Recipe, Site
+from selflong.recipe import Recipe, Site, stages_of_mixture
 
 STAGES = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
@@ -67,6 +67,18 @@ def _as_json(
         "machine": {"name": machine.name, "nodes": machine.nodes, "devices": machine.devices},
         "total": _totals(machine, steps, spans) | {"peak_bytes": peak_bytes(steps, spans)},
         "stages": stages,
+        "mixtures": [
+            {
+                "mixture": mixture,
+                "stage": stage,
+                "source": source,
+                "rows_in": entry.rows_in,
+                "samples": entry.samples,
+                "tokens": entry.tokens,
+                "share": share,
+            }
+            for mixture, stage, source, entry, share in _accounting(recipe)
+        ],
         "steps": [
             {
                 "name": step.name,
@@ -173,6 +185,7 @@ def _markdown(
         "",
         *_training_lines(recipe, steps, machine),
         *_index_lines(recipe),
+        *_mixture_lines(recipe),
         "## Steps",
         "",
         *_rows(
@@ -264,6 +277,43 @@ def _index_lines(recipe: Recipe) -> Iterator[str]:
                 for kind in kinds
             ),
             ("embeddings, float16", _size(retrieval.embedding_bytes(rows, encoder.dimensions))),
+        ]
+    )
+    yield ""
+
+
+def _accounting(recipe: Recipe) -> Iterator[tuple[str, str, str, EntryData, float]]:
+    """Mixture, stage, source, what it gives, its share of the stage's tokens."""
+    for mixture in recipe.mixtures:
+        for stage in stages_of_mixture(recipe, mixture):
+            held = stage_data(recipe, mixture, stage)
+            for source, entry in held.by_entry.items():
+                yield mixture, stage, source, entry, entry.tokens / held.tokens
+
+
+def _mixture_lines(recipe: Recipe) -> Iterator[str]:
+    """What each source gives to each stage, by the published numbers of rows and tokens."""
+    if not recipe.mixtures:
+        return
+    yield "## Training data, before anything is dropped"
+    yield ""
+    yield "Rows are the source's, as published; samples and tokens are what one pass of the stage trains on."
+    yield ""
+    yield from _rows(
+        [
+            ("mixture", "stage", "source", "rows", "samples", "tokens", "share"),
+            *(
+                (
+                    mixture,
+                    stage,
+                    source,
+                    f"{entry.rows_in:,.0f}",
+                    f"{entry.samples:,.0f}",
+                    f"{entry.tokens:,.0f}",
+                    f"{share:.1%}",
+                )
+                for mixture, stage, source, entry, share in _accounting(recipe)
+            ),
         ]
     )
     yield ""

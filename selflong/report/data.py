@@ -212,8 +212,9 @@ def retrieval(synthesis: Synthesis, results: Path) -> Table:
         name="retrieval",
         title="Retrieval",
         caption=f"Neighbours of {quality['queries']} of the corpus's own documents. Recall: share of the "
-        "exact nearest that the index finds among as many. Duplicates: share of those found that nearly repeat a "
-        "better one. Similarity of the neighbour at that rank: quantiles over the documents asked for.",
+        "exact nearest that the index finds among as many. Duplicates: share of those found that nearly "
+        "repeat a better one. Similarity of the neighbour at that rank: quantiles over the documents asked "
+        "for.",
         columns=("Encoder", "Corpus", "Rank", "Recall (%)", "Duplicates (%)",
                  *(f"Similarity, {float(level):.0%}" for level in quality["scores"][ranks[0]])),
         rows=tuple(

@@ -30,6 +30,24 @@ def test_the_papers_mixture_holds_its_tokens() -> None:
     assert total == pytest.approx(8.3e9, rel=0.01)
 
 
+def test_the_accounting_of_the_mixtures_adds_up(tmp_path: Path) -> None:
+    write_plan(PAPER, SITE, tmp_path)
+    rows = json.loads((tmp_path / "plan.json").read_text())["mixtures"]
+    shares = Counter[tuple[str, str]]()
+    for row in rows:
+        shares[row["mixture"], row["stage"]] += row["share"]
+    assert len(shares) == 4 * 3
+    assert all(share == pytest.approx(1) for share in shares.values())
+    full = [row for row in rows if row["mixture"] == "full"]
+    # What is taken whole is divided among the stages, each row once.
+    assert sum(row["samples"] for row in full if row["source"] == "tulu") == pytest.approx(326_154)
+    assert sum(row["samples"] for row in full if row["source"] == "long_input") == pytest.approx(
+        69_000
+    )
+    markdown = (tmp_path / "plan.md").read_text()
+    assert "| full | 1m | infinity | 7,449,106 | 2,240,620 | 761,000,000 |" in markdown
+
+
 def test_each_stage_trains_on_what_its_mixture_holds() -> None:
     for name, model in PAPER.models.items():
         for stage in model.stages:
