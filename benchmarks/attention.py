@@ -32,6 +32,9 @@ LAYOUTS = (
     Layout(ring=4),
     Layout(ulysses=4),
     Layout(ring=2, ulysses=2),
+    Layout(ring=8),
+    Layout(ulysses=8),
+    Layout(ring=2, ulysses=4),
 )
 # No length divides evenly; documents are shorter than a chunk, longer, and one token long.
 DOCUMENTS = ((61,), (5, 40, 1, 30), (17, 3, 90, 27, 6), (128,))

@@ -7,11 +7,14 @@ from selflong.job import UserError
 from selflong.recipe import GgufWeights
 
 
-def package_folder(package: str) -> Path:
-    """The folder of an installed package; UserError where it is not installed."""
+def package_folder(package: str, distribution: str | None = None) -> Path:
+    """The folder of an installed package; UserError where its distribution is not installed."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UserError(f"the package {package} is not installed: run `make setup`")
+        raise UserError(
+            f"the package {distribution or package} is not installed: run `make setup`, "
+            "or install it as envs/laptop-data.txt says"
+        )
     return Path(next(iter(found.submodule_search_locations)))
 
 

@@ -7,7 +7,6 @@ key travels in the environment, where other users cannot read it.
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ import selflong
 from selflong.formats import file_sha256
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
+from selflong.packages import find_gguf
 from selflong.recipe import (
     FolderWeights,
     GgufWeights,
@@ -86,7 +86,7 @@ def serve(
     Raises UserError where the weights do not suit the server or the server does not come up.
     """
     if isinstance(serving, RemoteServing):
-        yield _remote(serving, name, context_tokens, price)
+        yield _remote(serving, weights, name, context_tokens, price)
         return
     port, api_key = _free_port(), secrets.token_urlsafe(32)
     if isinstance(serving, LlamaCppServing):
@@ -111,7 +111,11 @@ def serve(
 
 
 def _remote(
-    serving: RemoteServing, name: str, context_tokens: int | None, price: Price | None
+    serving: RemoteServing,
+    weights: Weights | None,
+    name: str,
+    context_tokens: int | None,
+    price: Price | None,
 ) -> Endpoint:
     api_key = os.environ.get(serving.api_key_variable, "").strip()
     if not api_key:
@@ -119,6 +123,8 @@ def _remote(
             f"the environment variable {serving.api_key_variable} that holds the API key of "
             f"{serving.url} is empty: set it and start again"
         )
+    if context_tokens is None and isinstance(weights, FolderWeights):
+        context_tokens = _checkpoint_context(weights.path)
     if context_tokens is None:
         raise UserError(f"{name}: a remote model needs context_tokens in the recipe")
     base_url = serving.url.rstrip("/").removesuffix("/v1")
@@ -147,7 +153,7 @@ def _llama_cpp(
         raise UserError(f"{name}: llama_cpp serves weights of kind gguf only")
     if context_tokens is None:
         raise UserError(f"{name}: llama_cpp needs context_tokens in the recipe")
-    model = gguf_file(weights)
+    model = find_gguf(weights)
     options = {
         "model": model,
         "name": name,
@@ -269,21 +275,6 @@ def vllm_command(
         *("--generation-config", "vllm"),
         *serving.arguments,
     ]
-
-
-def gguf_file(weights: GgufWeights) -> Path:
-    """The one file that the weights name, inside a package that is not imported."""
-    package = importlib.util.find_spec(weights.package)
-    folders = package.submodule_search_locations if package else None
-    if not folders:
-        raise UserError(f"the package {weights.package} is not installed: install it (see envs/)")
-    found = [file for folder in folders for file in sorted(Path(folder).glob(weights.file))]
-    if len(found) != 1:
-        raise UserError(
-            f"{weights.file!r} matches {len(found)} files of the package {weights.package}: "
-            "it must match one"
-        )
-    return found[0]
 
 
 def _checkpoint_context(folder: Path) -> int:

