@@ -27,6 +27,8 @@ DECIMALS = 5
 QUERIES_AT_ONCE = 8192
 HEADROOM = 1.5  # documents asked for at first, over what documents of the mean length would need
 FEWEST = 64
+SPARE = 8
+"""Documents given beyond those that fill a target."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def retrieve(
 ) -> None:
     """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
 
-    Documents come best first, ties in the order of their ids, until their tokens reach the target: the last
-    one may reach beyond it. Documents longer than the whole target are passed over. The seed document is
-    always among them, or never. Where the corpus is too small,
-    all of it is returned.
+    Documents come best first, ties in the order of their ids, until their tokens reach the target; SPARE more
+    follow, for the place that a document too long for the rest of a sample leaves. Documents longer than the
+    whole target are passed over. The seed document is always among them, or never. Where the corpus is too
+    small, all of it is returned.
     """
     rows = read_parquet(instructions, INSTRUCTIONS)
     searcher, vectors = open_index(index)
@@ -164,16 +166,17 @@ class _Filler:
         budgets = self._targets[queries]
         if self._seed_scores is not None:
             budgets = budgets - self._catalog.tokens[self._seeds[queries]]
-        # All documents up to the first one that fills the budget; that one is certain, for it adds tokens.
-        needed = (filled < budgets[:, None]).sum(axis=1) + (budgets > 0)
+        counts = np.cumsum(certain, axis=1)
+        full = filled >= budgets[:, None]
         for number, query in enumerate(queries):
-            if needed[number] > rows.shape[1] and not exhausted[number]:
+            # All documents up to the first one that fills the budget, and some to choose from.
+            filling = counts[number, full[number].argmax()] if budgets[number] > 0 else 0
+            wanted = filling + SPARE
+            if not exhausted[number] and not (full[number, -1] and counts[number, -1] >= wanted):
                 yield None
                 continue
-            own = certain[number, : needed[number]]
-            yield self._with_seed(
-                query, scores[number, : len(own)][own], rows[number, : len(own)][own]
-            )
+            own = certain[number] & (~full[number, -1] | (counts[number] <= wanted))
+            yield self._with_seed(query, scores[number, own], rows[number, own])
 
     def _order(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Columns of each query's documents with ties in the order of their ids.
