@@ -10,6 +10,7 @@ sys.path.insert(0, workflow.basedir)
 from snakemake.exceptions import WorkflowError
 
 from selflong.job import UserError, sole_owner
+from selflong.plan.stages import retries
 from selflong.workflow import Run, alternatives
 
 try:
@@ -19,6 +20,13 @@ except UserError as mistake:
 
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
 os.environ.update(RUN.environment(Path(workflow.basedir)))
+
+# Of training's jobs, where the site has a queue; inside a job nothing is tried again.
+TRAINING_RETRIES = (
+    retries(RUN.recipe, RUN.site)
+    if workflow.is_main_process and "training" in RUN.site.resources
+    else None
+)
 
 # Held until Snakemake ends, however it ends, so it never has to be removed by hand.
 LOCK = ExitStack()

@@ -61,6 +61,7 @@ rule train_stage:
     conda:
         "../envs/training.yaml"
     threads: RUN.threads("training")
+    retries: TRAINING_RETRIES
     resources:
         **RUN.resources("training"),
     params:

@@ -21,6 +21,9 @@ REQUEUE_EXIT_CODE = 75
 RESUMES = ("encoding", "synthesis", "training", "evaluation")
 """Kinds of jobs that go on from saved state: another attempt asks for the same as the first."""
 
+WARNING_SECONDS = 300.0
+"""Before its time limit a job is told to save its state."""
+
 Resource = int | str | Callable[..., int]
 
 
@@ -111,6 +114,11 @@ def time_left() -> float | None:
     return seconds(answer.stdout) if answer.returncode == 0 else None
 
 
+def usable_seconds(limit: float, margin: float = WARNING_SECONDS) -> float:
+    """Time of a limit until the warning; half of a short limit, so that a job gets on at all."""
+    return max(limit - margin, limit / 2)
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(REQUEUE_EXIT_CODE)
 
@@ -129,7 +137,7 @@ def _requeue() -> None:
 
 
 @contextmanager
-def within_time_limit(margin: float = 300.0) -> Iterator[None]:
+def within_time_limit(margin: float = WARNING_SECONDS) -> Iterator[None]:
     """Interrupt the block by SIGUSR1 `margin` seconds before the SLURM job's time limit, and requeue the job.
 
     The block may handle SIGUSR1 itself, as training does to save its state; it ends with
@@ -140,7 +148,8 @@ def within_time_limit(margin: float = 300.0) -> Iterator[None]:
     previous = signal.signal(signal.SIGUSR1, _interrupt)
     timer = None
     if left is not None:
-        timer = threading.Timer(max(0.0, left - margin), os.kill, (os.getpid(), signal.SIGUSR1))
+        wait = usable_seconds(left, margin)
+        timer = threading.Timer(wait, os.kill, (os.getpid(), signal.SIGUSR1))
         timer.daemon = True
         timer.start()
     try:

@@ -1,6 +1,5 @@
 """What a recipe says about its documents and samples before any of them is made."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from selflong.recipe import (
     Corpus,
     FolderConversations,
     FolderDocuments,
+    Gates,
     HubConversations,
     HubDocuments,
     HubTokens,
@@ -30,17 +30,23 @@ from selflong.synthesis.lengths import draw_length
 
 BYTES_PER_TOKEN = 4.6
 """Of English text: FineWeb-Edu's published bytes over its published tokens."""
-COMPRESSION = 0.42
-"""Parquet with zstd over text, as the project's own files come out."""
+COMPRESSION = 0.33
+"""Parquet with zstd over text, as the documents of the laptop recipe come out."""
 
 # Documents and tokens that the readers find in the packages of the laptop recipe.
 PACKAGED = {
-    "speeches": (249, 2_450_000),
-    "countries": (256, 2_000_000),
-    "encyclopedia": (106, 700_000),
-    "documentation": (8_077, 13_500_000),
+    "speeches": (249, 2_451_000),
+    "countries": (256, 1_971_000),
+    "encyclopedia": (106, 629_000),
+    "documentation": (3_646, 9_800_000),
 }
+PACKAGED_BYTES_PER_TOKEN = 4.05
+"""Of their text by SmolLM2's tokenizer."""
 PACKAGED_CONVERSATIONS = {"chatterbot": (3_000, 120_000)}
+LEFT_ROOM = 0.25
+"""Of a sample's length, where a document is at least as long; less where documents are shorter."""
+KEPT_BY_GATES = 0.65
+"""Of the long inputs, with the gates on and the laptop recipe's generator."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def _source_documents(source: HubDocuments | PackageDocuments | FolderDocuments)
         rows, tokens = PACKAGED[source.reader]
         kept = min(rows, source.maximum_documents or rows)
         tokens = tokens * kept // rows
-        return Documents(kept, tokens, round(tokens * BYTES_PER_TOKEN))
+        return Documents(kept, tokens, round(tokens * PACKAGED_BYTES_PER_TOKEN))
     files = sorted(source.path.glob(source.files))
     if not files:
         raise UserError(f"{source.path}: no file matches {source.files}; the plan cannot count it")
@@ -101,22 +107,46 @@ def sample_lengths(lengths: Lengths, count: int = 20_000) -> np.ndarray:
     return _drawn(lengths.model_dump_json(), count)
 
 
-def long_output_mean(minimum: int, maximum: int) -> float:
-    """Mean length of the documents between two bounds.
+def _is_packaged(corpus: Corpus) -> bool:
+    return all(isinstance(source, PackageDocuments) for source in corpus.sources)
 
-    Their number falls with the power -1.5 of their length, so the mean is the geometric mean of the bounds:
-    8.2k for 2k to 32k, where the paper's 77M tokens over 10k samples are 7.7k.
+
+def document_lengths(minimum: int, maximum: int, packaged: bool, count: int = 1000) -> np.ndarray:
+    """Lengths that stand for a corpus's documents between two bounds.
+
+    On the web their number falls with the power -1.5 of their length: the mean is the geometric mean of the
+    bounds, 8.2k for 2k to 32k, where the paper's 77M tokens over 10k samples are 7.7k. Among the packages'
+    longer documents it falls with -0.5: 336 between 500 and 3,800 tokens have a mean of 1,806.
     """
-    return math.sqrt(minimum * maximum)
+    power = 0.5 if packaged else -0.5
+    low, high = float(minimum) ** power, float(maximum) ** power
+    shares = (np.arange(count) + 0.5) / count
+    return (low + shares * (high - low)) ** (1 / power)
 
 
-def synthesised_tokens(section: Synthesis) -> dict[str, float]:
-    """Tokens of one generator's samples."""
-    long_input, long_output = section.long_input, section.long_output
-    mean = long_output_mean(long_output.minimum_tokens, long_output.maximum_tokens)
+def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
+    """Documents are taken whole, so the last ones leave room; the gates drop some samples."""
+    size = documents(recipe.corpora[synthesis.corpus])
+    lengths = sample_lengths(synthesis.long_input.lengths)
+    left = LEFT_ROOM * np.minimum(1, size.tokens / size.rows / lengths)
+    kept = 1.0 if synthesis.gates == Gates() else KEPT_BY_GATES
+    return Samples(kept * synthesis.long_input.samples, lengths * (1 - left))
+
+
+def _long_outputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
+    section = synthesis.long_output
+    packaged = _is_packaged(recipe.corpora[synthesis.corpus])
+    lengths = document_lengths(section.minimum_tokens, section.maximum_tokens, packaged)
+    return Samples(section.samples, lengths + section.instruction_tokens)
+
+
+def synthesised(recipe: Recipe) -> dict[str, "Samples"]:
+    """One generator's samples, by the name that a mixture's entry gives them."""
+    synthesis = recipe.synthesis
+    assert synthesis is not None
     return {
-        "long_input": long_input.samples * float(sample_lengths(long_input.lengths).mean()),
-        "long_output": long_output.samples * (mean + long_output.instruction_tokens),
+        "long_input": _long_inputs(recipe, synthesis),
+        "long_output": _long_outputs(recipe, synthesis),
     }
 
 
@@ -141,14 +171,7 @@ def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
     """What an entry of a mixture offers."""
     source = entry.source
     if isinstance(source, SynthesisedSamples):
-        synthesis = recipe.synthesis
-        assert synthesis is not None
-        if source.samples == "long_input":
-            return Samples(
-                synthesis.long_input.samples, sample_lengths(synthesis.long_input.lengths)
-            )
-        tokens = synthesised_tokens(synthesis)["long_output"]
-        return _even(synthesis.long_output.samples, tokens)
+        return synthesised(recipe)[source.samples]
     if isinstance(source, HubConversations | HubTokens):
         return _even(source.rows, source.tokens)
     if isinstance(source, PackageConversations):

@@ -29,6 +29,8 @@ SHORT_TASKS = {
     "leaderboard_musr": (756, 1_100, 2),
 }
 OTHER_SHORT_TASK = (1_000, 500, 16)
+ANSWERED_SHARE = 0.36
+"""Tokens of an answer over those that it may have: three checkpoints on the laptop recipe's suites."""
 DECODE_SHARE = 0.5
 """Of the memory bandwidth, in decoding."""
 WRITING_PROMPT_TOKENS = 64
@@ -43,7 +45,7 @@ class Load:
     requests: int
     prompt_tokens: int
     answer_tokens: int
-    """At most."""
+    """Expected: most answers end before they must."""
 
 
 def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
@@ -60,7 +62,8 @@ def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
         answer = needle_grid.ANSWER_TOKENS
         cells = suite.depths * suite.repeats
         for length in _supported(suite.lengths, supports):
-            yield Load(length, cells, cells * (length - answer), cells * answer)
+            answered = round(ANSWERED_SHARE * cells * answer)
+            yield Load(length, cells, cells * (length - answer), answered)
     elif isinstance(suite, OutputLength):
         for words in suite.lengths:
             answer = suite.prompts * output_length.TOKENS_PER_WORD * words
@@ -81,9 +84,9 @@ def _ruler(counts: dict[int, int], tasks: list[str], supports: int | None) -> It
     answer = sum(published_ruler.ANSWER_TOKENS[task.partition("_")[0]] for task in tasks)
     for length in _supported(list(counts), supports):
         requests = counts[length] * len(tasks)
-        yield Load(
-            length, requests, requests * length - counts[length] * answer, counts[length] * answer
-        )
+        allowed = counts[length] * answer
+        answered = round(ANSWERED_SHARE * allowed)
+        yield Load(length, requests, requests * length - allowed, answered)
 
 
 def _short_tasks(suite: ShortTasks) -> Load:

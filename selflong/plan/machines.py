@@ -32,6 +32,8 @@ class Machine:
     disk_bandwidth: float
     start_seconds: float
     """Before a job's work begins: imports, loading weights, a server's start."""
+    light_start_seconds: float
+    """The same of a job without a model."""
 
     @property
     def devices(self) -> int:
@@ -51,16 +53,19 @@ PREFILL_SHARE = 0.4
 H100 = Machine(
     name="H100 80 GB", nodes=4, devices_per_node=8, memory=80 * GB, flops=989e12, bandwidth=3.35e12,
     training_share=TRAINING_SHARE, prefill_share=PREFILL_SHARE,
-    cores=16, cpu_flops=5e11, cpu_tokens=2e5, disk_bandwidth=1e9, start_seconds=120.0,
+    cores=16, cpu_flops=5e11, cpu_tokens=2e5, disk_bandwidth=1e9,
+    start_seconds=120.0, light_start_seconds=20.0,
 )  # fmt: skip
 
 # Measured on two cores of a cloud machine with SmolLM2-135M: a training step of 2,048 tokens in 13 s on one
-# core, 1,024 prompt tokens a second in bf16 on two.
+# core, which two ranks that share the memory's bandwidth do not halve; 1,024 prompt tokens a second in
+# bf16 on two.
 TWO_CORES = Machine(
     name="core of a machine with 24 GB",
     nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
-    training_share=1.0, prefill_share=1.0,
-    cores=2, cpu_flops=5e10, cpu_tokens=1e5, disk_bandwidth=5e8, start_seconds=7.0,
+    training_share=0.6, prefill_share=1.0,
+    cores=2, cpu_flops=5e10, cpu_tokens=1.6e5, disk_bandwidth=5e8, start_seconds=7.0,
+    light_start_seconds=3.0,
 )  # fmt: skip
 
 MACHINES = {"h100": H100, "two_cores": TWO_CORES}

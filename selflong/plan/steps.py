@@ -4,19 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selflong.plan import evaluation, retrieval, training
-from selflong.plan.architecture import Architecture, architecture
+from selflong.plan.architecture import architecture
 from selflong.plan.data import (
     BYTES_PER_TOKEN,
     COMPRESSION,
     documents,
     samples,
     stage_data,
-    synthesised_tokens,
+    synthesised,
 )
 from selflong.plan.machines import GB, Machine
+from selflong.plan.stages import model_shape, plan_stage
 from selflong.plan.synthesis import Usage, usage
 from selflong.recipe import (
     Generator,
+    GgufWeights,
     HubWeights,
     LlamaCppServing,
     Model,
@@ -29,16 +31,22 @@ from selflong.recipe import (
     Synthesis,
     stages_of_mixture,
 )
+from selflong.retrieval.index import EXACT
 
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
 """A token as uint32 and its role as uint8."""
 MODEL_BYTES = 2
 """Of a parameter in a model folder."""
-STATE_BYTES = 14
-"""Of a parameter in a training checkpoint: weights, master weights and two moments."""
-SAVED_STATES = 2
-"""The last one stays until the next is whole."""
+STATE_BYTES = 12
+"""Of a parameter in a training checkpoint: master weights and two moments."""
+DEQUANTIZED_PARAMETERS = 7e6
+"""A second, from a GGUF file on one core."""
+PREDICTION_COMPRESSION = 0.16
+"""Of prompts and answers: the prompts of a suite share their haystacks."""
+TEXTS_BYTES = 1e6
+"""Questions and essays of the evaluation."""
+REPORT_BYTES = 2e6
 REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
 LLAMA_CPP_PROMPT_TOKENS = 280
@@ -100,7 +108,8 @@ class Planner:
             *self._evaluation(),
         ]
         everything = tuple(step.name for step in found)
-        return [*found, Step("report", "report", 5, 30 + self.machine.start_seconds, everything)]
+        seconds = 2 + self.machine.light_start_seconds
+        return [*found, Step("report", "report", 5, seconds, everything, kept_bytes=REPORT_BYTES)]
 
     # ------------------------------------------------------------------------------ downloads
 
@@ -144,25 +153,28 @@ class Planner:
 
     def _text_seconds(self, tokens: float) -> float:
         """To read, count and write text on a node's cores."""
-        return self.machine.start_seconds + tokens / (self.machine.cpu_tokens * self.machine.cores)
+        seconds = tokens / (self.machine.cpu_tokens * self.machine.cores)
+        return self.machine.light_start_seconds + seconds
 
     def _texts(self) -> Iterator[Step]:
         if self.recipe.suites and (self.recipe.corpora or self.recipe.mixtures):
             yield Step(
-                "evaluation texts", "evaluation", 1, 2 * self.machine.start_seconds, self._sources
-            )
+                "evaluation texts", "evaluation", 1, self.machine.start_seconds, self._sources,
+                kept_bytes=TEXTS_BYTES,
+            )  # fmt: skip
 
     def _corpora(self) -> Iterator[Step]:
         for name, corpus in self.recipe.corpora.items():
             size = documents(corpus)
             jobs = len(corpus.sources) + 2 * corpus.shards + 1
             text = size.bytes * COMPRESSION
+            # The documents as they were collected, and as they were chosen.
             yield Step(
                 f"corpus {name}", "corpus", jobs,
                 # Every document is counted and compared once, and written once.
                 self._text_seconds(2 * size.tokens / jobs),
                 (*self._sources, "evaluation texts"),
-                tokens=size.tokens, kept_bytes=text + 0.1 * text, memory=4 * GB,
+                tokens=size.tokens, kept_bytes=2 * text, memory=4 * GB,
             )  # fmt: skip
 
     def _retrieval(self) -> Iterator[Step]:
@@ -173,7 +185,7 @@ class Planner:
         corpus = self.recipe.corpora[section.corpus]
         size, shape, machine = documents(corpus), architecture(encoder.weights), self.machine
         embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
-        index = retrieval.index_bytes(encoder.index, size.rows, encoder.dimensions)
+        index = self._index_bytes(section)
         seconds = retrieval.encode_seconds(
             size, encoder.maximum_tokens, shape, machine, machine.devices_per_node
         )
@@ -192,6 +204,14 @@ class Planner:
             (embed,), kept_bytes=index, work_bytes=index, memory=index + 4 * GB,
         )  # fmt: skip
 
+    def _index_bytes(self, section: Synthesis) -> int:
+        """Of the index beside the embeddings; the exact one reads the embeddings themselves."""
+        encoder = self.recipe.encoders[section.encoder]
+        if encoder.index == EXACT:
+            return 0
+        rows = documents(self.recipe.corpora[section.corpus]).rows
+        return retrieval.index_bytes(encoder.index, rows, encoder.dimensions)
+
     def _synthesis(self) -> Iterator[Step]:
         section = self.recipe.synthesis
         if section is None:
@@ -208,26 +228,25 @@ class Planner:
         yield self._requests(
             asked, uses["instructions"], long_input.shards, name, generator, (corpus,)
         )
-        index = retrieval.index_bytes(
-            encoder.index, documents(self.recipe.corpora[section.corpus]).rows, encoder.dimensions
-        )
+        rows = documents(self.recipe.corpora[section.corpus]).rows
+        searched = self._index_bytes(section) or retrieval.embedding_bytes(rows, encoder.dimensions)
         found = f"retrieved documents {name}"
         queries = long_input.samples / long_input.shards
         yield Step(
             found, "retrieval", long_input.shards,
-            machine.start_seconds + index / machine.disk_bandwidth
-            + queries * index / machine.cpu_flops,
+            machine.start_seconds + searched / machine.disk_bandwidth
+            + queries * searched / machine.cpu_flops,
             (asked, f"index {section.encoder}"), uses_devices=machine.devices_per_node > 2,
-            memory=index + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
+            memory=searched + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
-        tokens = synthesised_tokens(section)
+        made = synthesised(self.recipe)
         yield self._requests(
             f"answers {name}", uses["answers"], long_input.shards, name,
-            generator, (found,), kept=tokens["long_input"],
+            generator, (found,), kept=made["long_input"].tokens,
         )  # fmt: skip
         yield self._requests(
             f"long outputs {name}", uses["long outputs"], long_output.shards, name,
-            generator, (corpus,), kept=tokens["long_output"],
+            generator, (corpus,), kept=made["long_output"].tokens,
         )  # fmt: skip
 
     def _requests(
@@ -288,9 +307,10 @@ class Planner:
             read = sum(samples(self.recipe, entry).tokens for entry in mixture.entries.values())
             for stage in stages_of_mixture(self.recipe, name):
                 data = stage_data(self.recipe, name, stage)
-                # Deduplication reads every row; only the stage's rows are packed.
+                # Deduplication reads every row; only the stage's rows are packed. A tokenizer is loaded.
+                seconds = self.machine.light_start_seconds + self._text_seconds(read + data.tokens)
                 yield Step(
-                    f"mixture {name} {stage}", "mixture", 1, self._text_seconds(read + data.tokens),
+                    f"mixture {name} {stage}", "mixture", 1, seconds,
                     (*self._sources, "evaluation texts", *after), tokens=data.tokens,
                     kept_bytes=data.tokens * PACKED_TOKEN_BYTES,
                     work_bytes=read * BYTES_PER_TOKEN * COMPRESSION, memory=16 * GB,
@@ -309,18 +329,15 @@ class Planner:
 
     # ------------------------------------------------------------------------------ training
 
-    def _shape(self, model: str) -> Architecture:
-        root = self.recipe.models[self.recipe.root(self.recipe.last_checkpoint(model))]
-        assert root.weights is not None
-        return architecture(root.weights)
-
     def _training(self) -> Iterator[Step]:
         for name, model in self.recipe.models.items():
-            size = MODEL_BYTES * self._shape(name).parameters
+            size = MODEL_BYTES * model_shape(self.recipe, name).parameters
             if not model.stages:
+                seconds = 2 * size / self.machine.disk_bandwidth
+                if isinstance(model.weights, GgufWeights):
+                    seconds += size / MODEL_BYTES / DEQUANTIZED_PARAMETERS
                 yield Step(
-                    f"model {name}/initial", "training", 1,
-                    self.machine.start_seconds + 2 * size / self.machine.disk_bandwidth,
+                    f"model {name}/initial", "training", 1, self.machine.start_seconds + seconds,
                     self._sources, kept_bytes=size, memory=2 * size,
                 )  # fmt: skip
             for stage in model.stages:
@@ -335,36 +352,17 @@ class Planner:
                 self.machine.start_seconds + size / self.machine.disk_bandwidth,
                 (f"model {before}",), kept_bytes=size,
             )  # fmt: skip
-        assert stage.mixture is not None and stage.global_batch_tokens is not None
-        machine, shape = self.machine, self._shape(name)
-        steps = -(-stage.tokens // stage.global_batch_tokens)
-        tokens = steps * stage.global_batch_tokens
-        data = stage_data(self.recipe, stage.mixture, stage.name)
-        fit, best = self._fit(shape, stage), training.choose(shape, stage.length, machine)
-        devices = fit.nodes * machine.devices_per_node
+        planned = plan_stage(self.recipe, self.site, self.machine, name, stage)
+        fit = planned.fit
+        # A state at each interval but the last, which is the model; one stays until the next is whole.
+        states = min(2, (planned.steps - 1) // stage.checkpoint_steps)
         return Step(
-            f"model {checkpoint}", "training", 1,
-            machine.start_seconds
-            + training.seconds_of(shape, tokens, data.attended, machine, devices),
+            f"model {checkpoint}", "training", 1, planned.seconds,
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
-            uses_devices=True, tokens=tokens, kept_bytes=size,
-            work_bytes=SAVED_STATES * STATE_BYTES * shape.parameters,
-            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, best),
+            uses_devices=True, tokens=planned.tokens, kept_bytes=size,
+            work_bytes=states * STATE_BYTES * size / MODEL_BYTES,
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, planned.best),
         )  # fmt: skip
-
-    def _fit(self, shape: Architecture, stage: Stage) -> training.Fit:
-        """The site's layout; the cheapest that fits where only the plan's machine has GPUs."""
-        site, machine = self.site.training, self.machine
-        if site.device == "cpu" and machine.devices_per_node > 2:
-            return training.choose(shape, stage.length, machine)
-        ranks = site.nodes * site.ranks_per_node
-        sequence = (site.ring or max(1, ranks // site.ulysses)) * site.ulysses
-        layout = training.Parallelism(
-            ranks, sequence, site.zero_stage, site.offload_optimizer, site.offload_activations
-        )
-        need = training.memory(shape, stage.length, layout, site.device)
-        fits = need.total <= machine.usable_memory
-        return training.Fit(layout, need, site.nodes, fits)
 
     # ------------------------------------------------------------------------------ evaluation
 
@@ -373,7 +371,10 @@ class Planner:
             for reference in suite.models:
                 checkpoint = self.recipe.resolve(reference)
                 model = checkpoint.partition("/")[0]
-                shape, supports = self._shape(model), self.recipe.models[model].supports
+                shape, supports = (
+                    model_shape(self.recipe, model),
+                    self.recipe.models[model].supports,
+                )
                 loads = list(evaluation.loads(suite, supports))
                 separate = getattr(suite, "job_per_length", False)
                 jobs = len(suite.lengths) if separate else 1  # type: ignore[union-attr]
@@ -387,13 +388,13 @@ class Planner:
                     uses_devices=True, requests=sum(load.requests for load in loads),
                     prompt_tokens=prompt,
                     completion_tokens=sum(load.answer_tokens for load in loads),
-                    kept_bytes=prompt * BYTES_PER_TOKEN * COMPRESSION,
+                    kept_bytes=prompt * BYTES_PER_TOKEN * PREDICTION_COMPRESSION,
                     memory=memory, fits=memory <= self.machine.usable_memory,
                     advice="" if memory <= self.machine.usable_memory
                     else "serve it over more devices (evaluation.tensor_parallel)",
                 )  # fmt: skip
             yield Step(
-                f"scores {name}", "evaluation", 1, self.machine.start_seconds + 10,
+                f"scores {name}", "evaluation", 1, self.machine.light_start_seconds + 5,
                 tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),
             )  # fmt: skip
 

@@ -169,7 +169,7 @@ def _markdown(
         f"{total['device_hours']:,.0f} {columns[2]}, {total['usd']:,.0f} USD for endpoints, "
         f"{_size(total['peak_bytes'])} of disk at the peak and {_size(total['kept_bytes'])} kept.",
         "",
-        "Answer tokens are what is allowed at most; wall time is from a stage's first job to its last.",
+        "Answer tokens are what is expected; wall time is from a stage's first job to its last.",
         "",
         *_rows(
             [
@@ -184,7 +184,7 @@ def _markdown(
         *(_misfits(steps) or ["Everything fits."]),
         "",
         *_training_lines(recipe, steps, machine),
-        *_index_lines(recipe),
+        *_index_lines(recipe, machine),
         *_mixture_lines(recipe),
         "## Steps",
         "",
@@ -256,29 +256,40 @@ def _training_lines(recipe: Recipe, steps: Sequence[Step], machine: Machine) -> 
         yield ""
 
 
-def _index_lines(recipe: Recipe) -> Iterator[str]:
-    """Size of each kind of index for the recipe's own corpus."""
+def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    """Disk, memory and time of each kind of index for the recipe's own corpus and instructions."""
     section = recipe.synthesis
     if section is None:
         return
     encoder = recipe.encoders[section.encoder]
     rows = documents(recipe.corpora[section.corpus]).rows
+    queries = section.long_input.samples // section.long_input.shards
     yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
     yield ""
-    kinds = dict.fromkeys([encoder.index, *retrieval.CHOICES])
+    yield (
+        f"Beside {_size(retrieval.embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
+        f"which Flat searches where they lie; the time of a search is that of a job with {queries:,} queries."
+    )
+    yield ""
     yield from _rows(
         [
-            ("index", "disk and memory"),
+            ("index", "lists visited", "disk", "memory to build", "memory to search", "to build",
+             "to search"),
             *(
                 (
-                    f"{kind} (this recipe)" if kind == encoder.index else kind,
-                    _size(retrieval.index_bytes(kind, rows, encoder.dimensions)),
+                    f"{use.index} (this recipe)" if chosen is encoder else use.index,
+                    f"{chosen.probes:,}" if chosen.probes else "",
+                    _size(use.disk),
+                    _size(use.build_memory),
+                    _size(use.search_memory),
+                    _duration(use.build_seconds) if use.build_seconds else "",
+                    _duration(use.search_seconds),
                 )
-                for kind in kinds
+                for chosen in [encoder, *retrieval.alternatives(encoder)]
+                for use in [retrieval.index_use(chosen, rows, queries, machine)]
             ),
-            ("embeddings, float16", _size(retrieval.embedding_bytes(rows, encoder.dimensions))),
         ]
-    )
+    )  # fmt: skip
     yield ""
 
 
