@@ -1,17 +1,77 @@
 """Size of embeddings and of each kind of index, and the time to encode."""
 
 import re
+from dataclasses import dataclass
+from typing import Any
 
 from selflong.job import UserError
 from selflong.plan.architecture import Architecture
 from selflong.plan.data import Documents
 from selflong.plan.machines import Machine
+from selflong.recipe import Encoder
+from selflong.retrieval.cost import EXACT, index_cost
 
 ID_BYTES = 8
 HALF = 2
 PRODUCT_QUANTIZER = r"PQ(\d+)(?:x(\d+))?"
-CHOICES = ("Flat", "SQfp16", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512", "HNSW32,SQ8")
+CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
 """What the plan compares."""
+VISITED_SHARE = 0.25
+"""Of the lists, so that the recall is what benchmarks/retrieval.py measured."""
+TRAINING_VECTORS = 40
+"""For each list, as FAISS advises."""
+SCAN_SHARE = 0.17
+"""FAISS's rate through codes over that of matrix products: 11 to 14 against 70 GFLOP/s on one core."""
+
+
+@dataclass(frozen=True)
+class IndexUse:
+    """What an index costs on a machine, beside the embeddings."""
+
+    index: str
+    disk: int
+    build_memory: int
+    search_memory: int
+    """A block of embeddings where the search is exact; else the whole index, mapped."""
+    build_seconds: float
+    search_seconds: float
+    """Of one job with its queries, the reading included."""
+
+
+def alternatives(encoder: Encoder) -> list[Encoder]:
+    """The encoder with every choice of an index that is not its own."""
+    found = []
+    for choice in CHOICES:
+        settings: dict[str, Any] = {"index": choice, "probes": None, "index_training_sample": None}
+        if match := re.match(r"IVF(\d+)", choice):
+            lists = int(match[1])
+            settings |= {
+                "probes": round(VISITED_SHARE * lists),
+                "index_training_sample": TRAINING_VECTORS * lists,
+            }
+        if choice != encoder.index:
+            found.append(encoder.model_copy(update=settings))
+    return found
+
+
+def index_use(encoder: Encoder, rows: int, queries: int, machine: Machine) -> IndexUse:
+    """Of the encoder's index over `rows` embeddings."""
+    cost = index_cost(encoder, rows)
+    if encoder.index == EXACT:
+        search = cost.embedding_bytes / machine.disk_bandwidth
+        search += queries * cost.search_flops / machine.cpu_flops
+        return IndexUse(EXACT, 0, 0, cost.build_memory_bytes, 0.0, search)
+    build = (cost.embedding_bytes + 2 * cost.index_bytes) / machine.disk_bandwidth
+    search = cost.index_bytes / machine.disk_bandwidth
+    search += queries * cost.search_flops / (SCAN_SHARE * machine.cpu_flops)
+    return IndexUse(
+        encoder.index,
+        cost.index_bytes,
+        cost.build_memory_bytes,
+        cost.index_bytes,
+        build + cost.build_flops / machine.cpu_flops,
+        search,
+    )
 
 
 def embedding_bytes(rows: int, dimensions: int) -> int:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import faiss
 
 from selflong.recipe import Encoder
-from selflong.retrieval.index import BLOCK_BYTES, EXACT
 
+EXACT = "Flat"
+BLOCK_BYTES = 256 << 20  # of embeddings in single precision, held at a time
 ID_BYTES = 8  # of a vector in an inverted list
 
 

@@ -23,16 +23,15 @@ from faiss.contrib.ondisk import merge_ondisk
 from selflong.formats import EMBEDDING_IDS, digest, publish, read_parquet, remove, write_json
 from selflong.job import UserError, sole_owner
 from selflong.recipe import Encoder
+from selflong.retrieval.cost import BLOCK_BYTES, EXACT
 from selflong.retrieval.encode import EMBEDDINGS, IDS
 
 log = logging.getLogger(__name__)
 
-EXACT = "Flat"
 INDEX = "index.faiss"
 LISTS = "index.ivfdata"
 DESCRIPTION = "index.json"
 
-BLOCK_BYTES = 256 << 20  # of embeddings in single precision, held at a time
 SAMPLE_SEED = 1
 
 
