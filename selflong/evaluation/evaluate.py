@@ -146,16 +146,16 @@ def ruler_prompts(
                 chat=suite.chat,
                 answer_prefix=suite.answer_prefix,
             ):
-                yield _ruler_prompt(sample, tokenizer)
+                yield _ruler_prompt(sample)
 
 
-def _ruler_prompt(sample: RulerSample, tokenizer: Tokenizer) -> Prompt:
+def _ruler_prompt(sample: RulerSample) -> Prompt:
     return Prompt(
         task=sample.task,
         length=sample.length,
         index=sample.index,
         ids=sample.prompt_ids,
-        text=tokenizer.decode(sample.prompt_ids),
+        text=sample.text,
         answers=tuple(sample.answers),
         answer_tokens=sample.generation_tokens,
         depth=min(sample.depths) if sample.depths else None,

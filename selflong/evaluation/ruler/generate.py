@@ -48,6 +48,8 @@ class RulerSample:
     """All of the prompt: chat template, exactly one BOS where the tokenizer has one, answer prefix."""
     prompt: str
     """Text of the user's message."""
+    template: tuple[str, str]
+    """Text before the message and after it, control tokens included."""
     answer_prefix: str
     """Stands after the assistant's header; the model continues it."""
     answers: list[str]
@@ -59,6 +61,12 @@ class RulerSample:
     """Kept free for the answer."""
     fill: float
     """Share of the length that prompt and answer use."""
+
+    @property
+    def text(self) -> str:
+        """All of the prompt as text."""
+        before, after = self.template
+        return f"{before}{self.prompt}{after}{self.answer_prefix}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ def generate_samples(
         )
     made = _make_task(task, encoder, sources, length)
     frame = _make_frame(tokenizer, chat)
+    template = (tokenizer.decode(frame.before), tokenizer.decode(frame.after))
     budget = length - made.generation_tokens - len(frame)
     if convention == "ruler_exact":
         bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, budget))
@@ -113,6 +122,7 @@ def generate_samples(
                 index=index,
                 prompt_ids=ids,
                 prompt=body.message.text,
+                template=template,
                 answer_prefix=body.answer_prefix if answer_prefix else "",
                 answers=body.answers,
                 depths=body.depths,

@@ -1,6 +1,6 @@
 """Questions over documents (qa_1: SQuAD, qa_2: HotpotQA)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -124,10 +124,12 @@ class QuestionTask:
 
     def _documents(self, rng: np.random.Generator, question: Question, budget: int) -> np.ndarray:
         """More documents than the budget holds: the question's, its article's, others, others again."""
+        count = len(self.questions.documents)
         related = np.array(question.related, dtype=np.int64)
-        pool = np.setdiff1d(np.arange(len(self.questions.documents)), question.gold)
+        pool = _without(count, question.gold)
+        others = _without(count, [*question.gold, *question.related])
         documents = np.concatenate(
-            [question.gold, rng.permutation(related), rng.permutation(np.setdiff1d(pool, related))]
+            [question.gold, rng.permutation(related), rng.permutation(others)]
         )
         held = 0
         known = 0
@@ -159,6 +161,13 @@ class QuestionTask:
             texts = [f"Document {number}" for number in range(known + 1, count + 1)]
             self._heading_units = np.concatenate([self._heading_units, self._units.add(texts)])
         return self._heading_units[:count]
+
+
+def _without(count: int, left_out: Sequence[int]) -> np.ndarray:
+    """The numbers below `count` but for those left out, ascending."""
+    kept = np.ones(count, dtype=bool)
+    kept[list(left_out)] = False
+    return np.flatnonzero(kept)
 
 
 @lru_cache(maxsize=4)

@@ -63,6 +63,7 @@ def test_tokens_are_those_of_the_whole_text(
 ) -> None:
     for sample in make(task, 6000, 2, tokenizer, sources, convention, chat=chat):
         assert sample.prompt_ids == rendered(sample, tokenizer, chat)
+        assert sample.text == tokenizer.decode(sample.prompt_ids)
         assert sample.tokens == len(sample.prompt_ids)
         assert sample.tokens + sample.generation_tokens <= 6000
 
