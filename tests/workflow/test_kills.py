@@ -1,4 +1,4 @@
-"""Snakemake killed by SIGKILL in the middle of each stage and started again with the same command."""
+"""Snakemake or its job killed by SIGKILL in the middle of each stage, and started again alike."""
 
 import shutil
 from pathlib import Path
@@ -19,11 +19,13 @@ def twin(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Works
     return Workspace(folder)
 
 
-def kill_and_go_on(workspace: Workspace, target: str, log: str, marker: str) -> Path:
+def kill_and_go_on(
+    workspace: Workspace, target: str, log: str, marker: str, job: str | None = None
+) -> Path:
     """Make `target` again, killed once on the way; what lies there at the end."""
     path = workspace.results / target
     remove(path)
-    workspace.run_and_kill(path, workspace.results / "logs" / log, marker)
+    workspace.run_and_kill(path, workspace.results / "logs" / log, marker, job)
     wait_until_none_lives(workspace)
     assert not path.exists(), "a killed job left its output under the final name"
     outcome = workspace.run("--", str(path.relative_to(workspace.folder)))
@@ -33,16 +35,17 @@ def kill_and_go_on(workspace: Workspace, target: str, log: str, marker: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("target", "log"),
+    ("target", "log", "job"),
     [
-        ("corpus/documents/notes/0.parquet", "corpus/documents/scan/0.log"),
-        ("synthesis/smollm2/long_input/0.parquet", "synthesis/smollm2/long_input/0.log"),
+        ("corpus/documents/notes/0.parquet", "corpus/documents/scan/0.log", None),
+        ("corpus/documents/notes/0.parquet", "corpus/documents/scan/0.log", "scan_documents.py"),
+        ("synthesis/smollm2/long_input/0.parquet", "synthesis/smollm2/long_input/0.log", None),
     ],
 )
 def test_data_are_the_same_after_a_kill(
-    finished: Workspace, twin: Workspace, target: str, log: str
+    finished: Workspace, twin: Workspace, target: str, log: str, job: str | None
 ) -> None:
-    again = kill_and_go_on(twin, target, log, marker="")
+    again = kill_and_go_on(twin, target, log, "", job)
     assert again.read_bytes() == (finished.results / target).read_bytes()
 
 
@@ -57,7 +60,8 @@ def test_a_stage_killed_in_training_ends_with_the_same_weights(
     finished: Workspace, twin: Workspace
 ) -> None:
     shutil.rmtree(twin.folder / "work/small/training/full/half")
-    again = kill_and_go_on(twin, "models/full/half", "training/full/half.log", marker="step 1/")
+    log = "training/full/half.log"
+    again = kill_and_go_on(twin, "models/full/half", log, "step 1/", "train_stage.py")
     compared = 0
     for path in sorted((finished.results / "models/full/half").glob("*.safetensors")):
         with safe_open(path, "pt") as here, safe_open(again / path.name, "pt") as there:

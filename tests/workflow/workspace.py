@@ -57,8 +57,13 @@ class Workspace:
             check=False,
         )
 
-    def run_and_kill(self, target: Path, log: Path, marker: str, timeout: float = 200) -> None:
-        """Ask Snakemake for `target` and SIGKILL it once `marker` stands in what is new in `log`."""
+    def run_and_kill(
+        self, target: Path, log: Path, marker: str, job: str | None = None, timeout: float = 200
+    ) -> None:
+        """Ask Snakemake for `target`; SIGKILL it, or its job, once `marker` stands in a new `log`.
+
+        `job` is the name of the job's launcher.
+        """
         log.unlink(missing_ok=True)
         output = self.folder / "killed.log"
         with output.open("w") as stream:
@@ -74,18 +79,34 @@ class Workspace:
                 process.kill()
                 raise AssertionError(f"no {marker!r} in {log}: {output.read_text()[-3000:]}")
             time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        if job is None:
+            process.send_signal(signal.SIGKILL)
+        else:
+            os.kill(self._process_of(job), signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+
+    def _process_of(self, launcher: str) -> int:
+        """The process that runs a launcher itself: not the shell that may have started it."""
+        (found,) = (
+            pid
+            for pid, command in self._processes()
+            if launcher in command and "bash" not in command.split()[0]
+        )
+        return found
 
     def living_jobs(self) -> list[str]:
         """Command lines of processes that work in this folder."""
+        return [command for _, command in self._processes()]
+
+    def _processes(self) -> list[tuple[int, str]]:
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
                 if (entry / "cwd").resolve() == self.folder.resolve():
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+                    command = (entry / "cmdline").read_text().replace("\0", " ")
+                    found.append((int(entry.name), command))
             except OSError:
                 continue  # it ended while we looked
         return found
