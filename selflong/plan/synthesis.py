@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from selflong.plan.data import documents
 from selflong.recipe import Generator, Recipe
 from selflong.synthesis.usage import expected_usage
 
@@ -31,7 +32,10 @@ class Usage:
 
 def usage(recipe: Recipe, generator: str) -> dict[str, Usage]:
     """Usage of each of RULES."""
-    steps = {step.step: step for step in expected_usage(recipe, generator)}
+    assert recipe.synthesis is not None
+    corpus = documents(recipe.corpora[recipe.synthesis.corpus])
+    expected = expected_usage(recipe, generator, corpus.tokens / corpus.rows)
+    steps = {step.step: step for step in expected}
     return {
         rule: Usage(
             sum(steps[name].requests for name in names),

@@ -1,7 +1,8 @@
 """What the synthesis of a recipe will ask of a generator: requests and tokens by step, before anything runs.
 
 The lengths are those that the samples will have, since they are drawn from the recipe's seed. What only the
-documents and the model decide is set by the shares below, which were measured on the laptop recipe.
+documents and the model decide is set by the shares below, which were measured on the laptop recipe, whose
+generator is a small one: a larger one is asked again less often.
 """
 
 import math
@@ -15,16 +16,21 @@ from selflong.synthesis.prompting import Prompt, load_prompt
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.87
+CALLS_PER_INSTRUCTION = 1.75
 """Answers that are no instruction, or repeat one, are asked for again."""
-CALLS_PER_DOCUMENT = 1.5
-INSTRUCTION_TOKENS = 31
+CALLS_PER_DOCUMENT = 5.0
+"""The same for instructions to write a document: most of those of a small model ask for nothing."""
+INSTRUCTION_TOKENS = 28
+WRITING_TOKENS = 59
+"""Of an answer that is to be an instruction to write, what follows its first paragraph included."""
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
-FILLED_LENGTH = 0.75
-"""Tokens of a sample's documents over the room that its length leaves for them, where documents are long."""
+FILLED_EXCERPT = 0.6
+"""The same for an excerpt: the rest at a document's end is a part of a chunk."""
 FILLED_CHUNK = 0.85
 FILLED_SUMMARY = 0.82
+WHOLE_SENTENCES = 0.87
+"""Of a summary, what the answerer reads: cut ones end with their last whole sentence."""
 FILLED_ANSWER = 0.65
 
 
@@ -38,20 +44,35 @@ class StepUsage:
     completion_tokens: int
 
 
-def expected_usage(recipe: Recipe, generator: str) -> list[StepUsage]:
-    """What `generator` is asked for all long inputs and long outputs of the recipe, step by step."""
+def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> list[StepUsage]:
+    """What `generator` is asked for all long inputs and long outputs of the recipe, step by step.
+
+    document_tokens: mean length of the corpus' documents.
+    """
     assert recipe.synthesis is not None
-    lengths = [
-        plan.target_tokens
-        for shard in range(recipe.synthesis.long_input.shards)
+    section = recipe.synthesis.long_input
+    rooms = [
+        max(0, plan.target_tokens - section.answer_tokens - INSTRUCTION_TOKENS)
+        for shard in range(section.shards)
         for plan in plan_instructions(recipe, generator, shard)
     ]
+    filled = [room - unfilled(room, document_tokens) for room in rooms]
     context_tokens = recipe.generators[generator].context_tokens
     return [
         _instructions(recipe.synthesis),
-        *_summaries_and_answers(recipe.synthesis, context_tokens, lengths),
+        *_summaries_and_answers(recipe.synthesis, context_tokens, filled),
         _back_translations(recipe.synthesis),
     ]
+
+
+def unfilled(room: float, document_tokens: float) -> float:
+    """Tokens that whole documents leave free on average: those of the last one that still fit, which renewal
+    theory puts at E[n^2] / 2 E[n] for documents of n tokens.
+
+    That is the mean for lengths with an exponential distribution; a third of the room where documents are
+    long, since those beyond the room are passed over and the others are of any length up to it.
+    """
+    return min(document_tokens, room / 3)
 
 
 def _usage(step: str, calls: float, filled_in: float, completion: float, prompt: str) -> StepUsage:
@@ -73,25 +94,25 @@ def _instructions(synthesis: Synthesis) -> StepUsage:
 
 
 def _summaries_and_answers(
-    synthesis: Synthesis, context_tokens: int, lengths: list[int]
+    synthesis: Synthesis, context_tokens: int, filled: list[float]
 ) -> Iterator[StepUsage]:
+    """filled: tokens of each sample's documents."""
     section = synthesis.long_input
     summary = FILLED_SUMMARY * section.summary_tokens
     window = context_tokens - section.answer_tokens - _prompt_tokens(load_prompt("answer"))
     calls = read = notes = 0.0
-    for length in lengths:
-        room = length - section.answer_tokens - INSTRUCTION_TOKENS
-        tokens = FILLED_LENGTH * max(room, 0)
+    for documents in filled:
+        tokens = documents
         for _ in range(section.maximum_depth):
             chunks = math.ceil(tokens / (FILLED_CHUNK * section.chunk_tokens))
             calls += chunks
             read += tokens
-            tokens = chunks * summary
+            tokens = chunks * summary * WHOLE_SENTENCES
             if tokens <= window:
                 break
         notes += min(tokens, window)
     yield _usage("summary", calls, read + calls * INSTRUCTION_TOKENS, summary, "summary")
-    samples, answer = len(lengths), FILLED_ANSWER * section.answer_tokens
+    samples, answer = len(filled), FILLED_ANSWER * section.answer_tokens
     yield _usage("answer", samples, notes + samples * INSTRUCTION_TOKENS, answer, "answer")
     twins = synthesis.gates.closed_book_share * samples
     yield _usage("closed book", twins, twins * INSTRUCTION_TOKENS, answer, "closed_book")
@@ -101,5 +122,6 @@ def _back_translations(synthesis: Synthesis) -> StepUsage:
     section = synthesis.long_output
     calls = CALLS_PER_DOCUMENT * section.samples
     mean = (section.minimum_tokens * section.maximum_tokens) ** 0.5
-    shown = min(mean, section.excerpt_tokens)
-    return _usage("back-translation", calls, calls * shown, INSTRUCTION_TOKENS, "back_translation")
+    shown = min(mean, FILLED_EXCERPT * section.excerpt_tokens)
+    written = min(WRITING_TOKENS, section.instruction_tokens)
+    return _usage("back-translation", calls, calls * shown, written, "back_translation")

@@ -1,13 +1,25 @@
 from collections import Counter
 from pathlib import Path
+from random import Random
+from statistics import fmean
 
 import pytest
 
 from selflong.recipe import FAMILIES, Recipe, load_recipe
 from selflong.synthesis.instructions import plan_instructions
-from selflong.synthesis.usage import StepUsage, expected_usage
+from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+# Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.
+WEB_DOCUMENT, LAPTOP_DOCUMENT = 1031, 6593
+# Requests, prompt tokens and completion tokens of a run of recipes/laptop.yaml, by llama.cpp's count.
+USED = {
+    "instruction": (24, 8440, 669),
+    "summary": (46, 21098, 3673),
+    "answer": (14, 4283, 1132),
+    "closed book": (1, 40, 22),
+    "back-translation": (40, 13214, 2351),
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +34,37 @@ def changed(recipe: Recipe, section: str, **settings: object) -> Recipe:
 
 
 def by_step(recipe: Recipe, generator: str) -> dict[str, StepUsage]:
-    return {usage.step: usage for usage in expected_usage(recipe, generator)}
+    mean = WEB_DOCUMENT if recipe.name == "selflong" else LAPTOP_DOCUMENT
+    return {usage.step: usage for usage in expected_usage(recipe, generator, mean)}
+
+
+def counts(usage: StepUsage) -> tuple[int, int, int]:
+    return usage.requests, usage.prompt_tokens, usage.completion_tokens
+
+
+def test_the_estimate_of_the_laptop_recipe_is_near_what_a_run_used() -> None:
+    expected = by_step(load_recipe(RECIPES / "laptop.yaml"), "smollm2")
+    assert list(expected) == list(USED)
+    for step in USED.keys() - {"closed book"}:  # one request
+        assert counts(expected[step]) == pytest.approx(USED[step], rel=0.15), step
+    sums = [sum(figures) for figures in zip(*map(counts, expected.values()), strict=True)]
+    used = [sum(figures) for figures in zip(*USED.values(), strict=True)]
+    print(f"requests, prompt tokens, completion tokens: estimated {sums}, used {used}")
+    assert sums == pytest.approx(used, rel=0.15)
+
+
+def test_short_documents_fill_a_long_sample_better_than_long_ones() -> None:
+    """The theory against samples filled one document after another."""
+    random = Random(0)
+    for mean, room in ((1000, 60_000), (1000, 20_000)):
+        free = []
+        for _ in range(4000):
+            left = float(room)
+            while (tokens := random.expovariate(1 / mean)) <= left:
+                left -= tokens
+            free.append(left)
+        assert fmean(free) == pytest.approx(unfilled(room, mean), rel=0.1)
+    assert unfilled(1800, 6600) == 600
 
 
 def test_shards_divide_the_samples_and_follow_the_distributions(paper: Recipe) -> None:
