@@ -51,6 +51,30 @@ rule evaluate:
         " --output {output} > {log} 2>&1"
 
 
+rule score_stored:
+    input:
+        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+    output:
+        "<results>/evaluation/{suite}/stored.parquet",
+    log:
+        "<logs>/evaluation/{suite}/stored.log",
+    benchmark:
+        "<benchmarks>/evaluation/{suite}/stored.tsv"
+    wildcard_constraints:
+        suite=alternatives(RUN.published_suites),
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        **RUN.resources("pipeline"),
+    params:
+        digest=lambda wildcards: RUN.digest(
+            "evaluation", RUN.recipe.suites[wildcards.suite]
+        ),
+    shell:
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" --suite {wildcards.suite}'
+        " --published {input.files} --output {output} > {log} 2>&1"
+
+
 rule score:
     input:
         lambda wildcards: RUN.predictions(wildcards.suite),

@@ -373,6 +373,12 @@ class Run:
         """Suites whose questions are text."""
         return [name for name in self.recipe.suites if name not in self.recall_suites]
 
+    @property
+    def published_suites(self) -> list[str]:
+        """Suites that carry predictions."""
+        suites = self.recipe.suites.items()
+        return [name for name, suite in suites if isinstance(suite, PublishedRulerSuite)]
+
     def texts_digest(self) -> str:
         """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""
         read = {"kind", "tasks", "samples"}
@@ -392,8 +398,10 @@ class Run:
         lengths: list[int] | list[str] = ["all"]
         if isinstance(section, LENGTHS) and section.job_per_length:
             lengths = section.lengths
-        return [
-            f"{self.results}/evaluation/{suite}/{self.recipe.resolve(reference)}/{length}.parquet"
+        folder = f"{self.results}/evaluation/{suite}"
+        stored = [f"{folder}/stored.parquet"] if suite in self.published_suites else []
+        return stored + [
+            f"{folder}/{self.recipe.resolve(reference)}/{length}.parquet"
             for reference in section.models
             for length in lengths
         ]

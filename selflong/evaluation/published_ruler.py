@@ -22,19 +22,20 @@ from selflong.scores import length_name
 ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50, "qa": 32}
 """Of RULER's tasks by family (its scripts/data/synthetic/constants.py)."""
 
-COLUMNS: dict[str, Any] = {
+PROMPTS: Mapping[Any, Any] = {
     "index": pl.Int64,
     "input": pl.String,
     "answers": pl.List(pl.String),
 }
+STORED = ("index", "answers", "predictions")
 
 
 def prompts(
     folder: Path, lengths: Sequence[int], pretrained: PreTrainedTokenizerBase
 ) -> Iterator[Prompt]:
     """Every published prompt of `lengths`. Control tokens that the input writes out become control tokens."""
-    for task, length, rows in _sets(folder, lengths):
-        for row in rows.iter_rows(named=True):
+    for task, length, rows in _files(folder, lengths, list(PROMPTS)):
+        for row in rows.cast(PROMPTS).iter_rows(named=True):
             ids = pretrained.encode(row["input"], add_special_tokens=False)
             bos = pretrained.bos_token_id
             if bos is not None and ids[:1] != [bos]:
@@ -50,28 +51,28 @@ def prompts(
             )
 
 
-def stored_predictions(suite: str, folder: Path, lengths: Sequence[int]) -> pl.DataFrame:
-    """formats.PREDICTIONS of the predictions that the sets carry, scored again; one model for each name."""
-    rows: list[dict[str, object]] = []
-    for task, length, frame in _sets(folder, lengths):
-        if "predictions" not in frame.columns:
-            continue
-        for row in frame.iter_rows(named=True):
-            for model, prediction in _texts(row["predictions"]):
+def stored_predictions(suite: str, folder: Path, lengths: Sequence[int]) -> Iterator[pl.DataFrame]:
+    """formats.PREDICTIONS of the predictions that the sets carry, scored again; one model for each name.
+
+    One frame a file. Their prompts, gigabytes of them, stay in the download.
+    """
+    for task, length, frame in _files(folder, lengths, STORED):
+        rows: list[dict[str, object]] = []
+        for index, answers, predictions in frame.iter_rows():
+            for model, prediction in _texts(predictions):
                 rows.append(
                     {
                         "suite": suite,
                         "model": model,
                         "task": task,
                         "length": length,
-                        "index": row["index"],
-                        "prompt": row["input"],
-                        "answers": row["answers"],
+                        "index": index,
+                        "answers": answers,
                         "prediction": prediction,
-                        "score": metrics.score(task, prediction, row["answers"]),
+                        "score": metrics.score(task, prediction, answers),
                     }
                 )
-    return table(rows, PREDICTIONS)
+        yield table(rows, PREDICTIONS)
 
 
 def _texts(predictions: Mapping[str, str | None] | None) -> Iterator[tuple[str, str]]:
@@ -80,19 +81,19 @@ def _texts(predictions: Mapping[str, str | None] | None) -> Iterator[tuple[str, 
             yield model, prediction
 
 
-def _sets(folder: Path, lengths: Sequence[int]) -> Iterator[tuple[str, int, pl.DataFrame]]:
+def _files(
+    folder: Path, lengths: Sequence[int], columns: Sequence[str]
+) -> Iterator[tuple[str, int, pl.DataFrame]]:
+    """Task, length and columns of each file of the published sets."""
     for length in lengths:
         for task in RULER_TASKS:
             name = f"{task}_{length_name(length)}"
             paths = sorted((folder / name).glob("validation-*.parquet"))
             if not paths:
                 raise UserError(f"{folder / name} holds no validation-*.parquet: download it again")
-            frame = pl.concat([pl.read_parquet(path) for path in paths])
-            missing = [column for column in COLUMNS if column not in frame.columns]
-            if missing:
-                raise UserError(f"{paths[0]}: column {missing[0]!r} is missing")
-            yield (
-                task,
-                length,
-                frame.with_columns(pl.col(name).cast(kind) for name, kind in COLUMNS.items()),
-            )
+            for path in paths:
+                present = pl.read_parquet_schema(path)
+                missing = [column for column in columns if column not in present]
+                if missing:
+                    raise UserError(f"{path}: column {missing[0]!r} is missing")
+                yield task, length, pl.read_parquet(path, columns=list(columns)).select(columns)

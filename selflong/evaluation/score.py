@@ -4,13 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from selflong.evaluation import needle_grid, output_length
 from selflong.evaluation.generate import Metric
 from selflong.evaluation.published_ruler import stored_predictions
 from selflong.evaluation.ruler.metrics import score as ruler_score
-from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
+from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe import (
     NeedleGrid,
@@ -63,8 +61,8 @@ def suite_metric(suite: Suite) -> Callable[[str], Metric]:
 
 def write_stored_predictions(
     name: str, suite: PublishedRulerSuite, download: Path, output: Path
-) -> pl.DataFrame:
+) -> None:
     """Publish formats.PREDICTIONS of what the published sets carry, scored again."""
-    predictions = stored_predictions(name, download, suite.lengths)
-    write_parquet(predictions, output, PREDICTIONS)
-    return predictions
+    with parquet_writer(output, PREDICTIONS) as append:
+        for predictions in stored_predictions(name, download, suite.lengths):
+            append(predictions)

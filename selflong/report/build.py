@@ -45,10 +45,11 @@ class ReportFigure:
 
 
 def prediction_files(recipe: Recipe, results: Path, suite: str) -> list[Path]:
-    """Every file of predictions of a suite."""
+    """Every file of predictions of a suite, and what its published sets carry."""
     if suite not in recipe.suites:
         raise UserError(f"recipe {recipe.name} has no suite {suite!r}")
-    return sorted((results / "evaluation" / suite).glob("*/*/*.parquet"))
+    folder = results / "evaluation" / suite
+    return sorted([*folder.glob("*/*/*.parquet"), *folder.glob("stored.parquet")])
 
 
 def read_scores(recipe: Recipe, results: Path) -> pl.DataFrame:

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from selflong.evaluation.generate import check_bos
 from selflong.evaluation.published_ruler import prompts, stored_predictions
-from selflong.evaluation.score import check_scores, write_stored_predictions
-from selflong.formats import PREDICTIONS, read_parquet
+from selflong.evaluation.score import score, write_stored_predictions
+from selflong.formats import MEAN_OF_TASKS, PREDICTIONS, SCORES, read_parquet
 from selflong.job import UserError
 from selflong.recipe import RULER_TASKS, PublishedRulerSuite
 
@@ -60,16 +60,31 @@ def test_stored_predictions_are_scored_by_the_tasks_metric(download: Path, tmp_p
     suite = PublishedRulerSuite(
         kind="published_ruler", models=[], repository="x", revision="y", lengths=[4000]
     )
-    found = write_stored_predictions("published", suite, download, tmp_path / "stored.parquet")
-    assert read_parquet(tmp_path / "stored.parquet", PREDICTIONS).equals(found)
-    assert found.equals(stored_predictions("published", download, [4000]))
+    stored = tmp_path / "evaluation" / "published" / "stored.parquet"
+    write_stored_predictions("published", suite, download, stored)
+    found = read_parquet(stored, PREDICTIONS)
     assert found.group_by("model").len().sort("model")["len"].to_list() == [13, 26]
     means = {task: mean for task, mean in found.group_by("task").agg(pl.col("score").mean()).rows()}
     assert {means[task] for task in ("qa_1", "qa_2")} == {1.0}  # one of the answers is enough
     assert {means[task] for task in RULER_TASKS[:11]} == {0.5}
-    check_scores(suite, tmp_path / "stored.parquet")
+    scores = stored.with_name("scores.parquet")
+    score("published", suite, [stored], tmp_path, scores, seed=1)
+    rows = read_parquet(scores, SCORES).filter(pl.col("task") == MEAN_OF_TASKS)
+    assert dict(rows.select("model", "mean").rows()) == {
+        MODEL: pytest.approx((11 * 0.5 + 2) / 13),
+        "other": pytest.approx((11 * 0.5 + 2) / 13),
+    }
+    assert rows["files"].to_list() == [["evaluation/published/stored.parquet"]] * 2
 
 
 def test_a_missing_set_is_named(download: Path) -> None:
     with pytest.raises(UserError, match="niah_single_1_8k holds no validation"):
-        stored_predictions("published", download, [8192])
+        list(stored_predictions("published", download, [8192]))
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "niah_single_1_4k" / "validation-00000-of-00001.parquet"
+    path.parent.mkdir()
+    pl.DataFrame({"index": [0], "answers": [["7"]]}).write_parquet(path)
+    with pytest.raises(UserError, match="column 'predictions' is missing"):
+        list(stored_predictions("published", tmp_path, [4000]))
