@@ -22,6 +22,7 @@ from selflong.recipe import (
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 LAPTOP = read_yaml(ROOT / "recipes" / "laptop.yaml")
+RECALL = read_yaml(ROOT / "recipes" / "recall.yaml")
 SITE = read_yaml(ROOT / "config.yaml")
 
 Change = Callable[[dict[str, Any]], None]
@@ -72,7 +73,7 @@ MISTAKES = {
     "unknown key, near none": (
         put("models/full/zzz", 1),
         "models.full.zzz: unknown key; allowed are assumed, label, mask_prompt, precision, "
-        "published, stages, start, supports, weights",
+        "published, seed, stages, start, supports, weights",
     ),
     "unknown key of one of several kinds": (
         put("corpora/documents/sources/0/licens", "x"),
@@ -92,7 +93,7 @@ MISTAKES = {
     "a kind that does not exist": (
         put("suites/ruler/kind", "rulr"),
         "suites.ruler.kind: 'rulr' does not exist; there are needle_grid, output_length, "
-        "published_ruler, ruler, short_tasks",
+        "published_ruler, recall, ruler, short_tasks",
     ),
     "a task that does not exist": (
         put("suites/ruler/tasks", ["niah_single_9"]),
@@ -203,6 +204,39 @@ def test_a_mistake_in_a_site_gets_one_sentence(
     content = copy.deepcopy(SITE)
     change(content)
     assert sentence(tmp_path, content, load_site, "config.yaml").startswith(expected)
+
+
+RECALL_MISTAKES = {
+    "a language with too few keys": (
+        put("recall/language/keys", 8),
+        "recall.language: 16 needles need as many keys, not 8",
+    ),
+    "a length without filler": (
+        put("suites/recall/lengths", [34, 64]),
+        "suites.recall.lengths: 34 is too short, needles and queries take 34",
+    ),
+    "a vocabulary that the language does not fit": (
+        put("models/init_1/weights/vocabulary", 1000),
+        "models.init_1.weights.vocabulary: the recall study's language has 1123 tokens, not 1000",
+    ),
+    "data that do not exist": (
+        put("models/short_only_1/stages/0/mixture", "shorts"),
+        "models.short_only_1.stages[0].mixture: 'shorts' does not exist; there are d1024, d128,",
+    ),
+    "a suite without its study": (
+        put("recall", None),
+        "models.base_1.stages[0].mixture: 'd64' does not exist; there are none",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, expected", RECALL_MISTAKES.values(), ids=RECALL_MISTAKES)
+def test_a_mistake_in_a_recall_study_gets_one_sentence(
+    tmp_path: Path, change: Change, expected: str
+) -> None:
+    content = copy.deepcopy(RECALL)
+    change(content)
+    assert sentence(tmp_path, content, load_recipe, "recall.yaml").startswith(expected)
 
 
 TEXTS = {
