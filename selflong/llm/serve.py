@@ -67,6 +67,17 @@ class _Server:
     api_key: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be served on this machine, under which name, and where."""
+
+    weights: Weights | None
+    name: str
+    context_tokens: int | None
+    port: int
+    api_key: str = field(repr=False)
+
+
 @contextmanager
 def serve(
     serving: Serving,
@@ -88,17 +99,17 @@ def serve(
     if isinstance(serving, RemoteServing):
         yield _remote(serving, weights, name, context_tokens, price)
         return
-    port, api_key = _free_port(), secrets.token_urlsafe(32)
+    wanted = _Wanted(weights, name, context_tokens, _free_port(), secrets.token_urlsafe(32))
     if isinstance(serving, LlamaCppServing):
-        server = _llama_cpp(serving, weights, name, context_tokens, port, api_key)
+        server = _llama_cpp(serving, wanted)
     elif isinstance(serving, VllmServing):
-        server = _vllm(serving, weights, name, context_tokens, port, api_key)
+        server = _vllm(serving, wanted)
     else:
-        server = _transformers(serving, weights, name, context_tokens, port, api_key)
+        server = _transformers(serving, wanted)
     with _running(server, name, log):
         yield Endpoint(
-            base_url=f"http://127.0.0.1:{port}",
-            api_key=api_key,
+            base_url=f"http://127.0.0.1:{wanted.port}",
+            api_key=wanted.api_key,
             model=name,
             identity=server.identity,
             slots=server.slots,
@@ -141,14 +152,8 @@ def _remote(
     )
 
 
-def _llama_cpp(
-    serving: LlamaCppServing,
-    weights: Weights | None,
-    name: str,
-    context_tokens: int | None,
-    port: int,
-    api_key: str,
-) -> _Server:
+def _llama_cpp(serving: LlamaCppServing, wanted: _Wanted) -> _Server:
+    weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if not isinstance(weights, GgufWeights):
         raise UserError(f"{name}: llama_cpp serves weights of kind gguf only")
     if context_tokens is None:
@@ -157,7 +162,7 @@ def _llama_cpp(
     options = {
         "model": model,
         "name": name,
-        "port": port,
+        "port": wanted.port,
         "slots": serving.slots,
         "context-tokens": context_tokens,
         "threads": serving.threads,
@@ -165,31 +170,25 @@ def _llama_cpp(
     return _Server(
         command=_python_module("selflong.llm.llama_cpp_server", options),
         # Spinning OpenMP threads starve each other where cores are shared.
-        environment={API_KEY_VARIABLE: api_key, "OMP_WAIT_POLICY": "passive"},
-        port=port,
+        environment={API_KEY_VARIABLE: wanted.api_key, "OMP_WAIT_POLICY": "passive"},
+        port=wanted.port,
         identity=f"llama_cpp {file_sha256(model)}",
         slots=serving.slots,
         context_tokens=context_tokens,
         package="xllamacpp",
-        api_key=api_key,
+        api_key=wanted.api_key,
     )
 
 
-def _transformers(
-    serving: TransformersServing,
-    weights: Weights | None,
-    name: str,
-    context_tokens: int | None,
-    port: int,
-    api_key: str,
-) -> _Server:
+def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
+    weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if not isinstance(weights, FolderWeights):
         raise UserError(f"{name}: transformers serves weights of kind folder only")
     context_tokens = context_tokens or _checkpoint_context(weights.path)
     options = {
         "model": weights.path,
         "name": name,
-        "port": port,
+        "port": wanted.port,
         "context-tokens": context_tokens,
         "precision": serving.precision,
         "key-tokens": serving.batch_tokens,
@@ -198,28 +197,22 @@ def _transformers(
     return _Server(
         command=_python_module("selflong.llm.transformers_server", options),
         environment={
-            API_KEY_VARIABLE: api_key,
+            API_KEY_VARIABLE: wanted.api_key,
             "OMP_NUM_THREADS": str(serving.threads),
             "OMP_WAIT_POLICY": "passive",
             "HF_HUB_OFFLINE": "1",
         },
-        port=port,
+        port=wanted.port,
         identity=f"transformers {serving.precision} {_folder_digest(weights.path)}",
         slots=TRANSFORMERS_SLOTS,
         context_tokens=context_tokens,
         package="transformers",
-        api_key=api_key,
+        api_key=wanted.api_key,
     )
 
 
-def _vllm(
-    serving: VllmServing,
-    weights: Weights | None,
-    name: str,
-    context_tokens: int | None,
-    port: int,
-    api_key: str,
-) -> _Server:
+def _vllm(serving: VllmServing, wanted: _Wanted) -> _Server:
+    weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if isinstance(weights, FolderWeights):
         context_tokens = context_tokens or _checkpoint_context(weights.path)
         identity = f"vllm bfloat16 {_folder_digest(weights.path)}"
@@ -230,17 +223,17 @@ def _vllm(
             f"{name}: vllm serves weights of kind folder, or of kind hub with context_tokens"
         )
     return _Server(
-        command=vllm_command(serving, weights, name, context_tokens, port),
+        command=vllm_command(serving, weights, name, context_tokens, wanted.port),
         environment={
-            "VLLM_API_KEY": api_key,
+            "VLLM_API_KEY": wanted.api_key,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         },
-        port=port,
+        port=wanted.port,
         identity=identity,
         slots=VLLM_SEQUENCES * serving.data_parallel,
         context_tokens=context_tokens,
         package="vllm",
-        api_key=api_key,
+        api_key=wanted.api_key,
     )
 
 

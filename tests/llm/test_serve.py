@@ -210,12 +210,12 @@ def post(endpoint: Endpoint, path: str, body: dict[str, object]) -> dict[str, An
 
 
 def test_precisions_and_weights_have_keys_of_their_own(tmp_path: Path, checkpoint: Path) -> None:
-    from selflong.llm.serve import _transformers
+    from selflong.llm.serve import _transformers, _Wanted
 
     def identity(precision: str, folder: Path) -> str:
         serving = TransformersServing(kind="transformers", precision=precision)  # type: ignore[arg-type]
         weights = FolderWeights(kind="folder", path=folder)
-        return _transformers(serving, weights, "m", None, 1, "key").identity
+        return _transformers(serving, _Wanted(weights, "m", None, 1, "key")).identity
 
     other = tmp_path / "other"
     save_model(other)
