@@ -74,7 +74,7 @@ class TrainingJob(BaseModel):
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     mask_prompt: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
-    zero_stage: Literal[1, 2, 3] = 3
+    zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
     tensorboard: bool = False
