@@ -1,8 +1,8 @@
 """What the synthesis of a recipe will ask of a generator: requests and tokens by step, before anything runs.
 
 The lengths are those that the samples will have, since they are drawn from the recipe's seed. What only the
-documents and the model decide is set by the shares below, which were measured on the laptop recipe, whose
-generator is a small one: a larger one is asked again less often.
+documents and the model decide is set by the shares below, which are means of two runs of the laptop recipe,
+whose generator is a small one: a larger one is asked again less often.
 """
 
 import math
@@ -16,22 +16,25 @@ from selflong.synthesis.prompting import Prompt, load_prompt
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.75
+CALLS_PER_INSTRUCTION = 1.86
 """Answers that are no instruction, or repeat one, are asked for again."""
-CALLS_PER_DOCUMENT = 5.0
+CALLS_PER_DOCUMENT = 5.7
 """The same for instructions to write a document: most of those of a small model ask for nothing."""
 INSTRUCTION_TOKENS = 28
 WRITING_TOKENS = 59
 """Of an answer that is to be an instruction to write, what follows its first paragraph included."""
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
+UNFILLED = 0.15
+"""Of what is left of a sample where the next document may not fit: a document that is too long is passed over
+for shorter ones, of which retrieval gives some to spare."""
 FILLED_EXCERPT = 0.6
 """The same for an excerpt: the rest at a document's end is a part of a chunk."""
 FILLED_CHUNK = 0.85
-FILLED_SUMMARY = 0.82
+FILLED_SUMMARY = 0.86
 WHOLE_SENTENCES = 0.87
 """Of a summary, what the answerer reads: cut ones end with their last whole sentence."""
-FILLED_ANSWER = 0.65
+FILLED_ANSWER = 0.73
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,9 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
 
 
 def unfilled(room: float, document_tokens: float) -> float:
-    """Tokens that whole documents leave free on average: those of the last one that still fit, which renewal
-    theory puts at E[n^2] / 2 E[n] for documents of n tokens.
-
-    That is the mean for lengths with an exponential distribution; a third of the room where documents are
-    long, since those beyond the room are passed over and the others are of any length up to it.
-    """
-    return min(document_tokens, room / 3)
+    """Tokens of a sample that whole documents leave free; of any length up to the room where most documents
+    of the corpus are longer."""
+    return UNFILLED * min(document_tokens, room)
 
 
 def _usage(step: str, calls: float, filled_in: float, completion: float, prompt: str) -> StepUsage:
