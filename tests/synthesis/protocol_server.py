@@ -1,0 +1,76 @@
+"""A server of the OpenAI protocol that answers from the prompt alone, and remembers what it was asked."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+_WORD = re.compile(r"\w+")
+
+
+def reply_to(prompt: str) -> str:
+    """A question in the prompt's own words where it wants one, else the beginning of the prompt's text."""
+    if "Write one question" in prompt:
+        return f"How did {' '.join(_WORD.findall(prompt)[:9])} change over time?"
+    return " ".join(prompt.partition("Text:\n")[2].split()[:20]) + "."
+
+
+class ProtocolServer(ThreadingHTTPServer):
+    """asked: path and body of every request, in the order of their coming; answered: how many of them;
+    most: answers after which the others have to wait."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[tuple[str, bytes]] = []
+        self.answered = 0
+        self.most = math.inf
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections of killed jobs are cut."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ProtocolServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append((self.path, body))
+        while self.server.answered >= self.server.most:
+            time.sleep(0.005)
+        text = reply_to(json.loads(body)["messages"][-1]["content"])
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": len(body) // 4, "completion_tokens": len(text) // 4}
+        reply = json.dumps({"choices": [choice], "usage": usage}).encode()
+        with suppress(ConnectionError):  # whoever asked may have been killed
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+            self.server.answered += 1
+
+    def log_message(self, format: str, *args: object) -> None:
+        """The tests look at what was asked."""
+
+
+@contextmanager
+def protocol_server() -> Iterator[ProtocolServer]:
+    """Serves for the length of the block."""
+    with ProtocolServer() as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

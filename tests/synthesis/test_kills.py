@@ -1,0 +1,171 @@
+"""The jobs that ask a generator, killed by SIGKILL half way and started again."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selflong.formats import INSTRUCTIONS, read_parquet
+from selflong.llm import Cache
+from selflong.llm.protocol import request_key
+from selflong.llm.serve import serve
+from selflong.recipe import Recipe, Site, load_site
+from tests.synthesis.protocol_server import ProtocolServer, protocol_server
+from tests.synthesis.test_workflow import Corpus, retrieve_everything
+
+ROOT = Path(__file__).parents[2]
+KEY_VARIABLE = "SELFLONG_TEST_KEY"
+SLOTS = 4
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The launchers on one corpus, as the rules call them; `work` keeps the answered requests."""
+
+    server: ProtocolServer
+    recipe: Recipe
+    site: Site
+    corpus: Corpus
+    tokenizer: Path
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def start(self, script: str, *options: object) -> subprocess.Popen[bytes]:
+        name = script.removesuffix(".py")
+        command = [
+            *(sys.executable, ROOT / "scripts" / script),
+            *("--recipe", self.folder / "laptop.yaml", "--site", self.folder / "site.yaml"),
+            *("--generator", "smollm2", "--shard", 0, "--digest", "digest"),
+            *("--documents", *self.corpus[0], "--weights", "--work", self.work),
+            *("--target", self.tokenizer, "--counter", self.tokenizer),
+            *("--server-log", self.folder / "server.log"),
+            *("--drops", self.folder / f"{name}.drops", "--usage", self.folder / f"{name}.usage"),
+            *options,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(list(map(str, command)), env=environment)
+
+    def finish(self, script: str, *options: object) -> None:
+        assert self.start(script, *options).wait(timeout=300) == 0
+
+    def kill_half_way(self, answers: int, script: str, *options: object) -> None:
+        """Kill the job when it waits for the answers after the first ones."""
+        self.server.most = self.server.answered + answers
+        job = self.start(script, *options)
+        deadline = time.monotonic() + 300
+        while self.server.answered < self.server.most:
+            assert job.poll() is None, "the job ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        job.kill()
+        job.wait()
+        self.server.most = math.inf
+
+    def stored(self) -> set[bytes]:
+        """Keys of the requests that a new job would find answered."""
+        with Cache(self.work / "requests") as cache:
+            return {key for key in self.asked() if key in cache}
+
+    def asked(self, since: int = 0) -> list[bytes]:
+        """Keys of what the server was asked."""
+        generator = self.recipe.generators["smollm2"]
+        with serve(
+            self.site.generators["smollm2"],
+            generator.weights,
+            name=generator.model,
+            log=self.folder / "server.log",
+            context_tokens=generator.context_tokens,
+        ) as endpoint:
+            return [request_key(endpoint, *request) for request in self.server.asked[since:]]
+
+    def instructions(self) -> tuple[object, ...]:
+        return (
+            *("write_instructions.py", "--token-counts", *self.corpus[1]),
+            *("--instructions", self.folder / "instructions.parquet"),
+        )
+
+    def answers(self) -> tuple[object, ...]:
+        return (
+            *("answer_instructions.py", "--instructions", self.folder / "instructions.parquet"),
+            *("--retrieved", self.folder / "retrieved.parquet"),
+            *("--summaries", self.folder / "summaries.parquet"),
+            *("--samples", self.folder / "samples.parquet"),
+        )
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProtocolServer]:
+    monkeypatch.setenv(KEY_VARIABLE, "key")
+    with protocol_server() as running:
+        yield running
+
+
+def start_jobs(
+    server: ProtocolServer, recipe: Recipe, corpus: Corpus, tokenizer: Path, folder: Path
+) -> Jobs:
+    folder.mkdir()
+    site = yaml.safe_load((ROOT / "config.yaml").read_text())
+    site["generators"]["smollm2"] = {
+        "kind": "remote",
+        "url": server.url,
+        "api_key_variable": KEY_VARIABLE,
+        "maximum_concurrency": SLOTS,
+    }
+    (folder / "site.yaml").write_text(yaml.safe_dump(site))
+    content = recipe.model_dump(mode="json")
+    content["synthesis"]["long_input"]["samples"] = SAMPLES
+    (folder / "laptop.yaml").write_text(yaml.safe_dump(content))
+    return Jobs(server, recipe, load_site(folder / "site.yaml"), corpus, tokenizer, folder)
+
+
+def check_kill(jobs: Jobs, answers: int, *command: object) -> None:
+    """Kill the job `command` after so many answers and start it again."""
+    jobs.kill_half_way(answers, *command)
+    stored, before = jobs.stored(), len(jobs.server.asked)
+    assert len(stored) >= answers - SLOTS
+    jobs.finish(*command)
+    asked = jobs.asked(before)
+    assert asked, "everything was answered before the kill"
+    assert not stored & set(asked)
+    assert len(asked) == len(set(asked))
+    assert len(set(asked) & set(jobs.asked()[:before])) <= SLOTS
+
+
+def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
+    server: ProtocolServer,
+    recipe: Recipe,
+    corpus: Corpus,
+    smollm2_tokenizer_folder: Path,
+    tmp_path: Path,
+) -> None:
+    killed, whole = (
+        start_jobs(server, recipe, corpus, smollm2_tokenizer_folder, tmp_path / name)
+        for name in ("killed", "whole")
+    )
+    check_kill(killed, 3, *killed.instructions())
+    whole.finish(*whole.instructions())
+    for one in (killed, whole):
+        asked = one.folder / "instructions.parquet"
+        assert len(read_parquet(asked, INSTRUCTIONS)) == SAMPLES
+        retrieve_everything(asked, corpus, one.folder / "retrieved.parquet")
+    check_kill(killed, 20, *killed.answers())
+    whole.finish(*whole.answers())
+    made = [
+        path.name
+        for path in whole.folder.iterdir()
+        if path.suffix in (".parquet", ".drops", ".usage")
+    ]
+    assert len(made) == 8
+    for name in made:
+        assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
