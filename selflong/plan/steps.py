@@ -31,7 +31,6 @@ from selflong.recipe import (
     Synthesis,
     stages_of_mixture,
 )
-from selflong.retrieval.index import EXACT
 
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
@@ -185,7 +184,8 @@ class Planner:
         corpus = self.recipe.corpora[section.corpus]
         size, shape, machine = documents(corpus), architecture(encoder.weights), self.machine
         embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
-        index = self._index_bytes(section)
+        queries = section.long_input.samples // section.long_input.shards
+        index = retrieval.index_use(encoder, size.rows, queries, machine)
         seconds = retrieval.encode_seconds(
             size, encoder.maximum_tokens, shape, machine, machine.devices_per_node
         )
@@ -196,21 +196,13 @@ class Planner:
             kept_bytes=embeddings, work_bytes=embeddings / corpus.shards,
             memory=2 * shape.parameters + 2 * GB,
         )  # fmt: skip
-        lists = max(1, round(size.rows**0.5))
-        build = 2 * size.rows * lists * encoder.dimensions / machine.cpu_flops
+        # One job builds it, the other one compares it with exact search.
         yield Step(
             f"index {section.encoder}", "retrieval", 2,
-            machine.start_seconds + embeddings / machine.disk_bandwidth + build,
-            (embed,), kept_bytes=index, work_bytes=index, memory=index + 4 * GB,
+            machine.start_seconds + (index.build_seconds + index.search_seconds) / 2,
+            (embed,), kept_bytes=index.disk, work_bytes=index.disk,
+            memory=max(index.build_memory, index.search_memory) + 4 * GB,
         )  # fmt: skip
-
-    def _index_bytes(self, section: Synthesis) -> int:
-        """Of the index beside the embeddings; the exact one reads the embeddings themselves."""
-        encoder = self.recipe.encoders[section.encoder]
-        if encoder.index == EXACT:
-            return 0
-        rows = documents(self.recipe.corpora[section.corpus]).rows
-        return retrieval.index_bytes(encoder.index, rows, encoder.dimensions)
 
     def _synthesis(self) -> Iterator[Step]:
         section = self.recipe.synthesis
@@ -228,16 +220,14 @@ class Planner:
         yield self._requests(
             asked, uses["instructions"], long_input.shards, name, generator, (corpus,)
         )
-        rows = documents(self.recipe.corpora[section.corpus]).rows
-        searched = self._index_bytes(section) or retrieval.embedding_bytes(rows, encoder.dimensions)
         found = f"retrieved documents {name}"
-        queries = long_input.samples / long_input.shards
+        rows = documents(self.recipe.corpora[section.corpus]).rows
+        queries = long_input.samples // long_input.shards
+        index = retrieval.index_use(encoder, rows, queries, machine)
         yield Step(
-            found, "retrieval", long_input.shards,
-            machine.start_seconds + searched / machine.disk_bandwidth
-            + queries * searched / machine.cpu_flops,
+            found, "retrieval", long_input.shards, machine.start_seconds + index.search_seconds,
             (asked, f"index {section.encoder}"), uses_devices=machine.devices_per_node > 2,
-            memory=searched + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
+            memory=index.search_memory + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
         made = synthesised(self.recipe)
         yield self._requests(

@@ -152,7 +152,12 @@ class Encoder(Section):
     append_end_token: bool = False
     """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
     index: str = "Flat"
-    """FAISS factory string; inner product over normalised vectors."""
+    """FAISS factory string; inner product over normalised vectors.
+
+    Flat searches the embeddings where they lie, exactly. For a corpus whose embeddings a job cannot read in
+    its time: lists four times the square root of the vectors, rounded to a power of two, one byte a dimension
+    (IVF16384,SQ8 for ten million), with a quarter of the lists as probes; `snakemake plan` compares them.
+    """
     index_training_sample: Positive | None = None
     probes: Positive | None = None
     """Inverted lists visited per query, for an inverted-file index."""
@@ -470,6 +475,25 @@ INITIAL = "initial"  # the stage name of a model that is only loaded
 # -------------------------------------------------------------------------------------- evaluation
 
 
+class HaystackFile(Section):
+    """What a suite reads in place of the packaged data."""
+
+    haystack: Path | None = None
+    """Text of the essays: JSON with the field `text`, or plain text."""
+
+
+class RulerFiles(HaystackFile):
+    """What RULER reads in place of the packaged data; questions in SQuAD v2's or HotpotQA's format."""
+
+    qa_1: Path | None = None
+    qa_2: Path | None = None
+
+
+def _is_none(value: object) -> bool:
+    """Where it holds the setting is left out, so that it changes no digest."""
+    return value is None
+
+
 class RulerSuite(Section):
     """RULER (arXiv 2404.06654) in one named convention."""
 
@@ -485,6 +509,7 @@ class RulerSuite(Section):
     seed: int
     chat: bool = True
     answer_prefix: bool = True
+    files: RulerFiles | None = Field(default=None, exclude_if=_is_none)
 
     @model_validator(mode="after")
     def _samples_by_length(self) -> Self:
@@ -520,6 +545,7 @@ class NeedleGrid(Section):
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
     seed: int
+    files: HaystackFile | None = Field(default=None, exclude_if=_is_none)
 
 
 class OutputLength(Section):
