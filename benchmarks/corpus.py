@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -147,6 +148,7 @@ def main() -> None:
             figures[str(size)] = measure(
                 folder / f"documents-{size}", arguments.parts, folder / "tokenizer", work
             )
+            print(f"{size} documents: {figures[str(size)]}", file=sys.stderr)
     print(json.dumps(figures))
 
 
