@@ -2,6 +2,8 @@
 
 
 rule write_evaluation_texts:
+    input:
+        RUN.named_files,
     output:
         "<results>/evaluation/texts.parquet",
     log:
@@ -46,7 +48,7 @@ rule evaluate:
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
-        " --model {input.model} --tokenizer {input.tokenizer} --published {input.files}"
+        " --model {input.model} --tokenizer {input.tokenizer} --files {input.files}"
         ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
         " --output {output} > {log} 2>&1"
 

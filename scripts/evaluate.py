@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selflong.evaluation.evaluate import Job, evaluate
-from selflong.evaluation.ruler import packaged_sources
+from selflong.evaluation.ruler import suite_sources
 from selflong.launcher import job_parser, run_resumable
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--lengths", required=True, help="one of the suite's lengths, or all")
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
-    parser.add_argument("--published", type=Path, nargs="*", help="download of a published suite")
+    parser.add_argument("--files", type=Path, nargs="*", help="download, or files, of the suite")
     parser.add_argument("--work", type=Path, required=True, help="keeps the answered requests")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -28,10 +28,10 @@ def main() -> None:
         tokenizer=arguments.tokenizer,
         serving=arguments.site.evaluation,
         work=arguments.work,
-        sources=packaged_sources(),
+        sources=suite_sources(recipe.suites[arguments.suite]),
         chat_date=recipe.chat_date,
         supports=model.supports,
-        published=next(iter(arguments.published), None),
+        published=next(iter(arguments.files), None),
     )
     lengths = None if arguments.lengths == "all" else [int(arguments.lengths)]
     evaluate(job, arguments.output, lengths)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from selflong.evaluation.ruler import packaged_sources
 from selflong.evaluation.texts import write_evaluation_texts
 from selflong.job import run
 from selflong.launcher import job_parser
@@ -12,7 +11,7 @@ def main() -> None:
     parser = job_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    write_evaluation_texts(arguments.recipe.suites, packaged_sources(), arguments.output)
+    write_evaluation_texts(arguments.recipe.suites, arguments.output)
 
 
 if __name__ == "__main__":

@@ -381,16 +381,32 @@ class Run:
 
     def texts_digest(self) -> str:
         """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""
-        read = {"kind", "tasks", "samples"}
+        read = {"kind", "tasks", "samples", "files"}
         return self.digest(
             "evaluation",
             *(suite.model_dump(mode="json", include=read) for suite in self.recipe.suites.values()),
         )
 
     def suite_files(self, suite: str) -> list[str]:
-        """Downloads that a suite reads."""
+        """Downloads that a suite reads, or the files that it names."""
         section = self.recipe.suites[suite]
-        return self.files_of(section) if isinstance(section, PublishedRulerSuite) else []
+        if isinstance(section, PublishedRulerSuite):
+            return self.files_of(section)
+        named = section.files if isinstance(section, RulerSuite | NeedleGrid) else None
+        files = named.model_dump(exclude={"assumed"}, exclude_none=True) if named else {}
+        for setting, path in files.items():
+            if not path.is_file():
+                raise UserError(
+                    f"recipe {self.recipe.name}: suites.{suite}.files.{setting}: {path} is no file; "
+                    "name an existing one"
+                )
+        return [str(path) for path in files.values()]
+
+    @property
+    def named_files(self) -> list[str]:
+        """Files that the suites name."""
+        suites = set(self.recipe.suites) - set(self.published_suites)
+        return sorted({file for suite in suites for file in self.suite_files(suite)})
 
     def predictions(self, suite: str) -> list[str]:
         """Every file of predictions of a suite."""

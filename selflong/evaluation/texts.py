@@ -5,7 +5,12 @@ from pathlib import Path
 
 from selflong.evaluation import needle_grid, output_length
 from selflong.evaluation.ruler import haystacks, questions, tracing
-from selflong.evaluation.ruler.sources import Sources, load_questions, load_words_of_haystack
+from selflong.evaluation.ruler.sources import (
+    Sources,
+    load_questions,
+    load_words_of_haystack,
+    suite_sources,
+)
 from selflong.evaluation.ruler.tasks import NEEDLE_TASKS
 from selflong.formats import EVALUATION_TEXTS, table, write_parquet
 from selflong.recipe import (
@@ -21,7 +26,7 @@ PUBLISHED_QUESTIONS = 500
 """Of each question task, in the published sets."""
 
 
-def write_evaluation_texts(suites: Mapping[str, Suite], sources: Sources, output: Path) -> None:
+def write_evaluation_texts(suites: Mapping[str, Suite], output: Path) -> None:
     """Publish formats.EVALUATION_TEXTS of a recipe's suites.
 
     Short tasks are not in it: their data are the harness's, which downloads them when it runs.
@@ -29,7 +34,7 @@ def write_evaluation_texts(suites: Mapping[str, Suite], sources: Sources, output
     rows = [
         {"suite": suite_name, "name": name, "text": text}
         for suite_name, suite in suites.items()
-        for name, text in _texts(suite, sources)
+        for name, text in _texts(suite, suite_sources(suite))
     ]
     write_parquet(
         table(rows, EVALUATION_TEXTS).unique(maintain_order=True), output, EVALUATION_TEXTS

