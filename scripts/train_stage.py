@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from selflong.launcher import job_parser, run_resumable
-from selflong.training.launch import run_stage, site_layout
-from selflong.training.stage import TrainingJob
+from selflong.training.launch import run_stage, stage_job
 
 
 def main() -> None:
@@ -15,26 +14,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="state to resume from")
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     arguments = parser.parse_args()
-    recipe, site = arguments.recipe, arguments.site.training
-    name = arguments.checkpoint.partition("/")[0]
-    model = recipe.models[name]
-    job = TrainingJob(
-        initial=arguments.initial,
-        packed=arguments.packed,
-        work=arguments.work,
-        stage=recipe.stage(arguments.checkpoint),
-        title=arguments.checkpoint,
-        seed=recipe.seed_of(name),
-        layout=site_layout(site),
-        precision=model.precision,
-        mask_prompt=model.mask_prompt,
-        device=site.device,
-        zero_stage=site.zero_stage,
-        offload_optimizer=site.offload_optimizer,
-        offload_activations=site.offload_activations,
-        tensorboard=site.tensorboard,
-        checkpoint_minutes=site.checkpoint_minutes,
-        keep_optimizer=recipe.keeps_optimizer(arguments.checkpoint),
+    site = arguments.site.training
+    job = stage_job(
+        arguments.recipe,
+        site,
+        arguments.checkpoint,
+        arguments.initial,
+        arguments.packed,
+        arguments.work,
     )
     run_stage(job, site, arguments.output)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
-from selflong.recipe import TrainingSite
+from selflong.recipe import Recipe, TrainingSite
 from selflong.training.checkpoint import adjust_rope_only
 from selflong.training.layout import Layout
 from selflong.training.stage import CHECKPOINTS, MODEL, Interrupted, TrainingJob, train_stage
@@ -45,6 +45,34 @@ def site_layout(site: TrainingSite) -> Layout:
             "their product must divide nodes x ranks_per_node"
         )
     return Layout(ring, site.ulysses, data)
+
+
+def stage_job(
+    recipe: Recipe, site: TrainingSite, checkpoint: str, initial: Path, packed: Path, work: Path
+) -> TrainingJob:
+    """The job of '<model>/<stage>' as recipe and site say it."""
+    name = checkpoint.partition("/")[0]
+    stage = recipe.stage(checkpoint)
+    if stage is None:
+        raise UserError(f"{checkpoint} is no stage of recipe {recipe.name}: name <model>/<stage>")
+    model = recipe.models[name]
+    return TrainingJob(
+        initial=initial,
+        packed=packed,
+        work=work,
+        stage=stage,
+        title=checkpoint,
+        seed=recipe.seed_of(name),
+        layout=site_layout(site),
+        precision=model.precision,
+        mask_prompt=model.mask_prompt,
+        device=site.device,
+        zero_stage=site.zero_stage,
+        offload_optimizer=site.offload_optimizer,
+        offload_activations=site.offload_activations,
+        tensorboard=site.tensorboard,
+        keep_optimizer=recipe.keeps_optimizer(checkpoint),
+    )
 
 
 def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
@@ -100,13 +128,25 @@ def _master(nodes: int) -> tuple[str, int]:
     hosts = listing.stdout.split()
     if len(hosts) < nodes:
         raise UserError(f"training.nodes is {nodes}, but the SLURM job has {len(hosts)}")
-    return hosts[0], 29_500 + int(os.environ["SLURM_JOB_ID"]) % 1000
+    return hosts[0], master_port(int(os.environ["SLURM_JOB_ID"]))
 
 
-def _environment(job: TrainingJob, site: TrainingSite, address: str, port: int) -> dict[str, str]:
-    environment = dict(os.environ)
+def master_port(job_id: int) -> int:
+    """Port at which the ranks of a SLURM job meet: each job on a node has its own."""
+    return 29_500 + job_id % 1000
+
+
+def rank_command(job_file: Path) -> list[str]:
+    """What each rank runs."""
+    return [sys.executable, "-m", "selflong.training.launch", str(job_file)]
+
+
+def rank_environment(
+    job: TrainingJob, site: TrainingSite, address: str, port: int | str
+) -> dict[str, str]:
+    """Variables of every rank beside this process's own; each has RANK and LOCAL_RANK besides."""
     package_root = str(Path(__file__).resolve().parents[2])
-    environment |= {
+    environment = {
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(site.nodes * site.ranks_per_node),
@@ -119,7 +159,7 @@ def _environment(job: TrainingJob, site: TrainingSite, address: str, port: int) 
         "PYTHONWARNINGS": "ignore::FutureWarning",
         "TORCH_EXTENSIONS_DIR": str(job.work.resolve().parent / "torch_extensions"),
         "PYTHONPATH": os.pathsep.join(
-            [package_root, *filter(None, [environment.get("PYTHONPATH")])]
+            dict.fromkeys([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
         ),
     }
     if site.device == "cpu":
@@ -145,7 +185,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
     logs.mkdir(exist_ok=True)
     job_file = job.work / f"job-{node}.json"
     job_file.write_text(job.model_dump_json(indent=2))
-    environment = _environment(job, site, address, port)
+    environment = dict(os.environ) | rank_environment(job, site, address, port)
     ranks: list[subprocess.Popen[bytes]] = []
     told_to_stop = False
 
@@ -166,7 +206,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
             with (logs / f"rank-{rank}.log").open("wb") as stream:
                 ranks.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "selflong.training.launch", str(job_file)],
+                        rank_command(job_file),
                         env=environment | {"RANK": str(rank), "LOCAL_RANK": str(local)},
                         stdout=stream,
                         # The first rank speaks for all.

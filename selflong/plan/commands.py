@@ -1,0 +1,151 @@
+"""The commands of a training stage and of its evaluation on SLURM, without starting any: a dry launch.
+
+What Snakemake runs comes from its own dry run, what it submits from its executor, the rest from the
+functions that start the ranks and the server.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from string import Template
+from types import SimpleNamespace
+from typing import Any
+
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+
+from selflong.cluster import scheduled
+from selflong.job import UserError
+from selflong.llm.serve import vllm_command
+from selflong.recipe import FolderWeights, JobKind, VllmServing
+from selflong.training.launch import rank_command, rank_environment, stage_job
+from selflong.training.stage import deepspeed_config
+from selflong.workflow import Run
+
+# Known when the job runs, and to its shell by these expressions.
+FIRST_NODE = '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"'
+PORT_OF_JOB = "$((29500 + SLURM_JOB_ID % 1000))"
+SOME_PORT = 8000
+"""The server takes a free one."""
+
+
+def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
+    """Every command of '<model>/<stage>' and of its evaluation by `suite` at its longest length.
+
+    root: folder of the Snakefile.
+    """
+    if suite not in run.recipe.suites:
+        raise UserError(f"suites of {run.recipe.name} are {', '.join(run.recipe.suites)}")
+    stage = f"{run.results}/models/{checkpoint}"
+    asked = [path for path in run.predictions(suite) if f"/{suite}/{checkpoint}/" in path]
+    if not asked:
+        raise UserError(f"suites.{suite}.models of {run.recipe.name} do not name {checkpoint}")
+    longest = asked[-1]
+    shells = _shell_commands(root, run, [stage, longest])
+    return "\n".join(
+        [
+            *_training(run, checkpoint, shells[stage]),
+            "",
+            *_evaluation(run, checkpoint, suite, shells[longest]),
+            "",
+        ]
+    )
+
+
+def _shell_commands(root: Path, run: Run, targets: list[str]) -> dict[str, str]:
+    """Target -> the command of its rule, with the variables of the rules filled in."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site.json"
+        settings = run.site.model_dump(mode="json") | {"recipe": run.recipe.name}
+        site.write_text(json.dumps(settings))
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
+            *("--dry-run", "--printshellcmds", "--forceall", "--cores", "1", "--nolock"),
+            *(*targets, "--configfile", str(site)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = {}
+    for block in re.split(r"\n(?=rule |localrule )", done.stdout + done.stderr):
+        output = re.search(r"^ +output: (.+)$", block, flags=re.MULTILINE)
+        shell = re.search(r"^(?:Shell command:)? *(exec .+)$", block, flags=re.MULTILINE)
+        if output and shell and output[1] in targets:
+            found[output[1]] = shell[1]
+    if missing := set(targets) - set(found):
+        raise UserError(f"Snakemake plans no job for {sorted(missing)[0]}\n{done.stderr[-2000:]}")
+    variables = run.environment(root)
+    return {target: Template(shell).safe_substitute(variables) for target, shell in found.items()}
+
+
+def _submission(run: Run, kind: JobKind, name: str) -> str:
+    """The executor's command, with its own names left out: they differ from run to run."""
+    resources: dict[str, Any] = {
+        key: value(None, attempt=1) if callable(value) else value
+        for key, value in scheduled(run.site, kind).items()
+    }
+
+    class Resources(SimpleNamespace):
+        def get(self, key: str, default: object = None) -> Any:
+            return getattr(self, key, default)
+
+    job = SimpleNamespace(resources=Resources(**resources), threads=resources["cpus_per_task"])
+    parameters = {
+        "run_uuid": f"selflong_{name}",
+        "slurm_logfile": f"work/slurm_logs/{name}/%j.log",
+        "comment_str": name,
+        "account": f"-A {run.site.account}" if run.site.account else "",
+        "partition": f"-p {resources['slurm_partition']}" if "slurm_partition" in resources else "",
+        "workdir": None,
+    }
+    settings = SimpleNamespace(requeue=True, no_requeue=False, qos=None, reservation=None)
+    return " ".join(get_submit_command(job, parameters, settings).split())
+
+
+def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
+    site = run.site.training
+    job = stage_job(
+        run.recipe, site, checkpoint,
+        Path(run.initial(checkpoint)), Path(run.packed(checkpoint)),
+        run.work / "training" / checkpoint,
+    )  # fmt: skip
+    variables = rank_environment(job, site, FIRST_NODE, PORT_OF_JOB)
+    assignments = [f"{name}={_quoted(value)}" for name, value in sorted(variables.items())]
+    number = f"$((SLURM_NODEID * {site.ranks_per_node} + LOCAL_RANK))"
+    # A rank runs the Python that its launcher runs.
+    rank_words = rank_command(job.work / "job-NODE.json")
+    rank = shlex.join([run.site.python.get("training", sys.executable), *rank_words[1:]])
+    return [
+        f"# {checkpoint} on {site.nodes} node(s) of {site.ranks_per_node} ranks",
+        "# submitted by Snakemake",
+        _submission(run, "training", "train_stage"),
+        "# the job's command",
+        shell,
+        f"# each node, for LOCAL_RANK from 0 to {site.ranks_per_node - 1}",
+        " ".join([*assignments, f"RANK={number}", rank.replace("NODE", "$SLURM_NODEID")]),
+        "# DeepSpeed in each rank",
+        json.dumps(deepspeed_config(job, job.layout.world)),
+    ]
+
+
+def _quoted(value: str) -> str:
+    return value if value in (FIRST_NODE, PORT_OF_JOB) else shlex.quote(value)
+
+
+def _evaluation(run: Run, checkpoint: str, suite: str, shell: str) -> list[str]:
+    serving = run.site.evaluation
+    stage = run.recipe.stage(checkpoint)
+    assert stage is not None
+    lines = [
+        f"# {suite} of {checkpoint}",
+        "# submitted by Snakemake",
+        _submission(run, "evaluation", "evaluate"),
+        "# the job's command",
+        shell,
+    ]
+    if isinstance(serving, VllmServing):
+        weights = FolderWeights(kind="folder", path=Path(run.checkpoint(checkpoint)))
+        command = vllm_command(serving, weights, checkpoint, stage.length, SOME_PORT)
+        lines += ["# inside it, on a free port", shlex.join(command)]
+    return lines
