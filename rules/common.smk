@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from selflong.job import UserError, sole_owner
 from selflong.plan.stages import retries
+from selflong.recipe import JOB_KINDS
 from selflong.workflow import Run, alternatives
 
 try:

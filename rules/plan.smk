@@ -1,8 +1,10 @@
-# What a recipe costs on this site, and whether it fits, before anything runs: `snakemake plan`.
+# Before anything runs: what a recipe costs on this site and whether it fits (`snakemake plan`), and what the
+# nodes lack that its jobs will run on (`snakemake check`).
 
 
 localrules:
     plan,
+    check,
 
 
 rule plan:
@@ -18,3 +20,36 @@ rule plan:
         digest=RUN.digest("plan", RUN.recipe, RUN.site),
     shell:
         '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
+
+
+# A job of each kind, with what its kind asks for, on as many nodes.
+for kind in JOB_KINDS:
+
+    rule:
+        name:
+            f"check_{kind}"
+        output:
+            temp(f"<results>/check/{kind}.txt"),
+        log:
+            f"<logs>/check/{kind}.log",
+        benchmark:
+            f"<benchmarks>/check/{kind}.tsv"
+        retries: 0
+        resources:
+            **RUN.resources(kind),
+        params:
+            kind=kind,
+            start=f'${kind.upper()}_LAUNCH "${kind.upper()}_PYTHON"',
+        shell:
+            '{params.start} -m selflong.check {params.kind} --site "$SELFLONG_SITE" --report'
+            " > {output} 2> {log}"
+
+
+rule check:
+    input:
+        expand("<results>/check/{kind}.txt", kind=JOB_KINDS),
+    log:
+        "<logs>/check/all.log",
+    retries: 0
+    shell:
+        "cat {input} | tee {log}; if grep -q '^missing' {log}; then rm -f {input}; exit 1; fi"

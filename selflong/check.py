@@ -1,4 +1,7 @@
-"""What is missing on a node for each kind of job, on one screen: `python -m selflong.check training`."""
+"""What is missing on a node for each kind of job, on one screen: `python -m selflong.check training`.
+
+`snakemake check` runs it on the nodes that the jobs of each kind will run on.
+"""
 
 import argparse
 import importlib.metadata
@@ -44,6 +47,8 @@ class Finding:
 
 def check_node(kind: JobKind, gpus: int, folder: Path, token_variable: str) -> Iterator[Finding]:
     """Everything that a job of `kind` wants of this node; `gpus` is what config.yaml asks for."""
+    node = os.environ.get("SLURMD_NODENAME", platform.node())
+    yield Finding("node", "ok", f"{node}, for jobs of the kind {kind}")
     yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
     yield from _packages(PACKAGES[kind])
     yield from _tools(kind)
@@ -141,17 +146,18 @@ def screen(findings: list[Finding]) -> str:
 
 
 def main() -> None:
-    """Print the screen; exit with 1 where something is missing."""
+    """Print the screen; exit with 1 where something is missing, unless only a report is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=get_args(JobKind))
     parser.add_argument("--site", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--report", action="store_true", help="do not fail: another reads it")
     arguments = parser.parse_args()
     site = load_site(arguments.site)
     resources = site.resources.get(arguments.kind)
     gpus = resources.gpus if resources else 0
     findings = list(check_node(arguments.kind, gpus, site.work, site.hub_token_variable))
     print(screen(findings))
-    sys.exit(any(finding.verdict == "missing" for finding in findings))
+    sys.exit(not arguments.report and any(row.verdict == "missing" for row in findings))
 
 
 if __name__ == "__main__":

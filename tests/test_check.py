@@ -19,7 +19,7 @@ def test_every_kind_of_job_is_checked(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     findings = list(check_node(kind, 0, tmp_path / "not" / "yet", "HF_TOKEN"))  # type: ignore[arg-type]
     subjects = [finding.subject for finding in findings]
-    assert {"python", "disk", "shared memory", "hub token"} <= set(subjects)
+    assert {"node", "python", "disk", "shared memory", "hub token"} <= set(subjects)
     assert all(finding.text for finding in findings)
     assert "hf_secret" not in screen(findings)
 

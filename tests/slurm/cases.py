@@ -77,6 +77,10 @@ def name_of(job: tuple[str, str, str]) -> str:
     return job[2].rpartition("_")[2]
 
 
+def _number(log: Path) -> int:
+    return int(log.stem)
+
+
 def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path: Path) -> None:
     finish(start(tmp_path, "two_nodes.txt"))
     lines = (tmp_path / "two_nodes.txt").read_text().splitlines()
@@ -84,11 +88,22 @@ def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path:
 
 
 def test_a_job_near_its_time_limit_requeues_itself_and_goes_on(idle: Path, tmp_path: Path) -> None:
-    output = finish(start(tmp_path, "long.txt"), limit=240)
-    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(80)]
+    output = finish(start(tmp_path, "180_heeds.txt"), limit=300)
+    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(180)]
     assert "Trying to restart job" not in output
     (log,) = (tmp_path / "work" / "slurm_logs" / "rule_long").rglob("*.log")
     assert "Restarts=1" in slurm_output("scontrol", "show", "job", log.stem).split()
+
+
+def test_a_job_killed_by_its_time_limit_is_resumed(idle: Path, tmp_path: Path) -> None:
+    """SLURM kills a job up to a minute after its limit: 45 s of work are left to the second attempt."""
+    output = finish(start(tmp_path, "600_ignores.txt"), limit=420)
+    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(600)]
+    assert "Trying to restart job" in output
+    first, *rest = (tmp_path / "work" / "slurm_logs" / "rule_long").rglob("*.log")
+    assert rest
+    jobs = slurm_output("scontrol", "show", "job", min(first, *rest, key=_number).stem)
+    assert "JobState=TIMEOUT" in jobs
 
 
 def test_lost_jobs_are_repeated_and_no_others(idle: Path, tmp_path: Path) -> None:

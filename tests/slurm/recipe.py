@@ -1,0 +1,133 @@
+"""The small recipe through the SLURM profile, every rule a job, against a run of it on this machine."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulated import cluster
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RECIPES = ROOT / "tests" / "workflow" / "recipes"
+CLUSTER = Path("/tmp/selflong-slurm")
+SITE = f"""\
+recipe: small
+recipes: {RECIPES}
+generators:
+  smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
+evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
+encoding: {{device: cpu, batch_size: 32, threads: 2}}
+"""
+ONE_NODE = SITE + "training: {device: cpu, ranks_per_node: 2, threads_per_rank: 1}\n"
+TWO_NODES = (
+    SITE
+    + """\
+training: {device: cpu, nodes: 2, ranks_per_node: 1, threads_per_rank: 1}
+resources:
+  pipeline: {cpus: 2, memory_mb: 2500, minutes: 20}
+  encoding: {cpus: 2, memory_mb: 2500, minutes: 20}
+  synthesis: {cpus: 2, memory_mb: 3000, minutes: 30}
+  training: {cpus: 2, gpus: 2, memory_mb: 7500, minutes: 30}
+  evaluation: {cpus: 2, gpus: 1, memory_mb: 3500, minutes: 30}
+"""
+)
+# What a measured time or memory stands in differs from run to run.
+MEASURED = ("Seconds", "Memory (GB)")
+LOCAL_RULES = {"all", "collect_source"}
+
+
+def snakemake(folder: Path, profile: str, *arguments: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(folder), "--workflow-profile", str(ROOT / "profiles" / profile)),
+        *arguments,
+    ]
+
+
+def on_slurm(folder: Path) -> list[str]:
+    """Only this cluster has no accounting, and two jobs at a time are enough for its machine."""
+    return snakemake(
+        folder, "slurm", "--jobs", "2", "--slurm-status-command", "squeue", "--latency-wait", "10",
+        "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "5",
+    )  # fmt: skip
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-8000:]
+    return output
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("two_nodes")
+    (folder / "config.yaml").write_text(TWO_NODES)
+    with cluster(CLUSTER):
+        (folder / "output.txt").write_text(run(on_slurm(folder)))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def one_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_node")
+    (folder / "config.yaml").write_text(ONE_NODE)
+    run(snakemake(folder, "local", "--cores", "2"))
+    return folder
+
+
+def tables(folder: Path) -> dict[str, list[dict[str, str]]]:
+    found = {}
+    for path in sorted((folder / "results" / "small" / "tables").glob("*.csv")):
+        with path.open() as stream:
+            rows = [
+                {name: value for name, value in row.items() if name not in MEASURED}
+                for row in csv.DictReader(stream)
+            ]
+        found[path.name] = rows
+    return found
+
+
+def losses(folder: Path, stage: str) -> list[float]:
+    path = folder / "results" / "small" / "models" / "full" / stage / "metrics.jsonl"
+    return [json.loads(line)["loss"] for line in path.read_text().splitlines()]
+
+
+def test_every_rule_but_the_local_ones_was_a_job(two_nodes: Path) -> None:
+    submitted = {
+        path.name.removeprefix("rule_")
+        for path in (two_nodes / "work" / "slurm_logs").iterdir()
+        if any(path.rglob("*.log"))
+    }
+    command = [*on_slurm(two_nodes), "--list-rules"]
+    every = set(run(command).split())
+    used = {line.split()[0] for line in _job_table(two_nodes)}
+    assert used - LOCAL_RULES == submitted
+    assert used <= every
+
+
+def _job_table(folder: Path) -> list[str]:
+    """Lines of Snakemake's own table of jobs: rule and count."""
+    lines = (folder / "output.txt").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("job  "))
+    end = next(n for n, line in enumerate(lines) if n > start and line.startswith("total"))
+    return lines[start + 2 : end]
+
+
+def test_training_on_two_nodes_equals_two_processes_on_one(two_nodes: Path, one_node: Path) -> None:
+    for stage in ("half", "1k"):
+        assert len(losses(two_nodes, stage)) == 2
+        assert losses(two_nodes, stage) == pytest.approx(losses(one_node, stage), abs=1e-6)
+
+
+def test_the_tables_are_the_same(two_nodes: Path, one_node: Path) -> None:
+    assert "ruler_by_length.csv" in tables(two_nodes)
+    assert tables(two_nodes) == tables(one_node)
