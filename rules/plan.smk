@@ -22,6 +22,12 @@ rule plan:
         '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
 
 
+ENVIRONMENTS = {kind: kind for kind in JOB_KINDS} | {
+    "encoding": "serving",
+    "synthesis": "serving",
+}
+
+
 # A job of each kind, with what its kind asks for, on as many nodes.
 for kind in JOB_KINDS:
 
@@ -35,6 +41,8 @@ for kind in JOB_KINDS:
         benchmark:
             f"<benchmarks>/check/{kind}.tsv"
         retries: 0
+        conda:
+            f"../envs/{ENVIRONMENTS[kind]}.yaml"
         resources:
             **RUN.resources(kind),
         params:
@@ -51,5 +59,7 @@ rule check:
     log:
         "<logs>/check/all.log",
     retries: 0
+    conda:
+        "../envs/pipeline.yaml"
     shell:
         "cat {input} | tee {log}; if grep -q '^missing' {log}; then rm -f {input}; exit 1; fi"
