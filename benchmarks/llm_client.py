@@ -35,7 +35,8 @@ from selflong.recipe import GgufWeights, LlamaCppServing
 TESTS = Path(__file__).parent.parent / "tests" / "llm"
 REQUESTS = 10_000
 CONCURRENCIES = (64, 256)
-ROUNDS = 3
+ROUNDS = 5
+LLAMA_ROUNDS = 3
 SLOTS = 4
 LLAMA_REQUESTS = 48
 
@@ -168,7 +169,7 @@ def beside_llama_cpp(folder: Path) -> float:
         serving, weights, name="smollm2", log=folder / "log", context_tokens=1024
     ) as endpoint:
         bare = client = 0.0
-        for number in range(ROUNDS):
+        for number in range(LLAMA_ROUNDS):
             # Each side asks what the server has not seen, so that no prompt is in its slots.
             ours, theirs = (
                 [

@@ -15,7 +15,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -121,24 +120,19 @@ class Cache:
         if self._own is None:
             self._own = self._new_segment()
         record = _encode(key, result)
-        with self._whole_or_nothing(self._own):
+        try:
             written = os.write(self._own, record)
             if written != len(record):
                 raise OSError(f"only {written} of {len(record)} bytes were written")
+        except OSError as error:
+            os.ftruncate(self._own, self._end)  # records behind a torn one would be lost
+            raise UserError(
+                f"the cache {self._folder} cannot be written ({error}): make room and start again"
+            ) from error
         tokens = HEADER.unpack_from(record)[4:]
         self._note(key, len(self._segments) - 1, self._end, *tokens)
         self._end += len(record)
         self._unsynced = True
-
-    @contextmanager
-    def _whole_or_nothing(self, segment: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            os.ftruncate(segment, self._end)  # records behind a torn one would be lost
-            raise UserError(
-                f"the cache {self._folder} cannot be written ({error}): make room and start again"
-            ) from error
 
     def _new_segment(self) -> int:
         number = 1 + max(

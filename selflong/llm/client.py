@@ -98,7 +98,7 @@ def _retry_after(headers: dict[str, str]) -> float | None:
 
 def _read_answer(key: str, body: bytes) -> Answer:
     try:
-        reply = json.loads(body)
+        reply = json.loads(body.decode())  # bytes would have their encoding guessed
         choice = reply["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
         usage = reply.get("usage") or {}
