@@ -239,7 +239,7 @@ class NeedleTask:
         shortest = int(table.counts[:2].sum()) + 1
         rows: list[np.ndarray] = []
         known = held = 0
-        per_line: float = room / _FIRST_LINES
+        per_line = max(shortest, room / _FIRST_LINES)
         while known < len(values) and held <= room:
             count = len(values) - known if room == math.inf else int((room - held) / per_line) + 1
             more = self._line_units(fresh, keys, first + known, values[known : known + count])
