@@ -32,6 +32,7 @@ def main() -> None:
         chat_date=recipe.chat_date,
         supports=model.supports,
         published=next(iter(arguments.files), None),
+        helmet=arguments.site.helmet,
     )
     lengths = None if arguments.lengths == "all" else [int(arguments.lengths)]
     evaluate(job, arguments.output, lengths)

@@ -92,7 +92,7 @@ MISTAKES = {
     ),
     "a kind that does not exist": (
         put("suites/ruler/kind", "rulr"),
-        "suites.ruler.kind: 'rulr' does not exist; there are needle_grid, output_length, "
+        "suites.ruler.kind: 'rulr' does not exist; there are helmet, needle_grid, output_length, "
         "published_ruler, recall, ruler, short_tasks",
     ),
     "a task that does not exist": (

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from selflong.evaluation import needle_grid, output_length, published_ruler, short_tasks
+from selflong.evaluation import (
+    helmet,
+    needle_grid,
+    output_length,
+    published_ruler,
+    short_tasks,
+)
 from selflong.evaluation.generate import Prompt, predict
 from selflong.evaluation.ruler import RulerSample, Sources, generate_samples
 from selflong.evaluation.score import suite_metric
@@ -17,6 +23,8 @@ from selflong.llm.protocol import Endpoint
 from selflong.llm.serve import serve
 from selflong.recipe import (
     FolderWeights,
+    Helmet,
+    HelmetSite,
     NeedleGrid,
     OutputLength,
     PublishedRulerSuite,
@@ -52,6 +60,7 @@ class Job:
     """Longest length that the model is asked at; longer ones of the suite are left out."""
     published: Path | None = None
     """Download of a published suite."""
+    helmet: HelmetSite | None = None
 
 
 def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> None:
@@ -64,6 +73,17 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
         if isinstance(job.suite, ShortTasks):
             found = short_tasks.run(
                 job.suite_name, job.suite, job.checkpoint, job.model, job.serving, mine
+            )
+            write_parquet(found, output, PREDICTIONS)
+        elif isinstance(job.suite, Helmet):
+            found = helmet.run(
+                job.suite_name,
+                job.suite,
+                job.checkpoint,
+                job.model,
+                job.serving,
+                job.helmet,
+                mine,
             )
             write_parquet(found, output, PREDICTIONS)
         elif asked := asked_lengths(job, lengths):
@@ -96,7 +116,7 @@ def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:
 def asked_lengths(job: Job, lengths: Sequence[int] | None) -> list[int]:
     """Lengths of the suite that the job asks for and the model supports."""
     suite = job.suite
-    assert not isinstance(suite, ShortTasks)
+    assert not isinstance(suite, ShortTasks | Helmet)
     unknown = [length for length in lengths or () if length not in suite.lengths]
     if unknown:
         raise UserError(

@@ -11,6 +11,7 @@ from selflong.evaluation.ruler.metrics import score as ruler_score
 from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe import (
+    Helmet,
     NeedleGrid,
     OutputLength,
     PublishedRulerSuite,
@@ -38,7 +39,7 @@ def score(
 
 def check_scores(suite: Suite, path: Path) -> None:
     """UserError where a stored score is not what the metric gives."""
-    if isinstance(suite, ShortTasks):
+    if isinstance(suite, ShortTasks | Helmet):
         return  # the harness's, whose metrics need more than the prediction
     metrics = suite_metric(suite)
     columns = ("task", "index", "prediction", "answers", "score")

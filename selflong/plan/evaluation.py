@@ -8,6 +8,7 @@ from selflong.plan.architecture import Architecture
 from selflong.plan.machines import Machine
 from selflong.recipe import (
     RULER_TASKS,
+    Helmet,
     NeedleGrid,
     OutputLength,
     PublishedRulerSuite,
@@ -29,6 +30,8 @@ SHORT_TASKS = {
     "leaderboard_musr": (756, 1_100, 2),
 }
 OTHER_SHORT_TASK = (1_000, 500, 16)
+HELMET_SAMPLES, HELMET_ANSWER_TOKENS = 100, 100
+"""Of a dataset in HELMET's configs; most of its datasets answer with 20 to 100 tokens."""
 ANSWERED_SHARE = 0.36
 """Tokens of an answer over those that it may have: three checkpoints on the laptop recipe's suites."""
 DECODE_SHARE = 0.5
@@ -73,7 +76,16 @@ def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
         for length in suite.lengths:
             yield Load(length, suite.sequences, suite.sequences * length, 0)
     else:
+        yield from _by_harness(suite, supports)
+
+
+def _by_harness(suite: ShortTasks | Helmet, supports: int | None) -> Iterator[Load]:
+    if isinstance(suite, ShortTasks):
         yield _short_tasks(suite)
+        return
+    samples = HELMET_SAMPLES * len(suite.tasks)
+    for length in _supported(suite.lengths, supports):
+        yield Load(length, samples, samples * length, samples * HELMET_ANSWER_TOKENS)
 
 
 def _supported(lengths: list[int], supports: int | None) -> list[int]:

@@ -569,6 +569,19 @@ class ShortTasks(Section):
     limit: Positive | None = None
 
 
+class Helmet(Section):
+    """HELMET (arXiv 2410.02694), run in a checkout of its repository that the site names."""
+
+    kind: Literal["helmet"]
+    models: list[str] = Field(min_length=1)
+    configs: list[str] = Field(min_length=1)
+    """Files in the checkout, such as configs/recall.yaml."""
+    tasks: dict[str, Annotated[str, Field(pattern=r"^\S+ \S+$")]] = Field(min_length=1)
+    """Name in the table -> dataset and metric, as in `json_kv substring_exact_match`."""
+    lengths: list[Positive] = Field(min_length=1)
+    """Of the configs' `input_max_length`: those whose results are read."""
+
+
 class RecallSuite(Section):
     """Recall of needles in the recall study's language; models with one label are repeats of one."""
 
@@ -581,7 +594,13 @@ class RecallSuite(Section):
 
 
 Suite = Annotated[
-    RulerSuite | PublishedRulerSuite | NeedleGrid | OutputLength | ShortTasks | RecallSuite,
+    RulerSuite
+    | PublishedRulerSuite
+    | NeedleGrid
+    | OutputLength
+    | ShortTasks
+    | Helmet
+    | RecallSuite,
     Field(discriminator="kind"),
 ]
 

@@ -86,6 +86,15 @@ class PlanSite(Section):
     nodes: Positive = 1
 
 
+class HelmetSite(Section):
+    """Where HELMET is installed (https://github.com/princeton-nlp/HELMET)."""
+
+    checkout: Path
+    """Folder of the repository, its data downloaded."""
+    python: str
+    """With what its requirements.txt names."""
+
+
 class Resources(Section):
     """What a kind of job asks of the scheduler."""
 
@@ -115,6 +124,7 @@ class Site(Section):
     """How each generator of the recipe is served."""
     evaluation: Serving
     """How checkpoints are served for evaluation."""
+    helmet: HelmetSite | None = None
     training: TrainingSite
     encoding: EncodingSite = EncodingSite()
     resources: dict[JobKind, Resources] = {}

@@ -10,6 +10,7 @@ from selflong.formats import MEAN_OF_TASKS
 from selflong.recipe import (
     INITIAL,
     RULER_TASKS,
+    Helmet,
     NeedleGrid,
     OutputLength,
     PublishedRulerSuite,
@@ -100,6 +101,8 @@ def result_tables(
             tables.append(needle_by_length(measured, name, suite))
         elif isinstance(suite, OutputLength):
             tables.append(output_length(measured, name, suite, writing))
+        elif isinstance(suite, Helmet):
+            tables.append(helmet_by_task(measured, name, suite))
         elif isinstance(suite, ShortTasks):
             tables.append(short_tasks(measured, name, suite, printed))
     return tables
@@ -166,15 +169,22 @@ def ruler_by_task(measured: Measured, name: str, suite: RulerSuite | PublishedRu
         title=f"RULER by task ({convention(suite)})",
         caption=f"Per cent. {INTERVALS}.",
         columns=("Model", "Length", *tasks),
-        rows=tuple(
-            (
-                Cell(measured.label(checkpoint)),
-                Cell(length_name(length)),
-                *(measured.cell(name, checkpoint, task, length) for task in tasks),
-            )
-            for checkpoint in measured.checkpoints(name)
-            for length in suite.lengths
-        ),
+        rows=_task_rows(measured, name, suite.lengths, tasks),
+    )
+
+
+def _task_rows(
+    measured: Measured, name: str, lengths: Sequence[int], tasks: Sequence[str]
+) -> tuple[tuple[Cell, ...], ...]:
+    """A row for each model and length, a column for each task."""
+    return tuple(
+        (
+            Cell(measured.label(checkpoint)),
+            Cell(length_name(length)),
+            *(measured.cell(name, checkpoint, task, length) for task in tasks),
+        )
+        for checkpoint in measured.checkpoints(name)
+        for length in lengths
     )
 
 
@@ -300,6 +310,17 @@ def needle_by_length(measured: Measured, name: str, suite: NeedleGrid) -> Table:
             )
             for checkpoint in measured.checkpoints(name)
         ),
+    )
+
+
+def helmet_by_task(measured: Measured, name: str, suite: Helmet) -> Table:
+    """HELMET's datasets by model and length."""
+    return Table(
+        name=f"{name}_by_task",
+        title="HELMET by dataset",
+        caption=f"Per cent, each dataset by the metric that the recipe names. {INTERVALS}.",
+        columns=("Model", "Length", *suite.tasks),
+        rows=_task_rows(measured, name, suite.lengths, list(suite.tasks)),
     )
 
 
