@@ -1,6 +1,7 @@
 """The SLURM profile on an emulated cluster; run by run.sh, not part of the ordinary tests."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -79,6 +80,27 @@ def name_of(job: tuple[str, str, str]) -> str:
 
 def _number(log: Path) -> int:
     return int(log.stem)
+
+
+def parses(*command: str) -> bool:
+    """Whether SLURM's own parser takes the options; its help ends what would else start."""
+    return subprocess.run([*command, "--help"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "ends"), [("sbatch", None), ("exec srun", "/opt/training/bin/python")]
+)
+def test_slurm_reads_the_commands_of_the_dry_launch(
+    idle: Path, start: str, ends: str | None
+) -> None:
+    printed = (ROOT / "tests" / "plan" / "golden" / "two_nodes_1m.txt").read_text()
+    lines = [line for line in printed.splitlines() if line.startswith(start)]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.removeprefix("exec "))
+        command = words[: words.index(ends)] if ends else words
+        assert parses(*command)
+        assert not parses(*command, "--no-such-option")
 
 
 def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path: Path) -> None:
