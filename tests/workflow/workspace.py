@@ -85,14 +85,15 @@ class Workspace:
             os.kill(self._process_of(job), signal.SIGKILL)
         assert process.wait(timeout=60) != 0
 
-    def _process_of(self, launcher: str) -> int:
-        """The process that runs a launcher itself: not the shell that may have started it."""
-        (found,) = (
-            pid
-            for pid, command in self._processes()
-            if launcher in command and "bash" not in command.split()[0]
-        )
-        return found
+    def _process_of(self, launcher: str, seconds: float = 20) -> int:
+        """The process that runs a launcher itself, not the shell that becomes it."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            for pid, command in self._processes():
+                if launcher in command and "python" in command.split()[0]:
+                    return pid
+            time.sleep(0.05)
+        raise AssertionError(f"no process runs {launcher}: {self.living_jobs()}")
 
     def living_jobs(self) -> list[str]:
         """Command lines of processes that work in this folder."""
