@@ -10,7 +10,6 @@ sys.path.insert(0, workflow.basedir)
 from snakemake.exceptions import WorkflowError
 
 from selflong.job import UserError, sole_owner
-from selflong.plan.stages import retries
 from selflong.recipe import JOB_KINDS
 from selflong.workflow import Run, alternatives
 
@@ -23,11 +22,11 @@ except UserError as mistake:
 os.environ.update(RUN.environment(Path(workflow.basedir)))
 
 # Of training's jobs, where the site has a queue; inside a job nothing is tried again.
-TRAINING_RETRIES = (
-    retries(RUN.recipe, RUN.site)
-    if workflow.is_main_process and "training" in RUN.site.resources
-    else None
-)
+TRAINING_RETRIES = None
+if workflow.is_main_process and "training" in RUN.site.resources:
+    from selflong.plan.stages import retries
+
+    TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
 
 # Held until Snakemake ends, however it ends, so it never has to be removed by hand.
 LOCK = ExitStack()
