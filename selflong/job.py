@@ -5,12 +5,15 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+RUNNER_VARIABLE = "SELFLONG_RUNNER"
+"""Environment variable that tells a job which Snakemake started it."""
 
 
 class UserError(Exception):
@@ -30,6 +33,20 @@ def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
         raise OSError(error, os.strerror(error))
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
+
+
+def runner() -> str:
+    """This process as the value of RUNNER_VARIABLE."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def runner_has_ended() -> bool:
+    """Whether the Snakemake that started this job ended while the job was still being loaded.
+
+    The kernel signals the end of a parent only after end_with_parent. On another node nobody can tell.
+    """
+    host, _, pid = os.environ.get(RUNNER_VARIABLE, "").rpartition(":")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
 
 
 @contextmanager
@@ -70,6 +87,8 @@ def run(main: Callable[[], None]) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)
+    if runner_has_ended():
+        sys.exit("Error: Snakemake ended before this job began; start it again")
     try:
         main()
     except UserError as mistake:

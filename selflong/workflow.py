@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from selflong.cluster import launch, scheduled
 from selflong.formats import digest, write_json
-from selflong.job import UserError
+from selflong.job import RUNNER_VARIABLE, UserError, runner
 from selflong.recipe import (
     INITIAL,
     JOB_KINDS,
@@ -95,6 +95,7 @@ class Run:
             variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
         paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
+            RUNNER_VARIABLE: runner(),
             "SELFLONG": str(base),
             "SELFLONG_WORK": str(self.work),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),

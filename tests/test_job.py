@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selflong.job import UserError, sole_owner
+from selflong.job import RUNNER_VARIABLE, UserError, sole_owner
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +52,20 @@ def test_a_process_ends_with_its_parent() -> None:
     parent.kill()
     parent.wait()
     assert gone(pid)
+
+
+def test_a_job_whose_runner_ended_before_it_does_not_begin() -> None:
+    ended = start("pass")
+    ended.wait()
+    code = "from selflong.job import run; run(lambda: print('began'))"
+    for pid, began in ((ended.pid, ""), (os.getpid(), "began\n")):
+        environment = os.environ | {RUNNER_VARIABLE: f"{socket.gethostname()}:{pid}"}
+        job = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert job.stdout == began
+        assert (job.returncode == 0) == bool(began)
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
