@@ -1,5 +1,6 @@
 """The SLURM profile on an emulated cluster; run by run.sh, not part of the ordinary tests."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from emulated import cluster, start_controller, stop_controller, wait_until_idle
+from train import STEPS
+from train import main as train
+
+from tests.training.jobs import write_model, write_packed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -109,6 +114,21 @@ def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path:
     assert sorted(lines) == ["0 node1 0,1", "1 node2 0,1"]
 
 
+def losses(model: Path) -> list[float]:
+    lines = (model / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def test_training_on_two_nodes_equals_two_processes_on_one(idle: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "inputs" / "initial")
+    write_packed(tmp_path / "inputs" / "packed", 64, 40)
+    finish(start(tmp_path, "trained_on_two_nodes"), limit=400)
+    on_one = tmp_path / "trained_on_one_node"
+    train(tmp_path / "inputs", tmp_path / "work" / "one", 1, 2, on_one)
+    assert len(losses(on_one)) == STEPS
+    assert losses(tmp_path / "trained_on_two_nodes") == pytest.approx(losses(on_one), abs=1e-6)
+
+
 def test_a_job_near_its_time_limit_requeues_itself_and_goes_on(idle: Path, tmp_path: Path) -> None:
     output = finish(start(tmp_path, "180_heeds.txt"), limit=300)
     assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(180)]
@@ -118,9 +138,9 @@ def test_a_job_near_its_time_limit_requeues_itself_and_goes_on(idle: Path, tmp_p
 
 
 def test_a_job_killed_by_its_time_limit_is_resumed(idle: Path, tmp_path: Path) -> None:
-    """SLURM kills a job up to a minute after its limit: 45 s of work are left to the second attempt."""
-    output = finish(start(tmp_path, "600_ignores.txt"), limit=420)
-    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(600)]
+    """SLURM kills a job up to a minute after its limit of one: the work is longer than that."""
+    output = finish(start(tmp_path, "400_ignores.txt"), limit=420)
+    assert (tmp_path / "state.txt").read_text().split() == [str(step) for step in range(400)]
     assert "Trying to restart job" in output
     first, *rest = (tmp_path / "work" / "slurm_logs" / "rule_long").rglob("*.log")
     assert rest

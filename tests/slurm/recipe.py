@@ -19,7 +19,7 @@ SITE = f"""\
 recipe: small
 recipes: {RECIPES}
 generators:
-  smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
+  smollm2: {{kind: llama_cpp, slots: 1, threads: 2}}
 evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
