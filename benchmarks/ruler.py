@@ -245,7 +245,9 @@ def ask_job(
     tasks: Sequence[str], length: int, samples: int, tokenizer: Path, port: int, folder: Path
 ) -> None:
     """The job of a suite against the server at `port`; prints what it cost as JSON."""
-    (tokenizer / "config.json").write_text(json.dumps({"max_position_embeddings": length}))
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"max_position_embeddings": length}))
     suite = RulerSuite(
         kind="ruler",
         models=["model"],
@@ -259,7 +261,7 @@ def ask_job(
         suite_name="ruler",
         suite=suite,
         checkpoint="model/initial",
-        model=tokenizer,
+        model=model,
         tokenizer=tokenizer,
         serving=RemoteServing(
             kind="remote", url=f"http://127.0.0.1:{port}", api_key_variable=_KEY_VARIABLE
