@@ -18,6 +18,11 @@ from selflong.job import UserError
 from selflong.tokens import Tokenizer
 
 CONVENTIONS: tuple[Convention, ...] = ("ruler_exact", "ruler_head", "ruler_2024")
+SAMPLES = 20
+"""Of each example that hypothesis draws."""
+_REFUSAL = re.compile(
+    r"lengths: (\d+) tokens are too few for (\w+), which needs (\d+) for sample \d+"
+)
 _LINE = re.compile(r"One of the special magic \w+ for (.+?) is: (.+?)\.")
 
 
@@ -102,22 +107,34 @@ def check(sample: RulerSample, tokenizer: Tokenizer) -> None:
             assert [word for word in common if len(word) == 6][:size] == sample.answers
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def make_at_least(length: int, task: str, **named: object) -> list[RulerSample]:
+    """Samples of `length`, or of the length that a refusal names as the least."""
+    try:
+        return make(task, length, SAMPLES, **named)  # type: ignore[arg-type]
+    except UserError as refusal:
+        needed = _REFUSAL.fullmatch(str(refusal))
+        assert needed is not None
+        assert (int(needed[1]), needed[2]) == (length, task)
+        assert int(needed[3]) > length
+        return make_at_least(int(needed[3]), task, **named)
+
+
+# With both tokenizers 10,000 samples.
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     task=st.sampled_from(TASKS),
-    length=st.integers(600, 12_000),
+    doublings=st.floats(0, 6),
     seed=st.integers(0, 2**32),
     chat=st.booleans(),
 )
 def test_samples_of_any_length_hold_what_they_ask_for(
-    task: str, length: int, seed: int, chat: bool, tokenizer: Tokenizer, sources: Sources
+    task: str, doublings: float, seed: int, chat: bool, tokenizer: Tokenizer, sources: Sources
 ) -> None:
-    try:
-        samples = make(task, length, 4, tokenizer, sources, seed=seed, chat=chat)
-    except UserError as refusal:
-        assert length < 4000
-        assert str(refusal).startswith(f"lengths: {length} tokens are too few for {task}")
-        return
+    length = int(100 * 2**doublings)
+    samples = make_at_least(
+        length, task, tokenizer=tokenizer, sources=sources, seed=seed, chat=chat
+    )
+    assert len(samples) == SAMPLES
     for sample in samples:
         check(sample, tokenizer)
 
@@ -169,6 +186,23 @@ def test_other_files_can_be_named(
     (sample,) = make("niah_single_2", 3000, 1, llama_3_like, replace(sources, essays=haystack))
     assert sample.prompt.count("The river rose by noon.") > 50
     assert sample.prompt_ids == rendered(sample, llama_3_like, chat=True)
+
+
+def test_only_the_convention_of_2024_ends_where_its_haystack_ends(
+    tmp_path: Path, llama_3_like: Tokenizer, sources: Sources
+) -> None:
+    haystack = tmp_path / "haystack.txt"
+    haystack.write_text("Rain fell on the hills. The river rose by noon. " * 300)
+    short = replace(sources, essays=haystack)
+    fills = {}
+    for convention in CONVENTIONS:
+        for sample in make("niah_single_2", 16_000, 2, llama_3_like, short, convention):
+            assert sample.prompt_ids == rendered(sample, llama_3_like, chat=True)
+            fills[convention] = sample.fill
+    # Head's sizes end anywhere, its samples shrink in steps of 500 words.
+    assert fills["ruler_2024"] < 0.5
+    assert 0.94 < fills["ruler_head"] <= 1
+    assert 0.998 <= fills["ruler_exact"] <= 1
 
 
 @pytest.mark.parametrize(
