@@ -45,7 +45,7 @@ plan: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/snakefmt --quiet Snakefile rules
+	$(BIN)/snakefmt Snakefile rules
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -58,10 +58,10 @@ rule train_stage:
         "<benchmarks>/training/{checkpoint}.tsv"
     wildcard_constraints:
         checkpoint=alternatives(RUN.trained_checkpoints),
+    retries: TRAINING_RETRIES
     conda:
         "../envs/training.yaml"
     threads: RUN.threads("training")
-    retries: TRAINING_RETRIES
     resources:
         **RUN.resources("training"),
     params:
