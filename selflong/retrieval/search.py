@@ -166,17 +166,19 @@ class _Filler:
         budgets = self._targets[queries]
         if self._seed_scores is not None:
             budgets = budgets - self._catalog.tokens[self._seeds[queries]]
-        counts = np.cumsum(certain, axis=1)
-        full = filled >= budgets[:, None]
+        counts = np.cumsum(certain, axis=1, dtype=np.int32)
         for number, query in enumerate(queries):
             # All documents up to the first one that fills the budget, and some to choose from.
-            filling = counts[number, full[number].argmax()] if budgets[number] > 0 else 0
-            wanted = filling + SPARE
-            if not exhausted[number] and not (full[number, -1] and counts[number, -1] >= wanted):
+            first = int(np.searchsorted(filled[number], budgets[number]))
+            stop = rows.shape[1]
+            if first < stop:
+                filling = counts[number, first] if budgets[number] > 0 else 0
+                stop = int(np.searchsorted(counts[number], filling + SPARE, side="right"))
+            if stop == rows.shape[1] and not exhausted[number]:
                 yield None
                 continue
-            own = certain[number] & (~full[number, -1] | (counts[number] <= wanted))
-            yield self._with_seed(query, scores[number, own], rows[number, own])
+            own = certain[number, :stop]
+            yield self._with_seed(query, scores[number, :stop][own], rows[number, :stop][own])
 
     def _order(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Columns of each query's documents with ties in the order of their ids.
