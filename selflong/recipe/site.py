@@ -54,7 +54,7 @@ Serving = Annotated[
 
 
 class TrainingSite(Section):
-    """Devices and the layout of parallelism; `layouts` by stage name overrides what the plan chooses."""
+    """Devices and the layout of parallelism; `snakemake plan` says which layout fits."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     nodes: Positive = 1
