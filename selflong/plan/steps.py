@@ -383,8 +383,10 @@ class Planner:
                     advice="" if memory <= self.machine.usable_memory
                     else "serve it over more devices (evaluation.tensor_parallel)",
                 )  # fmt: skip
+            # Of a published suite the stored predictions are scored by a job of their own.
+            jobs = 1 + isinstance(suite, PublishedRulerSuite)
             yield Step(
-                f"scores {name}", "evaluation", 1, self.machine.light_start_seconds + 5,
+                f"scores {name}", "evaluation", jobs, self.machine.light_start_seconds + 5,
                 tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),
             )  # fmt: skip
 
