@@ -71,6 +71,7 @@ def stage_job(
         offload_optimizer=site.offload_optimizer,
         offload_activations=site.offload_activations,
         tensorboard=site.tensorboard,
+        checkpoint_minutes=site.checkpoint_minutes,
         keep_optimizer=recipe.keeps_optimizer(checkpoint),
     )
 

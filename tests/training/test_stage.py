@@ -19,11 +19,17 @@ from transformers import AutoModelForCausalLM
 
 from selflong.formats import PackedFiles
 from selflong.job import UserError
-from selflong.recipe import Optimizer, TrainingSite
-from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout
+from selflong.recipe import Optimizer, TrainingSite, load_recipe
+from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
-from selflong.training.stage import METRICS_FILE, MODEL, learning_rate, train_stage
+from selflong.training.stage import (
+    METRICS_FILE,
+    MODEL,
+    TrainingJob,
+    learning_rate,
+    train_stage,
+)
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 50
@@ -324,6 +330,17 @@ def test_layout_of_a_site() -> None:
     assert site_layout(TrainingSite(ranks_per_node=8, ulysses=4)) == Layout(2, 4, 1)
     with pytest.raises(UserError, match="must divide"):
         site_layout(TrainingSite(ranks_per_node=8, ring=3))
+
+
+def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
+    site = TrainingSite(
+        device="cuda", ranks_per_node=2, zero_stage=2, offload_optimizer=True,
+        offload_activations=True, tensorboard=True, checkpoint_minutes=30,
+    )  # fmt: skip
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
+    job = stage_job(recipe, site, "full/1k", tmp_path, tmp_path, tmp_path)
+    for field in set(TrainingSite.model_fields) & set(TrainingJob.model_fields):
+        assert getattr(job, field) == getattr(site, field), field
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
