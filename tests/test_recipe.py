@@ -52,6 +52,12 @@ def drop(place: str) -> Change:
     return change
 
 
+def with_change(content: dict[str, Any], change: Change) -> dict[str, Any]:
+    changed = copy.deepcopy(content)
+    change(changed)
+    return changed
+
+
 def sentence(
     tmp_path: Path, content: dict[str, Any], load: Callable[[Path], Any], name: str
 ) -> str:
@@ -175,9 +181,8 @@ MISTAKES = {
 def test_a_mistake_in_a_recipe_gets_one_sentence(
     tmp_path: Path, change: Change, expected: str
 ) -> None:
-    content = copy.deepcopy(LAPTOP)
-    change(content)
-    assert sentence(tmp_path, content, load_recipe, "laptop.yaml").startswith(expected)
+    changed = with_change(LAPTOP, change)
+    assert sentence(tmp_path, changed, load_recipe, "laptop.yaml").startswith(expected)
 
 
 SITE_MISTAKES = {
@@ -201,9 +206,8 @@ SITE_MISTAKES = {
 def test_a_mistake_in_a_site_gets_one_sentence(
     tmp_path: Path, change: Change, expected: str
 ) -> None:
-    content = copy.deepcopy(SITE)
-    change(content)
-    assert sentence(tmp_path, content, load_site, "config.yaml").startswith(expected)
+    changed = with_change(SITE, change)
+    assert sentence(tmp_path, changed, load_site, "config.yaml").startswith(expected)
 
 
 RECALL_MISTAKES = {
@@ -234,9 +238,8 @@ RECALL_MISTAKES = {
 def test_a_mistake_in_a_recall_study_gets_one_sentence(
     tmp_path: Path, change: Change, expected: str
 ) -> None:
-    content = copy.deepcopy(RECALL)
-    change(content)
-    assert sentence(tmp_path, content, load_recipe, "recall.yaml").startswith(expected)
+    changed = with_change(RECALL, change)
+    assert sentence(tmp_path, changed, load_recipe, "recall.yaml").startswith(expected)
 
 
 TEXTS = {

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 from transformers import AutoTokenizer
 
 from selflong.evaluation import (
@@ -70,26 +71,21 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
     """
     mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
     with sole_owner(mine):
-        if isinstance(job.suite, ShortTasks):
-            found = short_tasks.run(
-                job.suite_name, job.suite, job.checkpoint, job.model, job.serving, mine
-            )
-            write_parquet(found, output, PREDICTIONS)
-        elif isinstance(job.suite, Helmet):
-            found = helmet.run(
-                job.suite_name,
-                job.suite,
-                job.checkpoint,
-                job.model,
-                job.serving,
-                job.helmet,
-                mine,
-            )
-            write_parquet(found, output, PREDICTIONS)
+        if isinstance(job.suite, ShortTasks | Helmet):
+            write_parquet(_harness(job, mine), output, PREDICTIONS)
         elif asked := asked_lengths(job, lengths):
             _ask(job, asked, mine, output)
         else:
             write_parquet(table([], PREDICTIONS), output, PREDICTIONS)
+
+
+def _harness(job: Job, mine: Path) -> pl.DataFrame:
+    """What an external harness found."""
+    of_model = (job.checkpoint, job.model, job.serving)
+    if isinstance(job.suite, ShortTasks):
+        return short_tasks.run(job.suite_name, job.suite, *of_model, mine)
+    assert isinstance(job.suite, Helmet)
+    return helmet.run(job.suite_name, job.suite, *of_model, job.helmet, mine)
 
 
 def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:

@@ -60,11 +60,10 @@ def fitted(built: Architecture, stage: Stage, site: Site, machine: Machine) -> t
     section = site.training
     if section.device == "cpu" and machine.devices_per_node > 2:
         return training.choose(built, stage.length, machine)
-    ranks = section.nodes * section.ranks_per_node
-    sequence = (section.ring or max(1, ranks // section.ulysses)) * section.ulysses
     layout = training.Parallelism(
-        ranks, sequence, section.zero_stage, section.offload_optimizer, section.offload_activations
-    )
+        section.ranks, section.ring_degree * section.ulysses, section.zero_stage,
+        section.offload_optimizer, section.offload_activations,
+    )  # fmt: skip
     need = training.memory(built, stage.length, layout, section.device)
     return training.Fit(layout, need, section.nodes, need.total <= machine.usable_memory)
 

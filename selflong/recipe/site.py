@@ -70,6 +70,16 @@ class TrainingSite(Section):
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     """Save the state also when so much time has passed since the last one."""
 
+    @property
+    def ranks(self) -> int:
+        """Of a job, over all its nodes."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def ring_degree(self) -> int:
+        """Ranks of a ring: what is left of the job's where none is given."""
+        return self.ring or max(1, self.ranks // self.ulysses)
+
 
 class EncodingSite(Section):
     """Where documents are embedded."""

@@ -36,8 +36,7 @@ _KEEP_FREED_MEMORY = {
 
 def site_layout(site: TrainingSite) -> Layout:
     """The layout that a site asks for: what sequence parallelism leaves is data parallel."""
-    world = site.nodes * site.ranks_per_node
-    ring = site.ring or max(1, world // site.ulysses)
+    world, ring = site.ranks, site.ring_degree
     data, rest = divmod(world, ring * site.ulysses)
     if rest or data == 0:
         raise UserError(
