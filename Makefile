@@ -37,7 +37,7 @@ demo: setup
 
 # The models of the study are so small that a core trains one alone best.
 recall: setup
-	$(SNAKEMAKE) --config recipe=recall 'training={ranks_per_node: 1, zero_stage: 1}'
+	$(SNAKEMAKE) --config recipe=recall 'training={ranks_per_node: 1, ring: 1, zero_stage: 1}'
 
 plan: setup
 	$(SNAKEMAKE) plan --config recipe=$(RECIPE)
@@ -55,7 +55,7 @@ lint: setup
 	$(SNAKEMAKE) --lint
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slurm: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh

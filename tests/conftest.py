@@ -26,3 +26,11 @@ def smollm2_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smollm2_tokenizer(smollm2_tokenizer_folder: Path) -> Tokenizer:
     """The same, loaded."""
     return load_tokenizer(smollm2_tokenizer_folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under xdist a process runs a folder, whose tests share what they prepare; the longest begins first."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != root / "workflow")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(root))))

@@ -20,6 +20,7 @@ from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from selflong.cluster import scheduled
 from selflong.job import UserError
 from selflong.llm.serve import vllm_command
+from selflong.plan.stages import planned_site
 from selflong.recipe import FolderWeights, JobKind, VllmServing
 from selflong.training.launch import rank_command, rank_environment, stage_job
 from selflong.training.stage import deepspeed_config
@@ -104,7 +105,7 @@ def _submission(run: Run, kind: JobKind, name: str) -> str:
 
 
 def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
-    site = run.site.training
+    site = planned_site(run.recipe, run.site, checkpoint)
     job = stage_job(
         run.recipe, site, checkpoint,
         Path(run.initial(checkpoint)), Path(run.packed(checkpoint)),

@@ -1,7 +1,8 @@
 """A training stage on a site: its layout, its time, and how often its job must be started."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from selflong.cluster import asked, usable_seconds
 from selflong.job import UserError
@@ -9,7 +10,7 @@ from selflong.plan import training
 from selflong.plan.architecture import Architecture, architecture
 from selflong.plan.data import stage_data
 from selflong.plan.machines import Machine, choose_machine
-from selflong.recipe import Recipe, Site, Stage
+from selflong.recipe import Recipe, Site, Stage, TrainingSite
 
 STARTS = 4
 """A stage's start and end over another job's start: its ranks load DeepSpeed and the weights, and at the
@@ -51,21 +52,61 @@ def plan_stage(recipe: Recipe, site: Site, machine: Machine, model: str, stage: 
     seconds = training.seconds_of(built, tokens, attended, machine, devices)
     return StagePlan(
         STARTS * machine.start_seconds + seconds, steps, tokens, fit,
-        training.choose(built, stage.length, machine),
+        training.choose(built, stage.length, stage.sequences_per_step, machine),
     )  # fmt: skip
 
 
 def fitted(built: Architecture, stage: Stage, site: Site, machine: Machine) -> training.Fit:
-    """The site's layout; the cheapest that fits where only the plan's machine has GPUs."""
+    """The cheapest layout that fits and agrees with the site.
+
+    Where only the plan's machine has GPUs, the cheapest of that machine.
+    """
     section = site.training
     if section.device == "cpu" and machine.devices_per_node > 2:
-        return training.choose(built, stage.length, machine)
-    layout = training.Parallelism(
-        section.ranks, section.ring_degree * section.ulysses, section.zero_stage,
-        section.offload_optimizer, section.offload_activations,
+        return training.choose(built, stage.length, stage.sequences_per_step, machine)
+    return training.first_fit(
+        built, stage.length, _site_layouts(section, stage.sequences_per_step),
+        section.nodes, machine, section.device,
     )  # fmt: skip
-    need = training.memory(built, stage.length, layout, section.device)
-    return training.Fit(layout, need, section.nodes, need.total <= machine.usable_memory)
+
+
+def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[training.Parallelism]:
+    """The layouts of the site's ranks, with what the site gives in place of what is tried."""
+    for layout in training.layouts(section.ranks, sequences, section.device == "cuda"):
+        given = section.ring_degree * section.ulysses if section.ring else layout.sequence
+        if given % section.ulysses == 0:
+            yield replace(
+                layout,
+                sequence=given,
+                zero_stage=section.zero_stage,
+                offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
+                offload_activations=_or(section.offload_activations, layout.offload_activations),
+            )
+
+
+def _or(given: bool | None, tried: bool) -> bool:
+    return tried if given is None else given
+
+
+def planned_site(recipe: Recipe, site: Site, checkpoint: str) -> TrainingSite:
+    """The site of a stage's job: what it does not give of the layout is the plan's choice for the stage.
+
+    Of a model whose shape the plan does not know all ranks share a sequence, and nothing is offloaded.
+    """
+    section, stage = site.training, recipe.stage(checkpoint)
+    assert stage is not None
+    try:
+        built = model_shape(recipe, checkpoint.partition("/")[0])
+    except UserError:
+        return section
+    layout = fitted(built, stage, site, choose_machine(recipe, site)).layout
+    return section.model_copy(
+        update={
+            "ring": layout.sequence // section.ulysses,
+            "offload_optimizer": layout.offload_optimizer,
+            "offload_activations": layout.offload_activations,
+        }
+    )
 
 
 def retries(recipe: Recipe, site: Site) -> int | None:

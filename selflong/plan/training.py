@@ -1,7 +1,7 @@
 """Memory of a device and time of a step for a model, a length and a layout of parallelism."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from selflong.plan.architecture import Architecture
 from selflong.plan.machines import GB, Machine
@@ -97,20 +97,18 @@ def seconds_of(
     return step_flops(model, tokens, attended) / (devices * machine.flops * machine.training_share)
 
 
-def layouts(machine: Machine, length: int) -> Iterator[Parallelism]:
-    """Layouts to try, the cheapest first: fewer nodes, then less offloading.
+def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:
+    """Layouts to try, the cheapest first: rings as short as may be, then the longest with offloading.
 
-    All ranks share a sequence where they are no more than the sequence bears: 2,048 tokens each.
+    What a ring leaves of the ranks is data parallel, as far as the `sequences` of a step keep them busy. What
+    is offloaded lies in the node's memory, where the longest ring needs the least.
     """
-    for nodes in NODE_COUNTS:
-        ranks = nodes * machine.devices_per_node
-        sequence = ranks
-        while sequence > 1 and length // sequence < 2048:
-            sequence //= 2
-        base = Parallelism(ranks, sequence)
-        yield base
-        yield replace(base, offload_activations=True)
-        yield replace(base, offload_activations=True, offload_optimizer=True)
+    for sequence in range(1, ranks + 1):
+        if ranks % sequence == 0 and ranks // sequence <= sequences:
+            yield Parallelism(ranks, sequence)
+    if offload:
+        yield Parallelism(ranks, ranks, offload_activations=True)
+        yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,30 @@ class Fit:
     fits: bool
 
 
-def choose(model: Architecture, length: int, machine: Machine) -> Fit:
-    """The cheapest layout whose devices hold the stage; the largest tried where none does."""
+def first_fit(
+    model: Architecture,
+    length: int,
+    tried: Iterable[Parallelism],
+    nodes: int,
+    machine: Machine,
+    device: str = "cuda",
+) -> Fit:
+    """The first layout whose devices hold the stage; the last where none does."""
     fit = None
-    for layout in layouts(machine, length):
-        need = memory(model, length, layout)
-        nodes = layout.ranks // machine.devices_per_node
+    for layout in tried:
+        need = memory(model, length, layout, device)
         fit = Fit(layout, need, nodes, need.total <= machine.usable_memory)
         if fit.fits:
-            return fit
+            break
     assert fit is not None
+    return fit
+
+
+def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
+    """The cheapest layout on the fewest nodes that hold the stage; the largest tried where none does."""
+    for nodes in NODE_COUNTS:
+        tried = layouts(nodes * machine.devices_per_node, sequences)
+        fit = first_fit(model, length, tried, nodes, machine)
+        if fit.fits:
+            break
     return fit

@@ -227,7 +227,9 @@ def _training_lines(recipe: Recipe, steps: Sequence[Step], machine: Machine) -> 
         for stage in model.stages:
             if stage.tokens == 0 or (root.label, stage.length) in rows:
                 continue
-            fit = training.choose(architecture(root.weights), stage.length, H100)
+            fit = training.choose(
+                architecture(root.weights), stage.length, stage.sequences_per_step, H100
+            )
             need = fit.memory
             rows[root.label, stage.length] = (
                 root.label,

@@ -428,6 +428,11 @@ class Stage(Section):
     """Start from the optimizer state of the stage before."""
     checkpoint_steps: Positive = 100
 
+    @property
+    def sequences_per_step(self) -> int:
+        """Packed sequences of a global batch; of a stage that does not train, one."""
+        return (self.global_batch_tokens or self.length) // self.length
+
     @model_validator(mode="after")
     def _trains_or_not(self) -> Self:
         needed = (self.mixture, self.global_batch_tokens, self.optimizer)

@@ -54,7 +54,7 @@ Serving = Annotated[
 
 
 class TrainingSite(Section):
-    """Devices and the layout of parallelism; `snakemake plan` says which layout fits."""
+    """Devices and the layout of parallelism; what is null of the layout, the plan chooses for each stage."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     nodes: Positive = 1
@@ -62,10 +62,11 @@ class TrainingSite(Section):
     threads_per_rank: Positive = 1
     ring: Positive | None = None
     ulysses: Positive = 1
-    """Ranks of a sequence-parallel group = ring x ulysses; null ring: all ranks of the job."""
+    """Ranks that share a sequence = ring x ulysses; the plan chooses the shortest ring that fits."""
     zero_stage: Annotated[int, Field(ge=1, le=3)] = 3
-    offload_optimizer: bool = False
-    offload_activations: bool = False
+    offload_optimizer: bool | None = None
+    offload_activations: bool | None = None
+    """To the node's memory; the plan offloads only what does not fit otherwise."""
     tensorboard: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     """Save the state also when so much time has passed since the last one."""

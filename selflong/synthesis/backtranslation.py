@@ -140,8 +140,9 @@ async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     """The sample of one document; None, counted, where its answer is no instruction."""
     setting, section = agent.setting, agent.setting.synthesis.long_output
     shown = excerpt(candidate.text, section.excerpt_tokens, setting.counter)
+    prompt = load_prompt("back_translation")
     result, provenance = await agent.ask(
-        load_prompt("back_translation"),
+        prompt,
         section.instruction_tokens,
         "back-translation",
         candidate.sample_id,
@@ -150,7 +151,9 @@ async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    instruction, reason = find_instruction(result.text, result.finish_reason, shown)
+    instruction, reason = find_instruction(
+        result.text, result.finish_reason, shown, prompt.example_names
+    )
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None

@@ -160,8 +160,9 @@ def _seed_chunks(
 
 async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> dict[str, Any] | None:
     """The row of one call; None, counted, where its answer is no instruction."""
+    prompt = load_prompt(f"instruction_{plan.family}")
     result, provenance = await agent.ask(
-        load_prompt(f"instruction_{plan.family}"),
+        prompt,
         agent.setting.synthesis.long_input.instruction_tokens,
         "instruction",
         f"{plan.sample_id}/{attempt}",
@@ -170,7 +171,9 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    instruction, reason = find_instruction(result.text, result.finish_reason, chunk.text)
+    instruction, reason = find_instruction(
+        result.text, result.finish_reason, chunk.text, prompt.example_names
+    )
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None

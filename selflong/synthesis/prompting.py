@@ -13,6 +13,7 @@ from string import Template
 
 FOLDER = Path(__file__).parent / "prompts"
 _HEADING = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)
+_NAMES = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Prompt:
             {"role": role, "content": Template(template).substitute(values)}
             for role, template in self.turns
         ]
+
+    @property
+    def example_names(self) -> frozenset[str]:
+        """Names of one word in the example: with a capital letter, and not where a sentence begins."""
+        example = "\n".join(text for role, text in self.turns[:-1] if role != "system")
+        return frozenset(name for name in _NAMES.findall(example) if " " not in name)
 
     @property
     def characters(self) -> int:

@@ -1,7 +1,7 @@
 """Rules that tell what cannot be used from what can; the statistics count under the rules' names."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from selflong.llm import Answer
 from selflong.recipe import Gates
@@ -19,6 +19,7 @@ META_TALK = "meta-talk"
 WRONG_LANGUAGE = "wrong language"
 UNGROUNDED = "not grounded"
 OFF_TOPIC = "not about its source"
+COPIED = "copies the prompt's example"
 
 _SHORTEST_INSTRUCTION = 5  # words
 _REPEATED_INSTRUCTION = 0.2
@@ -43,12 +44,14 @@ _REFUSALS = re.compile(
 )
 
 
-def find_instruction(text: str, finish_reason: str, source: str) -> tuple[str | None, str]:
+def find_instruction(
+    text: str, finish_reason: str, source: str, example_names: Set[str] = frozenset()
+) -> tuple[str | None, str]:
     """The instruction in what the generator wrote after reading `source`, or None and the reason.
 
     Only its first paragraph counts, with the parts of a question that are set as a list; labels and
     quotation marks around it go. It must take up words of the source: an instruction about something else,
-    such as the prompt's example, did not follow it.
+    such as the prompt's example, did not follow it. No more did one that takes names from the example.
     """
     written = _LABEL.sub("", text.strip())
     paragraph = _first_paragraph(written)
@@ -58,6 +61,8 @@ def find_instruction(text: str, finish_reason: str, source: str) -> tuple[str | 
     elif finish_reason == "length" and written.endswith(paragraph):
         return None, TRUNCATED
     fault = next(_instruction_faults(instruction, source), None)
+    if fault is None and _copies(instruction, source, example_names):
+        fault = COPIED
     return (None, fault) if fault else (instruction, "")
 
 
@@ -73,6 +78,12 @@ def _instruction_faults(instruction: str, source: str) -> Iterator[str]:
         yield REPEATED
     if grounding(instruction, [source]) < _SHARED_WITH_SOURCE:
         yield OFF_TOPIC
+
+
+def _copies(instruction: str, source: str, example_names: Set[str]) -> bool:
+    return any(
+        name not in source for name in re.findall(r"\w+", instruction) if name in example_names
+    )
 
 
 def _first_paragraph(text: str) -> str:

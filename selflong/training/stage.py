@@ -85,8 +85,7 @@ class TrainingJob(BaseModel):
 
     @property
     def sequences_per_step(self) -> int:
-        assert self.stage.global_batch_tokens is not None
-        return self.stage.global_batch_tokens // self.stage.length
+        return self.stage.sequences_per_step
 
     @property
     def steps(self) -> int:

@@ -42,7 +42,7 @@ def test_deepspeed_reads_its_configuration(printed: str) -> None:
     assert settings["train_batch_size"] == 16 * settings["gradient_accumulation_steps"]
     alone = settings | {"train_batch_size": settings["train_batch_size"] // 16}
     parsed = DeepSpeedConfig(alone)
-    assert parsed.gradient_accumulation_steps == 8
+    assert parsed.gradient_accumulation_steps == 4
     assert parsed.zero_config.stage == 3
     assert parsed.bfloat16_config.enabled
 

@@ -16,7 +16,7 @@ from selflong.plan.schedule import peak_bytes, schedule
 from selflong.plan.steps import Planner, Step
 from selflong.plan.synthesis import Usage, usage
 from selflong.plan.write import write_plan
-from selflong.recipe import PlanSite, load_recipe, load_site
+from selflong.recipe import PlanSite, TrainingSite, load_recipe, load_site
 from selflong.workflow import Run
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,8 @@ def test_a_recipe_from_the_hub_is_planned_for_gpus_unless_the_site_says_otherwis
 
 
 def test_a_layout_of_the_site_that_does_not_fit_is_named() -> None:
-    training = SITE.training.model_copy(update={"device": "cuda", "ranks_per_node": 8})
+    given = {"ring": 8, "offload_activations": False, "offload_optimizer": False}
+    training = TrainingSite(device="cuda", ranks_per_node=8, **given)
     site = SITE.model_copy(update={"training": training})
     steps = {step.name: step for step in Planner(PAPER, site, H100).steps()}
     assert steps["model selflong_8b/512k"].fits

@@ -1,11 +1,20 @@
-"""How often a stage's job is started."""
+"""The layout of a stage's job, and how often it is started."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from selflong.plan.stages import FAILURES, retries
-from selflong.recipe import FolderWeights, Recipe, Resources, load_recipe, load_site
+from selflong.plan.stages import FAILURES, planned_site, retries
+from selflong.recipe import (
+    FolderWeights,
+    Recipe,
+    Resources,
+    TrainingSite,
+    load_recipe,
+    load_site,
+)
+from selflong.training.launch import site_layout
 
 ROOT = Path(__file__).parents[2]
 SITE = load_site(ROOT / "config.yaml")
@@ -25,16 +34,47 @@ def test_a_stage_of_days_is_retried_as_often_as_it_passes_through_the_queue() ->
     assert by_hours > with_limit(8 * 60) > FAILURES  # type: ignore[operator]
 
 
-def test_a_model_that_the_plan_does_not_know_leaves_the_retries_to_the_profile() -> None:
+def without_shapes() -> Recipe:
     unknown = FolderWeights(kind="folder", path=Path("somewhere"))
     models = {
         name: model.model_copy(update={"weights": unknown}) if model.weights else model
         for name, model in PAPER.models.items()
     }
-    assert with_limit(60, PAPER.model_copy(update={"models": models})) is None
+    return PAPER.model_copy(update={"models": models})
+
+
+def test_a_model_that_the_plan_does_not_know_leaves_the_retries_to_the_profile() -> None:
+    assert with_limit(60, without_shapes()) is None
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 60])
 def test_a_short_limit_still_gets_on(minutes: int) -> None:
     attempts = with_limit(minutes)
     assert attempts is not None and attempts < 100_000
+
+
+def planned(checkpoint: str, recipe: Recipe = PAPER, **settings: Any) -> TrainingSite:
+    training = TrainingSite(device="cuda", ranks_per_node=8, **settings)
+    return planned_site(recipe, SITE.model_copy(update={"training": training}), checkpoint)
+
+
+def test_the_plan_chooses_what_the_site_leaves_open() -> None:
+    ladder = [planned(f"selflong_8b/{stage}", nodes=2) for stage in ("256k", "512k", "1m")]
+    rings = [site_layout(site).ring for site in ladder]
+    assert rings == sorted(rings) and rings[0] < rings[-1]
+    assert all(site_layout(site).world == 16 for site in ladder)
+    assert planned("selflong_8b/1m").offload_activations
+    assert not planned("selflong_8b/256k", nodes=2).offload_activations
+
+
+def test_what_the_site_gives_stands() -> None:
+    given = planned("selflong_8b/256k", ring=2, ulysses=4, offload_optimizer=True, zero_stage=2)
+    assert (given.ring, given.ulysses, given.offload_optimizer, given.zero_stage) == (2, 4, True, 2)
+    assert planned("selflong_8b/1m", offload_activations=False).offload_activations is False
+    by_heads = planned("selflong_8b/1m", ulysses=8)
+    assert site_layout(by_heads).sequence == 8
+
+
+def test_ranks_of_an_unknown_model_share_a_sequence() -> None:
+    site = planned("selflong_8b/256k", without_shapes())
+    assert site_layout(site).ring == 8 and not site.offload_activations

@@ -7,7 +7,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 
 from selflong.plan.architecture import KNOWN, Architecture
 from selflong.plan.machines import GB, H100
-from selflong.plan.training import Parallelism, choose, layer_bytes, memory, seconds_of
+from selflong.plan.training import Parallelism, choose, layer_bytes, layouts, memory, seconds_of
 
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
 SMALL = Architecture(2, 256, 4, 2, 64, 896, 1000, tied=True)
@@ -95,11 +95,25 @@ def test_zero_stages_share_out_what_they_say() -> None:
 
 @pytest.mark.parametrize("length", [2**18, 2**19, 2**20])
 def test_the_papers_stages_fit_eight_h100(length: int) -> None:
-    fit = choose(LLAMA_8B, length, H100)
+    fit = choose(LLAMA_8B, length, 4, H100)
     assert fit.fits
     assert fit.nodes == 1
     assert 20 * GB < fit.memory.total < 80 * GB
 
 
+def test_no_layout_leaves_a_rank_without_a_sequence() -> None:
+    tried = list(layouts(16, sequences=4))
+    assert [layout.sequence for layout in tried] == [4, 8, 16, 16, 16]
+    assert [layout.offload_activations for layout in tried] == [False, False, False, True, True]
+    assert [layout.sequence for layout in layouts(16, sequences=16, offload=False)] == [
+        1, 2, 4, 8, 16,
+    ]  # fmt: skip
+
+
+def test_short_stages_are_data_parallel() -> None:
+    fit = choose(LLAMA_8B, 4096, 64, H100)
+    assert fit.fits and fit.layout.sequence == 1 and not fit.layout.offload_activations
+
+
 def test_what_no_cluster_holds_says_so() -> None:
-    assert not choose(LLAMA_8B, 2**27, H100).fits
+    assert not choose(LLAMA_8B, 2**27, 4, H100).fits

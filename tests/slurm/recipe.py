@@ -23,11 +23,11 @@ generators:
 evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
-ONE_NODE = SITE + "training: {device: cpu, ranks_per_node: 2, threads_per_rank: 1}\n"
+ONE_NODE = SITE + "training: {device: cpu, ranks_per_node: 2, ring: 2, threads_per_rank: 1}\n"
 TWO_NODES = (
     SITE
     + """\
-training: {device: cpu, nodes: 2, ranks_per_node: 1, threads_per_rank: 1}
+training: {device: cpu, nodes: 2, ranks_per_node: 1, ring: 2, threads_per_rank: 1}
 resources:
   pipeline: {cpus: 2, memory_mb: 2500, minutes: 20}
   encoding: {cpus: 2, memory_mb: 2500, minutes: 20}

@@ -35,6 +35,12 @@ def test_the_chunk_stands_before_the_prompt(family: str) -> None:
     assert content.startswith("A chunk.\n")
 
 
+def test_the_names_of_the_example_are_known() -> None:
+    names = load_prompt("instruction_timeline").example_names
+    assert names == {"Danube", "Rhine", "Alps", "Rotterdam"}
+    assert load_prompt("answer").example_names == frozenset()
+
+
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(KeyError):
         load_prompt("summary").messages(text="a")

@@ -81,6 +81,14 @@ def test_what_is_no_instruction_is_named(written: str, finish_reason: str, reaso
     assert find_instruction(written, finish_reason, SOURCE) == (None, reason)
 
 
+def test_a_name_of_the_prompts_example_must_stand_in_the_source() -> None:
+    written = "How did the Danube and the Rhine carry grain and timber to Hungary?"
+    names = frozenset({"Danube", "Rhine"})
+    assert find_instruction(written, "stop", SOURCE, names) == (None, quality.COPIED)
+    both = f"{SOURCE} So did the Rhine."
+    assert find_instruction(written, "stop", both, names) == (written, "")
+
+
 @pytest.mark.parametrize(
     ("text", "finish_reason", "fault"),
     [
