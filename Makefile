@@ -55,7 +55,7 @@ lint: setup
 	$(SNAKEMAKE) --lint
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-slurm: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from selflong.tokens import Tokenizer, load_tokenizer
 
@@ -29,8 +31,17 @@ def smollm2_tokenizer(smollm2_tokenizer_folder: Path) -> Tokenizer:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under xdist a process runs a folder, whose tests share what they prepare; the longest begins first."""
-    root = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent != root / "workflow")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(root))))
+    """The longest folder begins first."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
+class FolderScheduling(LoadScopeScheduling):
+    """One process runs a folder, whose tests share what they prepare."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    """What `-n` uses."""
+    return FolderScheduling(config, log)

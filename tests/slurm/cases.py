@@ -6,11 +6,19 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated import cluster, start_controller, stop_controller, wait_until_idle
+from emulated import (
+    cluster,
+    running,
+    slurm_output,
+    start_controller,
+    stop_controller,
+    wait_for,
+    wait_until_idle,
+)
 from train import STEPS
 from train import main as train
 
@@ -59,24 +67,6 @@ def finish(process: subprocess.Popen[str], limit: float = 150) -> str:
         pytest.fail(output)
     assert process.returncode == 0, output
     return output
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 60) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-def slurm_output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def running() -> list[tuple[str, str, str]]:
-    """Job, node and what Snakemake calls it, of the jobs that run."""
-    command = ("squeue", "--noheader", "--states=running", "--format=%i|%N|%k")
-    rows = slurm_output(*command).splitlines()
-    return [tuple(row.split("|")) for row in rows]  # type: ignore[misc]
 
 
 def name_of(job: tuple[str, str, str]) -> str:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,6 +150,26 @@ def wait_until_idle(folder: Path, limit: float = 30.0) -> None:
             logs = "\n".join(path.read_text()[-1500:] for path in sorted(folder.glob("*.log")))
             raise RuntimeError(f"the nodes are {_states()} after {limit:.0f} s\n{logs}")
         time.sleep(0.2)
+
+
+def wait_for(condition: Callable[[], bool], limit: float = 60) -> None:
+    """Return when `condition` holds; AssertionError after `limit` seconds."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def slurm_output(*command: str) -> str:
+    """What a command of SLURM prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def running() -> list[tuple[str, str, str]]:
+    """Job, node and what Snakemake calls it, of the jobs that run."""
+    command = ("squeue", "--noheader", "--states=running", "--format=%i|%N|%k")
+    rows = slurm_output(*command).splitlines()
+    return [tuple(row.split("|")) for row in rows]  # type: ignore[misc]
 
 
 def _end(pid_file: Path, grace: float = 5.0) -> None:
