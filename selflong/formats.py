@@ -301,19 +301,31 @@ def write_parquet(frame: pl.DataFrame, path: Path, schema: Mapping[str, Any]) ->
 
 @contextmanager
 def parquet_writer(
-    path: Path, schema: Mapping[str, Any]
+    path: Path, schema: Mapping[str, Any], group_rows: int = 1
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Yield what appends a frame to a parquet file, which appears as `path` when the block ends well."""
+    """Yield what appends a frame to a parquet file, which appears as `path` when the block ends well.
+
+    Frames wait for each other until they make up a row group of `group_rows` at least.
+    """
     import pyarrow.parquet as pq  # few jobs write row by row, and its import takes long
 
     oldest = pl.CompatLevel.oldest()
     arrow = pl.DataFrame(schema=dict(schema)).to_arrow(compat_level=oldest).schema
+    waiting: list[pl.DataFrame] = []
     with publish(path) as partial, pq.ParquetWriter(partial, arrow, compression="zstd") as writer:
 
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pl.concat(waiting).to_arrow(compat_level=oldest))
+                waiting.clear()
+
         def append(frame: pl.DataFrame) -> None:
-            writer.write_table(check(frame, schema, str(path)).to_arrow(compat_level=oldest))
+            waiting.append(check(frame, schema, str(path)))
+            if sum(map(len, waiting)) >= group_rows:
+                flush()
 
         yield append
+        flush()
 
 
 def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:

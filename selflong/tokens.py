@@ -104,7 +104,8 @@ class Tokenizer:
             "|".join(re.escape(text) for text in sorted(self._controls, key=len, reverse=True))
             or r"(?!)"
         )
-        self._plain = _plain_backend(pretrained.backend_tokenizer, self._controls)
+        self.plain = _plain_backend(pretrained.backend_tokenizer, self._controls)
+        """Without control tokens: text like one stays text."""
         self._skeleton = lru_cache(maxsize=4096)(self._make_skeleton)
         self._check_plain()
         self.bos_id: int | None = pretrained.bos_token_id
@@ -124,18 +125,18 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no token is added, and text like a control token stays text."""
-        return list(self._plain.encode(text, add_special_tokens=False).ids)
+        return list(self.plain.encode(text, add_special_tokens=False).ids)
 
     def count(self, text: str) -> int:
         """Number of tokens of plain text."""
-        return len(self._plain.encode(text, add_special_tokens=False))
+        return len(self.plain.encode(text, add_special_tokens=False))
 
     def count_many(self, texts: Sequence[str]) -> np.ndarray:
         """int64 [texts]: number of tokens of each; batches go through all threads of the tokenizer."""
         counts = [
             len(encoding)
             for batch in _batches(texts)
-            for encoding in self._plain.encode_batch_fast(batch, add_special_tokens=False)
+            for encoding in self.plain.encode_batch_fast(batch, add_special_tokens=False)
         ]
         return np.array(counts, dtype=np.int64)
 
@@ -156,7 +157,7 @@ class Tokenizer:
         text, controls, spans = self._lay_out(messages, add_generation_prompt)
         ends = _response_ends(controls, spans)
         bounds = [(before, after) for before, after in _gaps(controls, len(text))]
-        encodings = self._plain.encode_batch(
+        encodings = self.plain.encode_batch(
             [text[start:end] for start, end in bounds], add_special_tokens=False
         )
         ids: list[np.ndarray] = []

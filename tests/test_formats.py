@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from selflong import formats
 from selflong.job import UserError
@@ -50,6 +51,18 @@ def test_another_schema_is_refused_and_nothing_is_written(
     with pytest.raises(UserError, match=message):
         formats.write_parquet(frame, path, SCHEMA)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group_rows, groups", [(1, 4), (4, 2), (100, 1)])
+def test_frames_are_written_in_row_groups(tmp_path: Path, group_rows: int, groups: int) -> None:
+    path = tmp_path / "rows.parquet"
+    frames = [pl.DataFrame({"id": ["a", "b"], "tokens": [n, n]}, schema=SCHEMA) for n in range(4)]
+    with formats.parquet_writer(path, SCHEMA, group_rows) as append:
+        for frame in frames:
+            append(frame)
+        assert not path.exists()
+    assert formats.read_parquet(path, SCHEMA).equals(pl.concat(frames))
+    assert parquet.read_metadata(path).num_row_groups == groups
 
 
 def test_a_missing_file_names_itself(tmp_path: Path) -> None:

@@ -11,14 +11,11 @@ documents are 0.5 GB of notes.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import xxhash
 
 from selflong.corpus.overlap import EvaluationTexts
@@ -28,7 +25,7 @@ from selflong.formats import (
     DOCUMENTS,
     DROPS,
     TOKEN_COUNTS,
-    publish,
+    parquet_writer,
     read_parquet,
     write_parquet,
 )
@@ -257,7 +254,7 @@ def write(
     """
     rows = read_parquet(selection, SELECTION)
     start = 0
-    with _Table(documents, DOCUMENTS) as table:
+    with parquet_writer(documents, DOCUMENTS, BATCH_ROWS) as append:
         for stretch in stretches(sources, part, parts):
             for batch in read(stretch, list(DOCUMENTS)):
                 settled = rows.slice(start, len(batch))
@@ -266,47 +263,8 @@ def write(
                     raise UserError(
                         f"{stretch.path} changed since it was scanned: remove {selection} and start again"
                     )
-                table.add(batch.filter(settled["reason"] == KEPT))
+                append(batch.filter(settled["reason"] == KEPT))
     write_parquet(rows.filter(pl.col("reason") == KEPT), token_counts, TOKEN_COUNTS)
-
-
-class _Table:
-    """A parquet file that grows batch by batch and appears under its name when it is whole."""
-
-    def __init__(self, path: Path, schema: dict[str, Any]) -> None:
-        self._path = path
-        self._schema = pl.DataFrame(schema=schema)
-        self._waiting: list[pl.DataFrame] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        partial = self._stack.enter_context(publish(self._path))
-        arrow = self._schema.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-        self._writer = self._stack.enter_context(
-            pq.ParquetWriter(partial, arrow, compression="zstd")
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._flush()
-        self._stack.__exit__(kind, error, traceback)
-
-    def add(self, frame: pl.DataFrame) -> None:
-        self._waiting.append(frame)
-        if sum(map(len, self._waiting)) >= BATCH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            rows = pl.concat(self._waiting)
-            self._writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-            self._waiting.clear()
 
 
 def count_tokens(documents: Path, tokenizer: Tokenizer, output: Path) -> None:

@@ -38,6 +38,7 @@ class Tokens(Protocol):
     """What the generator asks of a selflong.tokens.Tokenizer."""
 
     bos_id: int | None
+    plain: tokenizers.Tokenizer
 
     def __hash__(self) -> int: ...
 
@@ -75,18 +76,14 @@ class Encoder:
         self.tokenizer = tokenizer
         self.chain = lru_cache(maxsize=65536)(self._make_chain)
 
-    @property
-    def _backend(self) -> tokenizers.Tokenizer:
-        return self.tokenizer._plain  # type: ignore[attr-defined]
-
     def encode(self, text: str) -> np.ndarray:
         """int32 [tokens] of plain text."""
-        (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
+        (encoding,) = self.tokenizer.plain.encode_batch_fast([text], add_special_tokens=False)
         return np.array(encoding.ids, dtype=np.int32)
 
     def encode_many(self, texts: Sequence[str], before: str = "") -> list[list[int]]:
         """Ids of each text where the text `before` follows: white space at a text's end can depend on it."""
-        encodings = self._backend.encode_batch_fast(
+        encodings = self.tokenizer.plain.encode_batch_fast(
             [text + before for text in texts], add_special_tokens=False
         )
         kept = -len(self.encode(before)) or None
@@ -104,7 +101,7 @@ class Encoder:
         The pre-tokenizer must split there whatever the units are; the tokens of representatives must agree
         too, since a normalizer or a prefix space could still change them.
         """
-        pre_tokenizer = self._backend.pre_tokenizer
+        pre_tokenizer = self.tokenizer.plain.pre_tokenizer
         if pre_tokenizer is None:
             return False
         for left, right in _BORDERS:
