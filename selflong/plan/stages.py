@@ -79,6 +79,7 @@ def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[training.Pa
                 layout,
                 sequence=given,
                 zero_stage=section.zero_stage,
+                activation_checkpointing=section.activation_checkpointing,
                 offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
             )

@@ -24,6 +24,7 @@ class Parallelism:
     zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
+    activation_checkpointing: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Memory:
     checkpoints: float
     """The hidden state that each layer keeps for the backward pass."""
     layer: float
-    """What one layer holds while it is computed again and differentiated."""
+    """What one layer holds while it is computed again and differentiated; all, without checkpointing."""
     ring: float
     loss: float
     framework: float
@@ -67,7 +68,7 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
     shard = [1, 1, 1, 1]  # of nothing, optimizer, gradients, parameters
     for stage in range(1, layout.zero_stage + 1):
         shard[stage] = layout.ranks
-    layer = layer_bytes(model, tokens)
+    layer = layer_bytes(model, tokens) * (1 if layout.activation_checkpointing else model.layers)
     kept_layers = 2 if layout.offload_activations else model.layers
     gathered = 2 * max(model.embedding_parameters, 2 * model.layer_parameters)
     return Memory(

@@ -67,6 +67,8 @@ class TrainingSite(Section):
     offload_optimizer: bool | None = None
     offload_activations: bool | None = None
     """To the node's memory; the plan offloads only what does not fit otherwise."""
+    activation_checkpointing: bool = True
+    """Compute each layer again in the backward pass in place of keeping what it held."""
     tensorboard: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     """Save the state also when so much time has passed since the last one."""

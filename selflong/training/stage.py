@@ -77,6 +77,7 @@ class TrainingJob(BaseModel):
     zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
+    activation_checkpointing: bool = True
     tensorboard: bool = False
     checkpoint_minutes: float | None = None
     """Save the state when so much time has passed since the last one, whatever the number of steps."""
@@ -273,9 +274,10 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     )
     del partitioning
     model.train()
-    # On a CPU activations are in host memory already.
-    offload = job.offload_activations and job.device == "cuda"
-    model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+    if job.activation_checkpointing:
+        # On a CPU activations are in host memory already.
+        offload = job.offload_activations and job.device == "cuda"
+        model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
     wrapped = LossModel(model)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings

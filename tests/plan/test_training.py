@@ -78,6 +78,8 @@ def test_memory_falls_with_ranks_and_offloading() -> None:
         LLAMA_8B, length, Parallelism(8, 8, offload_optimizer=True, offload_activations=True)
     )
     assert lean.total < plain.total
+    kept = memory(LLAMA_8B, length, Parallelism(8, 8, activation_checkpointing=False))
+    assert kept.layer > 20 * plain.layer
     assert lean.optimizer == 0
 
 
