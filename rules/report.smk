@@ -1,4 +1,5 @@
-# From scores, accounts and metrics to tables, figures, one page and the manifest.
+# From scores, accounts and metrics to tables, figures, one page and the manifest. On a cluster the last steps
+# are one job: each is shorter than a wait in the queue.
 
 
 rule tables:
@@ -15,6 +16,8 @@ rule tables:
         "<logs>/report/tables.log",
     benchmark:
         "<benchmarks>/report/tables.tsv"
+    group:
+        "report"
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -40,6 +43,8 @@ rule figures:
         "<logs>/report/figures.log",
     benchmark:
         "<benchmarks>/report/figures.tsv"
+    group:
+        "report"
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -80,6 +85,8 @@ rule report:
         "<logs>/report/page.log",
     benchmark:
         "<benchmarks>/report/page.tsv"
+    group:
+        "report"
     conda:
         "../envs/pipeline.yaml"
     resources:
@@ -103,6 +110,8 @@ rule manifest:
         "<logs>/report/manifest.log",
     benchmark:
         "<benchmarks>/report/manifest.tsv"
+    group:
+        "report"
     conda:
         "../envs/pipeline.yaml"
     resources:
