@@ -17,9 +17,8 @@ from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.recipe import Recipe, TrainingSite
-from selflong.training.checkpoint import adjust_rope_only
+from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Layout
-from selflong.training.stage import CHECKPOINTS, MODEL, Interrupted, TrainingJob, train_stage
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +83,8 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
     its last saved state when it is called again with the same work folder.
     """
     if job.stage.tokens == 0:
+        from selflong.training.checkpoint import adjust_rope_only  # imports transformers: seconds
+
         stage = job.stage
         adjust_rope_only(job.initial, output, stage.rope_base, stage.length, stage.rope_scaling)
         return
@@ -259,6 +260,8 @@ def _judge(codes: list[int | None], logs: Path, first: int) -> None:
 
 
 def _rank_main(job_file: Path) -> None:
+    from selflong.training.stage import Interrupted, train_stage  # the launcher trains nothing
+
     end_with_parent(signal.SIGKILL)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):

@@ -18,13 +18,12 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from selflong.formats import PackedFiles, digest, file_sha256, remove, write_json
+from selflong.formats import remove, write_json
 from selflong.job import UserError
-from selflong.recipe import Optimizer, Stage
+from selflong.recipe import Optimizer
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
 from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (
@@ -42,7 +41,8 @@ from selflong.training.checkpoint import (
     stage_config,
     whole_parameters,
 )
-from selflong.training.layout import Groups, Layout, make_groups
+from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
+from selflong.training.layout import Groups, make_groups
 from selflong.training.loss import LossHead
 from selflong.training.rope import check_rotary_precision, rope_base
 
@@ -51,68 +51,7 @@ log = logging.getLogger(__name__)
 # Dense bfloat16 FLOP/s of the vendors' data sheets.
 PEAK_FLOPS = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
 METRICS_FILE = "metrics.jsonl"
-CHECKPOINTS = "checkpoints"
-MODEL = "model"
 NON_FINITE_FILE = "non_finite.json"
-
-
-class TrainingJob(BaseModel):
-    """Everything that the ranks of a stage must know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    initial: Path
-    """Hugging Face model folder that the stage starts from."""
-    packed: Path
-    work: Path
-    """Holds what a killed stage resumes from; shared by all nodes."""
-    stage: Stage
-    title: str
-    """<model>/<stage>, for the model card."""
-    seed: int
-    layout: Layout
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    mask_prompt: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
-    zero_stage: int = 3
-    offload_optimizer: bool = False
-    offload_activations: bool = False
-    activation_checkpointing: bool = True
-    tensorboard: bool = False
-    checkpoint_minutes: float | None = None
-    """Save the state when so much time has passed since the last one, whatever the number of steps."""
-    keep_optimizer: bool = False
-    """Leave the optimizer's state in the output, for a next stage that continues from it."""
-
-    @property
-    def sequences_per_step(self) -> int:
-        return self.stage.sequences_per_step
-
-    @property
-    def steps(self) -> int:
-        assert self.stage.global_batch_tokens is not None
-        return -(-self.stage.tokens // self.stage.global_batch_tokens)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-
-    def state_digest(self) -> str:
-        """What a saved state depends on: not the ranks, the layout or where things lie."""
-        facts = self.model_dump(mode="json", include={"stage", "seed", "precision", "mask_prompt"})
-        facts["stage"].pop("assumed")
-        facts["stage"].pop("checkpoint_steps")
-        facts["packed"] = file_sha256(self.packed / PackedFiles.SEQUENCES)
-        facts["initial"] = {path.name: _tail(path) for path in self.initial.glob("*.safetensors")}
-        return digest(facts)
-
-
-def _tail(path: Path, count: int = 1 << 16) -> str:
-    """Size and last bytes of a weights file: tells two checkpoints apart without reading them whole."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(max(0, size - count))
-        return digest([size, stream.read().hex()])
 
 
 class NonFinite(UserError):

@@ -20,13 +20,12 @@ from transformers import AutoModelForCausalLM
 from selflong.formats import PackedFiles
 from selflong.job import UserError
 from selflong.recipe import Optimizer, TrainingSite, load_recipe
+from selflong.training.job import MODEL, TrainingJob
 from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
 from selflong.training.stage import (
     METRICS_FILE,
-    MODEL,
-    TrainingJob,
     learning_rate,
     train_stage,
 )
@@ -190,7 +189,7 @@ def _start(job_file: Path, site: TrainingSite, output: Path) -> subprocess.Popen
     program = (
         "import sys; from pathlib import Path; from selflong.job import run; "
         "from selflong.recipe import TrainingSite; from selflong.training.launch import run_stage; "
-        "from selflong.training.stage import TrainingJob; "
+        "from selflong.training.job import TrainingJob; "
         "job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text()); "
         "site = TrainingSite.model_validate_json(sys.argv[2]); "
         "run(lambda: run_stage(job, site, Path(sys.argv[3])))"
