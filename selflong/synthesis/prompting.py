@@ -34,9 +34,9 @@ class Prompt:
 
     @property
     def example_names(self) -> frozenset[str]:
-        """Names of one word in the example: with a capital letter, and not where a sentence begins."""
+        """Names in the example: words with a capital letter, not where a sentence begins."""
         example = "\n".join(text for role, text in self.turns[:-1] if role != "system")
-        return frozenset(name for name in _NAMES.findall(example) if " " not in name)
+        return frozenset(_NAMES.findall(example))
 
     @property
     def characters(self) -> int:

@@ -82,7 +82,8 @@ def _instruction_faults(instruction: str, source: str) -> Iterator[str]:
 
 def _copies(instruction: str, source: str, example_names: Set[str]) -> bool:
     return any(
-        name not in source for name in re.findall(r"\w+", instruction) if name in example_names
+        name not in source and re.search(rf"\b{re.escape(name)}\b", instruction)
+        for name in example_names
     )
 
 

@@ -37,7 +37,9 @@ def test_the_chunk_stands_before_the_prompt(family: str) -> None:
 
 def test_the_names_of_the_example_are_known() -> None:
     names = load_prompt("instruction_timeline").example_names
-    assert names == {"Danube", "Rhine", "Alps", "Rotterdam"}
+    assert names == {
+        "Danube", "Rhine", "Alps", "Rotterdam", "Black Forest", "Black Sea", "North Sea",
+    }  # fmt: skip
     assert load_prompt("answer").example_names == frozenset()
 
 
