@@ -57,7 +57,9 @@ MEASURED = ("Seconds", "Memory (GB)")
 LIMIT = 3600.0
 """Seconds for a rule to begin."""
 LOCAL_RULES = {"all", "collect_source"}
-GROUPS = {"group_report_figures_manifest_report_tables": {"tables", "figures", "report", "manifest"}}
+GROUPS = {
+    "group_report_figures_manifest_report_tables": {"tables", "figures", "report", "manifest"}
+}
 """Folder of a group's log -> its rules."""
 
 
