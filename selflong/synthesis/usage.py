@@ -1,8 +1,8 @@
 """What the synthesis of a recipe will ask of a generator: requests and tokens by step, before anything runs.
 
 The lengths are those that the samples will have, since they are drawn from the recipe's seed. What only the
-documents and the model decide is set by the shares below, which are means of two runs of the laptop recipe,
-whose generator is a small one: a larger one is asked again less often.
+documents and the model decide is set by the shares below, which are means of runs of the laptop recipe, whose
+generator is a small one: a larger one is asked again less often.
 """
 
 import math
@@ -16,12 +16,12 @@ from selflong.synthesis.prompting import Prompt, load_prompt
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.86
+CALLS_PER_INSTRUCTION = 2.08
 """Answers that are no instruction, or repeat one, are asked for again."""
-CALLS_PER_DOCUMENT = 5.7
-"""The same for instructions to write a document: most of those of a small model ask for nothing."""
-INSTRUCTION_TOKENS = 28
-WRITING_TOKENS = 59
+CALLS_PER_DOCUMENT = 2.0
+"""The same for instructions to write a document."""
+INSTRUCTION_TOKENS = 31
+WRITING_TOKENS = 50
 """Of an answer that is to be an instruction to write, what follows its first paragraph included."""
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
