@@ -28,6 +28,9 @@ from selflong.retrieval.encode import EMBEDDINGS, IDS
 
 log = logging.getLogger(__name__)
 
+QUERIES_AT_ONCE = 1024
+"""Of an exact search, whose products with a block are held at once."""
+
 INDEX = "index.faiss"
 LISTS = "index.ivfdata"
 DESCRIPTION = "index.json"
@@ -59,13 +62,16 @@ class Vectors:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """float32 [stop - start, dimensions]"""
-        pieces = [
-            shard[max(start - first, 0) : max(stop - first, 0)]
-            for first, shard in zip(self.starts, self._shards, strict=False)
-        ]
-        return np.concatenate(pieces).astype(np.float32)
+    def rows(self, start: int, stop: int, found: np.ndarray | None = None) -> np.ndarray:
+        """float32 [stop - start, dimensions], in `found` where it is given."""
+        if found is None:
+            found = np.empty((stop - start, self.dimensions), dtype=np.float32)
+        place = 0
+        for first, shard in zip(self.starts, self._shards, strict=False):
+            piece = shard[max(start - first, 0) : max(stop - first, 0)]
+            found[place : place + len(piece)] = piece
+            place += len(piece)
+        return found
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dimensions] of any rows."""
@@ -77,10 +83,12 @@ class Vectors:
         return found
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and float32 [rows, dimensions] of each block between two rows."""
+        """First row and float32 [rows, dimensions] of each block between two rows; the next overwrites it."""
         size = max(1, BLOCK_BYTES // (4 * self.dimensions))
+        held = np.empty((min(size, stop - start), self.dimensions), dtype=np.float32)
         for first in range(start, stop, size):
-            yield first, self.rows(first, min(first + size, stop))
+            last = min(first + size, stop)
+            yield first, self.rows(first, last, held[: last - first])
 
 
 class Searcher(Protocol):
@@ -99,16 +107,40 @@ class ExactSearcher:
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        best = faiss.ResultHeap(len(queries), k, keep_max=True)
+        slices = [slice(n, n + QUERIES_AT_ONCE) for n in range(0, len(queries), QUERIES_AT_ONCE)]
+        heaps = [faiss.ResultHeap(len(queries[own]), k, keep_max=True) for own in slices]
         for first, block in self.vectors.blocks(0, len(self.vectors)):
-            scores, rows = faiss.knn(
-                queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-            )
-            best.add_result(scores, rows + first)
-        best.finalize()
-        scores, rows = best.D, best.I
+            for own, heap in zip(slices, heaps, strict=True):
+                scores, rows = _better(queries[own], block, k, worst=heap.D[:, 0])
+                heap.add_result(scores, np.where(rows < 0, -1, rows + first))
+        for heap in heaps:
+            heap.finalize()
+        scores = np.concatenate([heap.D for heap in heaps])
+        rows = np.concatenate([heap.I for heap in heaps])
         rows[np.isinf(scores)] = -1
         return scores, rows
+
+
+def _better(
+    queries: np.ndarray, block: np.ndarray, k: int, worst: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a block has that beats the worst of the k best so far: scores and rows [queries, most of a query].
+
+    After the first blocks few rows do, so that nothing needs to be sorted out block by block.
+    """
+    if np.isinf(worst).any():
+        found: tuple[np.ndarray, np.ndarray] = faiss.knn(
+            queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        return found
+    products = queries @ block.T
+    query, row = np.nonzero(products > worst[:, None])
+    counts = np.bincount(query, minlength=len(queries))
+    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    scores = np.full((len(queries), max(1, counts.max())), -np.inf, dtype=np.float32)
+    rows = np.full(scores.shape, -1, dtype=np.int64)
+    scores[query, place], rows[query, place] = products[query, row], row
+    return scores, rows
 
 
 @dataclass(frozen=True)
