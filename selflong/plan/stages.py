@@ -73,7 +73,7 @@ def fitted(built: Architecture, stage: Stage, site: Site, machine: Machine) -> t
 def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[training.Parallelism]:
     """The layouts of the site's ranks, with what the site gives in place of what is tried."""
     for layout in training.layouts(section.ranks, sequences, section.device == "cuda"):
-        given = section.ring_degree * section.ulysses if section.ring else layout.sequence
+        given = section.ring * section.ulysses if section.ring else layout.sequence
         if given % section.ulysses == 0:
             yield replace(
                 layout,

@@ -60,13 +60,11 @@ def find_instruction(
         instruction = instruction[: instruction.rindex("?") + 1]
     elif finish_reason == "length" and written.endswith(paragraph):
         return None, TRUNCATED
-    fault = next(_instruction_faults(instruction, source), None)
-    if fault is None and _copies(instruction, source, example_names):
-        fault = COPIED
+    fault = next(_instruction_faults(instruction, source, example_names), None)
     return (None, fault) if fault else (instruction, "")
 
 
-def _instruction_faults(instruction: str, source: str) -> Iterator[str]:
+def _instruction_faults(instruction: str, source: str, example_names: Set[str]) -> Iterator[str]:
     words = re.findall(r"\w+", instruction.lower())
     if _REFUSALS.search(instruction):
         yield REFUSAL
@@ -78,6 +76,8 @@ def _instruction_faults(instruction: str, source: str) -> Iterator[str]:
         yield REPEATED
     if grounding(instruction, [source]) < _SHARED_WITH_SOURCE:
         yield OFF_TOPIC
+    if _copies(instruction, source, example_names):
+        yield COPIED
 
 
 def _copies(instruction: str, source: str, example_names: Set[str]) -> bool:
