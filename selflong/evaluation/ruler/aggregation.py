@@ -3,6 +3,7 @@
 import math
 import string
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy.special import zeta
@@ -37,10 +38,11 @@ class CommonWordsTask:
     def __init__(self, encoder: Encoder, sources: Sources, length: int) -> None:
         self._encoder = encoder
         self._sources = sources
-        self._numbers = UnitTable(encoder)
-        self.words = UnitTable(encoder)
-        self.words.add([f" {word}" for word in load_counting_words()])
-        self.usual_words = len(self.words.texts)
+        self._units = UnitTable(encoder)
+        self.usual_words = self._units.add([f" {word}" for word in load_counting_words()])
+        """Units of the words of wonderwords."""
+        self._number_units = np.zeros(0, dtype=np.int64)
+        self._number_sums = np.zeros(1, dtype=np.int64)
         if length < SHORT_LENGTH:
             self.example_words, self.example_repeats, self.repeats = 20, (3, 1), (6, 1)
         else:
@@ -54,92 +56,97 @@ class CommonWordsTask:
         words = rng.permutation(self.usual_words)
         example, words = words[: self.example_words], words[self.example_words :]
         slots = rng.permutation(repeated(example, self.example_repeats))
-        example_text = self.example(slots, example[:COMMON], separator=" ")
+        opening = self.example(slots, example[:COMMON], separator=" ")
         seed = int(rng.integers(2**63))
 
         def order(size: int) -> np.ndarray:
             slots = repeated(words[:size], self.repeats)
             return np.random.default_rng(seed).permutation(slots)
 
-        drawn = self.fill(example_text, words, order, budget)
+        drawn = self.fill(opening, words, order, budget)
         if drawn.tokens(len(words)) > budget:
             return drawn
-        more = self.usual_words + rng.permutation(self.add_more_words())
-        words = np.concatenate([words, more])
-        return self.fill(example_text, words, order, budget)
+        words = np.concatenate([words, rng.permutation(self.more_words)])
+        return self.fill(opening, words, order, budget)
 
-    def add_more_words(self) -> int:
-        """Make the words beyond wonderwords known; how many there are."""
-        more = load_more_words(self._sources)
-        if len(self.words.texts) == self.usual_words:
-            self.words.add([f" {word}" for word in more])
-        return len(more)
+    @cached_property
+    def more_words(self) -> np.ndarray:
+        """Units of the words beyond wonderwords."""
+        return self._units.add([f" {word}" for word in load_more_words(self._sources)])
 
-    def example(self, slots: np.ndarray, common: np.ndarray, separator: str) -> str:
-        """The worked example; `separator` stands before its answer."""
-        return (
-            f"{self.intro}{self._listed(slots)}\n{self.question}{self.answer_prefix}"
-            f"{separator}{self._listed(common)}\n"
+    def word(self, unit: int) -> str:
+        """The word of a unit."""
+        return self._units.texts[unit][1:]
+
+    def example(self, slots: np.ndarray, common: np.ndarray, separator: str) -> Chain:
+        """The worked example up to the number of a new list; `separator` stands before its answer."""
+        answers = " ".join(
+            f"{number}. {self.word(unit)}" for number, unit in enumerate(common.tolist(), 1)
         )
+        ending = f"{self.answer_prefix}{separator}{answers}\n{self.intro}1."
+        return chained([self._start, self._listed(slots), self._closing(slots[-1], ending)])
 
     def fill(
-        self, example: str, words: np.ndarray, order: Callable[[int], np.ndarray], budget: int
+        self, opening: Chain, words: np.ndarray, order: Callable[[int], np.ndarray], budget: int
     ) -> Draw:
         """A list of `words` (units, [words], the ten common ones first) after the worked example.
 
         `order` gives the units of all entries of a list of so many words.
         """
-        opening = self._encoder.chain(f"{example}{self.intro}1.")
         prefix = self._encoder.chain(self.answer_prefix)
         common, other = self.repeats
-        counts = self.words.counts[words]
+        counts = self._units.counts[words]
         sums = np.concatenate([[0], np.cumsum(counts)])
-
-        def closing(last: int) -> Chain:
-            return self._encoder.chain(f"{self.words.texts[last]}\n{self.question}")
 
         def tokens(size: int) -> int:
             if size > len(words):
                 return _UNREACHABLE
             slots = order(size)
             listed = common * sums[COMMON] + other * (sums[size] - sums[COMMON])
-            numbers = self._number_sums(len(slots))
+            self._numbers(len(slots))
             return int(
                 len(opening)
-                + (numbers[len(slots)] - numbers[1])
-                + (listed - self.words.counts[slots[-1]])
-                + len(closing(slots[-1]))
+                + (self._number_sums[len(slots)] - self._number_sums[1])
+                + (listed - self._units.counts[slots[-1]])
+                + len(self._closing(slots[-1]))
                 + len(prefix)
             )
 
         def body(size: int) -> Body:
             slots = order(size)
-            self._number_sums(len(slots))
-            units = np.empty(2 * len(slots) - 2, dtype=np.int64)
-            units[0::2] = slots[:-1]
-            units[1::2] = len(self.words.texts) + np.arange(1, len(slots))
-            listed = self.words.followed_by(self._numbers).chain(units)
-            answers = [self.words.texts[word][1:] for word in words[:COMMON]]
-            return Body(
-                chained([opening, listed, closing(slots[-1])]), self.answer_prefix, answers, []
-            )
+            message = chained([opening, self._listed(slots), self._closing(slots[-1])])
+            answers = [self.word(unit) for unit in words[:COMMON].tolist()]
+            return Body(message, self.answer_prefix, answers, [])
 
         per_word = other * (float(counts.mean()) + 4)
         guess = int((budget - len(opening)) / per_word)
         return Draw(COMMON + 1, min(len(words), max(COMMON + 1, guess)), tokens, body)
 
-    def _number_sums(self, count: int) -> np.ndarray:
-        """int64 [at least count + 1]: tokens of the first numbers of a list."""
-        known = len(self._numbers.texts)
+    @cached_property
+    def _start(self) -> Chain:
+        return self._encoder.chain(f"{self.intro}1.")
+
+    def _listed(self, slots: np.ndarray) -> Chain:
+        """Words of a list that begins with its first number, without the last word."""
+        units = np.empty(2 * len(slots) - 2, dtype=np.int64)
+        units[0::2] = slots[:-1]
+        units[1::2] = self._numbers(len(slots))[1:]
+        return self._units.chain(units)
+
+    def _closing(self, last: int, ending: str = "") -> Chain:
+        """The last word of a list, the question, and what follows it."""
+        return self._encoder.chain(f"{self._units.texts[last]}\n{self.question}{ending}")
+
+    def _numbers(self, count: int) -> np.ndarray:
+        """Units of the first numbers of a list; their tokens are added up in `_number_sums`."""
+        known = len(self._number_units)
         if known < count:
             last = max(count, known + known // 4)
-            self._numbers.add([f" {number}." for number in range(known + 1, last + 1)])
-            self._known_sums = np.concatenate([[0], np.cumsum(self._numbers.counts)])
-        return self._known_sums
-
-    def _listed(self, slots: np.ndarray) -> str:
-        texts = self.words.texts
-        return " ".join(f"{number}.{texts[word]}" for number, word in enumerate(slots.tolist(), 1))
+            more = self._units.add([f" {number}." for number in range(known + 1, last + 1)])
+            self._number_units = np.concatenate([self._number_units, more])
+            counts = self._units.counts[self._number_units]
+            self._number_sums = np.concatenate([[0], np.cumsum(counts)])
+        return self._number_units[:count]
 
 
 def repeated(words: np.ndarray, repeats: tuple[int, int]) -> np.ndarray:

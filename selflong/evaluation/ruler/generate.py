@@ -113,7 +113,7 @@ def generate_samples(
         bodies = _reference_bodies(made, encoder, convention, seed, length, len(frame), chat)
     try:
         for index, body in enumerate(islice(bodies, count)):
-            prefix = encoder.encode(body.answer_prefix if answer_prefix else "")
+            prefix = encoder.chain(body.answer_prefix if answer_prefix else "").ids
             ids = np.concatenate([frame.before, body.message.ids, frame.after, prefix]).tolist()
             yield RulerSample(
                 task=task,

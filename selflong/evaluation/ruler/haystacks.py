@@ -82,8 +82,10 @@ class Essays:
         """About how many words hold `tokens` tokens."""
         copies, rest = divmod(tokens, int(self._sums[-1]))
         sentence = int(np.searchsorted(self._sums, rest, side="right")) - 1
-        end = self._spans[sentence, 0] if sentence < len(self._spans) else len(self._copy)
-        return copies * len(self._words) + int(np.searchsorted(self._word_ends, end))
+        start, end = self._spans[sentence]
+        share = (rest - self._sums[sentence]) / self._table.counts[sentence]
+        reached = int(start + share * (end - start))
+        return copies * len(self._words) + int(np.searchsorted(self._word_ends, reached))
 
     def _cut(self, words: int) -> Sentences:
         """The first `words` words as NLTK would cut them, found without cutting all of them again."""

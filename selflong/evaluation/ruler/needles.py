@@ -40,6 +40,17 @@ class Hidden:
     """From the tokens [borders] before each place to the place of each needle, ascending."""
 
 
+class _KeyUnits(NamedTuple):
+    """The units that the lines of needles share."""
+
+    table: UnitTable
+    """Unit 0 stands before the key, unit 1 after it; then adjectives and nouns where keys are words."""
+    adjectives: np.ndarray
+    """int64 [adjectives]: their units"""
+    nouns: np.ndarray
+    """int64 [nouns]: their units"""
+
+
 class _Slice(NamedTuple):
     """Sentences of a haystack."""
 
@@ -138,7 +149,10 @@ class NeedleTask:
             places = hidden.places(borders)
             return self._body(hidden, message, [borders[place] / borders[-1] for place in places])
 
-        return Draw(1, self.essays.words_for(max(0, budget)) + 1, tokens, body)
+        texts = [*(f" {self._line(needle)}" for needle in hidden.needles), self._question(hidden)]
+        texts += [self._intro, self.answer_prefix(hidden)]
+        room = budget - sum(len(self._encoder.chain(text)) for text in texts)
+        return Draw(1, max(1, self.essays.words_for(max(0, room))), tokens, body)
 
     def _lay_out(self, hidden: Hidden, sentences: Sentences) -> tuple[list[str | _Slice], str]:
         """What stands in the prompt after the introduction, and its end up to the question.
@@ -216,16 +230,15 @@ class NeedleTask:
         return noise_lines(self._encoder, max(1, budget // int(per_line) + 1))
 
     @cached_property
-    def _key_units(self) -> tuple[UnitTable, np.ndarray, np.ndarray]:
-        """The fixed units of a needle's line (0: before the key, 1: after it), of adjectives, of nouns."""
+    def _key_units(self) -> "_KeyUnits":
         table = UnitTable(self._encoder)
         before, after = self._line(Needle("\0", "\1")).split("\0")
         table.add([before.rstrip(" "), after.partition(" \1")[0]])
         if self.spec.key_kind == "uuids":
-            return table, np.zeros(0, np.int64), np.zeros(0, np.int64)
+            return _KeyUnits(table, np.zeros(0, np.int64), np.zeros(0, np.int64))
         adjectives = table.add([f" {adjective}" for adjective in self._words.adjectives])
         nouns = table.add([f"-{noun}" for noun in self._words.nouns])
-        return table, adjectives, nouns
+        return _KeyUnits(table, adjectives, nouns)
 
     def needle_lines(
         self, keys: "Keys", first: int, values: Sequence[str], room: float = math.inf
@@ -234,42 +247,40 @@ class NeedleTask:
 
         They end with the first line that goes beyond `room` tokens: what no prompt holds is not tokenised.
         """
-        table, _, _ = self._key_units
-        fresh = UnitTable(self._encoder)
+        table = self._key_units.table.copy()
         shortest = int(table.counts[:2].sum()) + 1
         rows: list[np.ndarray] = []
         known = held = 0
         per_line = max(shortest, room / _FIRST_LINES)
         while known < len(values) and held <= room:
             count = len(values) - known if room == math.inf else int((room - held) / per_line) + 1
-            more = self._line_units(fresh, keys, first + known, values[known : known + count])
+            more = self._line_units(table, keys, first + known, values[known : known + count])
             rows.append(more)
             known += len(more)
-            counts = np.concatenate([table.counts, fresh.counts])
-            held = int(counts[np.concatenate(rows)].sum())
+            held += int(table.counts[more].sum())
             per_line = max(shortest, held / known)
-        return Lines(table.followed_by(fresh), np.concatenate(rows))
+        return Lines(table, np.concatenate(rows))
 
     def _line_units(
-        self, fresh: UnitTable, keys: "Keys", first: int, values: Sequence[str]
+        self, table: UnitTable, keys: "Keys", first: int, values: Sequence[str]
     ) -> np.ndarray:
-        """int64 [values, units]: lines whose new units go into `fresh`, which follows the fixed units."""
-        table, adjectives, nouns = self._key_units
-        value_units = fresh.add([f" {value}.\n" for value in values]) + len(table.texts)
+        """int64 [values, units]: lines of the fixed units and of new ones, which go into `table`."""
+        value_units = table.add([f" {value}.\n" for value in values])
         before, after = np.zeros(len(values), np.int64), np.ones(len(values), np.int64)
         if isinstance(keys, WordKeys):
+            own = slice(first, first + len(values))
             key_units = [
-                adjectives[keys.adjectives[first : first + len(values)]],
-                nouns[keys.nouns[first : first + len(values)]],
+                self._key_units.adjectives[keys.adjectives[own]],
+                self._key_units.nouns[keys.nouns[own]],
             ]
         else:
             texts = keys.texts(range(first, first + len(values)))
-            key_units = [fresh.add([f" {key}" for key in texts]) + len(table.texts)]
+            key_units = [table.add([f" {key}" for key in texts])]
         return np.stack([before, *key_units, after, value_units], axis=1)
 
     def _lines_for(self, budget: int) -> int:
         """More lines than the budget can hold."""
-        table, _, _ = self._key_units
+        table = self._key_units.table
         # A key and a value are never less than a token for three digits or letters.
         shortest = int(table.counts[:2].sum()) + (3 if self.spec.key_kind == "words" else 24)
         return max(2, budget // shortest + 1)

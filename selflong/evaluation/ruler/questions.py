@@ -1,6 +1,6 @@
 """Questions over documents (qa_1: SQuAD, qa_2: HotpotQA)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -17,10 +17,9 @@ INSTRUCTION = (
 )
 _INTRO = f"{INSTRUCTION}\n\nThe following are given documents.\n\n"
 ANSWER_PREFIX = " Answer:"
-_SPARE_BLOCKS = 2
-"""Blocks beyond the budget, for the choice of the last document."""
-_BLOCK = 64
-"""Documents that are tokenised at a time."""
+_BLOCK_TOKENS = 512
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 8, 64
+"""Documents that are tokenised at a time: one for so many tokens of the budget, between these bounds."""
 
 
 class QuestionTask:
@@ -66,8 +65,8 @@ class QuestionTask:
         intro, closing, fixed = self._fixed(question)
         units = self._document_units(documents)
         headings = self._headings(len(documents))
-        counts = self._units.counts
         sums = self._sums(documents)
+        counts = self._units.counts
 
         def tokens(size: int) -> int:
             return fixed + int(sums[size])
@@ -114,8 +113,8 @@ class QuestionTask:
         size = int(np.searchsorted(-room, 0, side="right")) - 1
         if not len(question.gold) <= size < len(documents):
             return documents
-        heading = self._units.counts[self._headings(size + 1)[-1]]
-        late = self._units.counts[self._document_units(documents[size:])] + heading
+        heading, late = self._headings(size + 1)[-1], self._document_units(documents[size:])
+        late = self._units.counts[late] + self._units.counts[heading]
         fitting = np.where(late <= room[size], late, 0)
         best = size + int(np.argmax(fitting))
         documents = documents.copy()
@@ -124,25 +123,34 @@ class QuestionTask:
 
     def _documents(self, rng: np.random.Generator, question: Question, budget: int) -> np.ndarray:
         """More documents than the budget holds: the question's, its article's, others, others again."""
-        count = len(self.questions.documents)
-        related = np.array(question.related, dtype=np.int64)
-        pool = _without(count, question.gold)
-        others = _without(count, [*question.gold, *question.related])
-        documents = np.concatenate(
-            [question.gold, rng.permutation(related), rng.permutation(others)]
-        )
+        size = max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, budget // _BLOCK_TOKENS))
+        blocks = self._blocks(rng, question, size)
+        chosen: list[np.ndarray] = []
         held = 0
-        known = 0
-        spare = 0
-        while spare < _SPARE_BLOCKS:
-            spare += held > budget
-            if known == len(documents):
-                documents = np.concatenate([documents, rng.permutation(pool)])
-            more = documents[known : known + max(len(question.gold), _BLOCK)]
-            units = self._document_units(more)
+        while held <= budget:
+            chosen.append(next(blocks))
+            units = self._document_units(chosen[-1])
             held += int(self._units.counts[units].sum())
-            known += len(more)
-        return documents[:known]
+        # The last document is chosen among some more.
+        return np.concatenate([*chosen, next(blocks)])
+
+    def _blocks(
+        self, rng: np.random.Generator, question: Question, size: int
+    ) -> Iterator[np.ndarray]:
+        """Documents in the order of their choice, without end, about `size` at a time."""
+        yield np.array(question.gold, dtype=np.int64)
+        related = rng.permutation(np.array(question.related, dtype=np.int64))
+        yield from np.array_split(related, len(related) // size + 1)
+        left = np.ones(len(self.questions.documents), dtype=bool)
+        left[[*question.gold, *question.related]] = False
+        yield from _shuffled(rng, left, size)
+        left[list(question.related)] = True
+        if not left.any():
+            raise UserError(
+                f"{self._path} holds no document beyond those of a question: name a file with more"
+            )
+        while True:
+            yield from _shuffled(rng, left, size)
 
     def _document_units(self, documents: np.ndarray) -> np.ndarray:
         """Units of documents, tokenised when they are first needed."""
@@ -163,11 +171,21 @@ class QuestionTask:
         return self._heading_units[:count]
 
 
-def _without(count: int, left_out: Sequence[int]) -> np.ndarray:
-    """The numbers below `count` but for those left out, ascending."""
-    kept = np.ones(count, dtype=bool)
-    kept[list(left_out)] = False
-    return np.flatnonzero(kept)
+def _shuffled(rng: np.random.Generator, left: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The numbers that are True in `left`, in a random order, at most `size` at a time.
+
+    The first blocks come by drawing until enough are new, so that few of many need no shuffle of all.
+    """
+    left = left.copy()
+    while 2 * np.count_nonzero(left) > len(left):
+        drawn = rng.integers(len(left), size=size)
+        drawn = drawn[left[drawn]]
+        _, first = np.unique(drawn, return_index=True)
+        block = drawn[np.sort(first)]
+        left[block] = False
+        yield block
+    rest = rng.permutation(np.flatnonzero(left))
+    yield from np.array_split(rest, len(rest) // size + 1)
 
 
 @lru_cache(maxsize=4)

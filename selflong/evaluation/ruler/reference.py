@@ -247,15 +247,15 @@ class CommonWordsReference:
         self._task = task
         self._encoder = encoder
         self._stream = stream
-        self._words = stream.frozen(task.usual_words)
+        self._words = task.usual_words[stream.frozen(len(task.usual_words))]
         self._more_words = more_words
-        self.source_size = None if more_words else task.usual_words
+        self.source_size = None if more_words else len(self._words)
 
     def draw(self, index: int, size: int) -> Candidate:
         task = self._task
         example = self._draw_words(task.example_words)
         slots = repeated(example, task.example_repeats)
-        example_text = task.example(
+        opening = task.example(
             slots[self._stream.frozen(len(slots))],
             example[:COMMON],
             separator=" " if self._more_words else "",
@@ -266,25 +266,24 @@ class CommonWordsReference:
             slots = repeated(words, task.repeats)
             return slots[self._stream.frozen(len(slots))]
 
-        draw = task.fill(example_text, words, order, 0)
-        answers = [task.words.texts[word] for word in words[:COMMON]]
-        answer = "".join(f" {number}.{text}" for number, text in enumerate(answers, 1))
+        draw = task.fill(opening, words, order, 0)
+        answers = [task.word(unit) for unit in words[:COMMON].tolist()]
+        answer = "".join(f" {number}. {text}" for number, text in enumerate(answers, 1))
         return candidate(self._encoder, draw, size, task.answer_prefix, answer)
 
     sample = draw
 
     def _draw_words(self, size: int) -> np.ndarray:
         """Units of the words; from the longer list alone where the usual words are too few."""
-        if size <= self._task.usual_words:
-            drawn = self._stream.python.sample(range(self._task.usual_words), size)
-            return self._words[drawn]
-        more = self._task.add_more_words()
-        if size > more:
+        words = self._words
+        if size > len(words):
+            words = self._task.more_words
+        if size > len(words):
             raise UserError(
-                f"lengths: cwe needs {size} different words and the sources hold {more}: "
+                f"lengths: cwe needs {size} different words and the sources hold {len(words)}: "
                 "name a longer list as english_words, or a smaller length"
             )
-        return self._task.usual_words + np.array(self._stream.python.sample(range(more), size))
+        return words[self._stream.python.sample(range(len(words)), size)]
 
 
 class QuestionReference:

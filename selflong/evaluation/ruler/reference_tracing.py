@@ -60,6 +60,7 @@ class TracingHead:
 
     def __init__(self, task: TracingTask, encoder: Encoder, stream: Stream, step: int) -> None:
         self._task = task
+        self._encoder = encoder
         self._stream = stream
         self.step = step
         drawn = _Example(encoder, stream, _write_lines, _EXAMPLE_VALUE)
@@ -83,7 +84,8 @@ class TracingHead:
         chain = _draw_chain(self._stream, 5, None)
         places = _draw_places(self._stream, size)
         # Eight tokens a line: as many lines as the size.
-        return self._task.fill(opening(), chain, lambda _: places, 8 * (size + 1))
+        opened = self._encoder.chain(opening(), before="VAR")
+        return self._task.fill(opened, chain, lambda _: places, 8 * (size + 1))
 
     def _renamed_example(self) -> str:
         example = _renamed(self._example, self._names, self._stream)

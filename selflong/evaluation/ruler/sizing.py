@@ -18,11 +18,15 @@ def largest_that_fits(
 ) -> int | None:
     """A size whose tokens fit the budget while those of the next size do not; None where none fits.
 
-    Steps double away from the guess until they pass the border, then halve.
+    A line through the smallest size and the guess gives a better guess; steps double away from there until
+    they pass the border, then halve.
     """
-    if tokens(smallest) > budget:
+    least = tokens(smallest)
+    if least > budget:
         return None
     low = max(guess, smallest)
+    if low > smallest and (more := tokens(low) - least) > 0:
+        low = smallest + (low - smallest) * (budget - least) // more
     step = 1
     while tokens(low) > budget:
         high = low

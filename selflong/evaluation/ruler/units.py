@@ -7,8 +7,9 @@ whole text.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain as joined
 from itertools import product
 from typing import Protocol
 
@@ -86,7 +87,9 @@ class Encoder:
         encodings = self.tokenizer.plain.encode_batch_fast(
             [text + before for text in texts], add_special_tokens=False
         )
-        kept = -len(self.encode(before)) or None
+        if not before:
+            return [encoding.ids for encoding in encodings]
+        kept = -len(self.chain(before))
         return [encoding.ids[:kept] for encoding in encodings]
 
     def _make_chain(self, text: str, before: str = "") -> Chain:
@@ -114,60 +117,72 @@ class Encoder:
         return True
 
 
-@dataclass
 class UnitTable:
     """Many units by number; a context is a row of numbers."""
 
-    encoder: Encoder
-    texts: list[str] = field(default_factory=list)
-    _pending: list[list[int]] = field(default_factory=list)
-    _ids: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    _starts: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.texts: list[str] = []
+        self._ids = _Growing(np.int32)
+        self._starts = _Growing(np.int64)
+        self._counts = _Growing(np.int64)
 
     def add(self, texts: Sequence[str], before: str = "") -> np.ndarray:
         """int64 [texts]: the numbers of new units; `before` follows each of them in a prompt."""
         first = len(self.texts)
+        lists = self.encoder.encode_many(texts, before)
+        counts = np.fromiter(map(len, lists), np.int64, len(lists))
         self.texts += texts
-        self._pending += self.encoder.encode_many(texts, before)
+        self._counts.extend(counts)
+        self._starts.extend(len(self._ids) + np.cumsum(counts) - counts)
+        self._ids.extend(np.fromiter(joined.from_iterable(lists), np.int32, int(counts.sum())))
         return np.arange(first, len(self.texts))
 
-    def followed_by(self, other: "UnitTable") -> "UnitTable":
-        """A table with the units of both; the numbers of `other` are shifted by the length of this one."""
-        self._settle()
-        other._settle()
-        return UnitTable(
-            self.encoder,
-            self.texts + other.texts,
-            [],
-            np.concatenate([self._ids, other._ids]),
-            np.concatenate([self._starts, self._starts[-1] + other._starts[1:]]),
-        )
+    def copy(self) -> "UnitTable":
+        """A table of the same units that grows by itself."""
+        copy = UnitTable(self.encoder)
+        copy.texts += self.texts
+        copy._ids.extend(self._ids.values)
+        copy._starts.extend(self._starts.values)
+        copy._counts.extend(self._counts.values)
+        return copy
 
     @property
     def counts(self) -> np.ndarray:
         """int64 [units]: tokens of each."""
-        self._settle()
-        return np.diff(self._starts)
+        return self._counts.values
 
     def chain(self, numbers: np.ndarray | Sequence[int]) -> Chain:
         """The units of these numbers in a row."""
-        self._settle()
         numbers = np.asarray(numbers, dtype=np.int64)
-        lengths = self._starts[numbers + 1] - self._starts[numbers]
+        lengths = self.counts[numbers]
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
-        shift = self._starts[numbers] - (ends - lengths)
-        ids = self._ids[np.repeat(shift, lengths) + np.arange(total)]
+        shift = self._starts.values[numbers] - (ends - lengths)
+        ids = self._ids.values[np.repeat(shift, lengths) + np.arange(total)]
         texts = self.texts
         return Chain("".join([texts[number] for number in numbers.tolist()]), ids)
 
-    def _settle(self) -> None:
-        if not self._pending:
-            return
-        lengths = np.array([len(ids) for ids in self._pending], dtype=np.int64)
-        flat = np.fromiter(
-            (token for ids in self._pending for token in ids), np.int32, int(lengths.sum())
-        )
-        self._ids = np.concatenate([self._ids, flat])
-        self._starts = np.concatenate([self._starts, self._starts[-1] + np.cumsum(lengths)])
-        self._pending = []
+
+class _Growing:
+    """An array that grows at its end; what it takes over all is linear in what is added."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._room = np.empty(0, dtype)
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._room[: self._used]
+
+    def extend(self, values: np.ndarray) -> None:
+        used = self._used + len(values)
+        if used > len(self._room):
+            grown = np.empty(max(used, 2 * len(self._room)), self._room.dtype)
+            grown[: self._used] = self.values
+            self._room = grown
+        self._room[self._used : used] = values
+        self._used = used

@@ -1,5 +1,6 @@
 """Samples of every task: exact counts, the limit, what must be in the prompt, depths."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -219,6 +220,16 @@ def test_what_cannot_be_built_is_refused_in_a_sentence(
     for convention in CONVENTIONS:
         with pytest.raises(UserError, match=message):
             make(task, length, 1, llama_3_like, sources, convention)
+
+
+def test_questions_without_other_documents_are_refused_in_a_sentence(
+    tmp_path: Path, llama_3_like: Tokenizer, sources: Sources
+) -> None:
+    questions = tmp_path / "questions.json"
+    row = {"question": "Who slept?", "answer": "Nobody", "context": [["Night", ["Nobody slept."]]]}
+    questions.write_text(json.dumps([row]))
+    with pytest.raises(UserError, match="holds no document beyond those of a question"):
+        make("qa_2", 4096, 1, llama_3_like, replace(sources, hotpotqa=questions))
 
 
 def test_without_an_answer_prefix_the_prompt_ends_with_the_template(
