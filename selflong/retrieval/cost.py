@@ -7,7 +7,7 @@ import faiss
 from selflong.recipe import Encoder
 
 EXACT = "Flat"
-BLOCK_BYTES = 256 << 20  # of embeddings in single precision, held at a time
+BLOCK_BYTES = 32 << 20  # of embeddings in single precision, held at a time
 ID_BYTES = 8  # of a vector in an inverted list
 
 

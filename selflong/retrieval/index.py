@@ -17,6 +17,7 @@ from typing import Protocol
 import faiss
 import numpy as np
 import polars as pl
+import torch
 import xxhash
 from faiss.contrib.ondisk import merge_ondisk
 
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE = 1024
 """Of an exact search, whose products with a block are held at once."""
+
+_NOTHING = np.finfo(np.float32).min
+"""What a heap of FAISS holds in place of a score where nothing was found yet."""
 
 INDEX = "index.faiss"
 LISTS = "index.ivfdata"
@@ -47,7 +51,8 @@ class Vectors:
         self.ids: pl.Series = pl.concat(ids)
         """Id of each row."""
         self._shards = [
-            np.load(shard / EMBEDDINGS, mmap_mode="r" if len(own) > 0 else None)
+            # Copied on writing, which nothing does: torch does not take what is for reading alone.
+            np.load(shard / EMBEDDINGS, mmap_mode="c" if len(own) > 0 else None)
             for shard, own in zip(shards, ids, strict=True)
         ]
         for shard, own, vectors in zip(shards, ids, self._shards, strict=True):
@@ -69,7 +74,8 @@ class Vectors:
         place = 0
         for first, shard in zip(self.starts, self._shards, strict=False):
             piece = shard[max(start - first, 0) : max(stop - first, 0)]
-            found[place : place + len(piece)] = piece
+            # NumPy needs eight times as long to make single precision of half.
+            torch.from_numpy(found[place : place + len(piece)]).copy_(torch.from_numpy(piece))
             place += len(piece)
         return found
 
@@ -116,9 +122,7 @@ class ExactSearcher:
         for heap in heaps:
             heap.finalize()
         scores = np.concatenate([heap.D for heap in heaps])
-        rows = np.concatenate([heap.I for heap in heaps])
-        rows[np.isinf(scores)] = -1
-        return scores, rows
+        return scores, np.concatenate([heap.I for heap in heaps])
 
 
 def _better(
@@ -128,18 +132,19 @@ def _better(
 
     After the first blocks few rows do, so that nothing needs to be sorted out block by block.
     """
-    if np.isinf(worst).any():
+    if (worst == _NOTHING).any():
         found: tuple[np.ndarray, np.ndarray] = faiss.knn(
             queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
         )
         return found
     products = queries @ block.T
-    query, row = np.nonzero(products > worst[:, None])
+    better = np.flatnonzero(products > worst[:, None])
+    query, row = np.divmod(better, len(block))
     counts = np.bincount(query, minlength=len(queries))
-    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
     scores = np.full((len(queries), max(1, counts.max())), -np.inf, dtype=np.float32)
     rows = np.full(scores.shape, -1, dtype=np.int64)
-    scores[query, place], rows[query, place] = products[query, row], row
+    scores[query, place], rows[query, place] = products.reshape(-1)[better], row
     return scores, rows
 
 
