@@ -260,6 +260,8 @@ class LongOutput(Section):
 class Gates(Section):
     """Quality gates; each drop is counted with its reason. The paper has none."""
 
+    families: bool = False
+    """Whether an instruction must have the form of its family: a comparison compares, and so on."""
     minimum_grounding: Share | None = None
     """Least share of an answer's content words that occur in its own documents."""
     closed_book_share: Share = 0.0

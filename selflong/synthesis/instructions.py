@@ -18,15 +18,17 @@ from selflong.synthesis.prompting import load_prompt
 from selflong.synthesis.quality import find_instruction
 from selflong.synthesis.seeds import random_of, sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
+from selflong.synthesis.words import FAMILY_FORMS
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 4
+ATTEMPTS = 6
 """Calls with another seed chunk each before a sample is given up."""
 DUPLICATE_NGRAM = 3
 """Words that are compared at once."""
 SOURCE = "instructions"
 NEAR_DUPLICATE = "near-duplicate"
+GIVEN_UP = "given up"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def write_instructions(
     rows = with_agent(setting, tally, work, expected_requests=len(plans))
     if len(rows) < len(plans):
         logger.warning("%d of %d samples have no instruction", len(plans) - len(rows), len(plans))
-        tally.add(SOURCE, "given up", rows=len(plans) - len(rows))
+        tally.add(SOURCE, GIVEN_UP, rows=len(plans) - len(rows))
     tally.write(drops, usage)
     write_parquet(table(rows, INSTRUCTIONS), instructions, INSTRUCTIONS)
 
@@ -171,8 +173,9 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
+    form = FAMILY_FORMS.get(plan.family) if agent.setting.synthesis.gates.families else None
     instruction, reason = find_instruction(
-        result.text, result.finish_reason, chunk.text, prompt.example_names
+        result.text, result.finish_reason, chunk.text, prompt.example_names, form
     )
     if instruction is None:
         agent.tally.add(SOURCE, reason)

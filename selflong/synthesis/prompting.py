@@ -1,6 +1,6 @@
 """Prompts as files, a chat each, its turns under the headings `## system`, `## user`, `## assistant`.
 
-Turns before the last one are an example of the task. `$name` is filled in once, so that what documents hold
+Turns before the last one are examples of the task. `$name` is filled in once, so that what documents hold
 is never read as a placeholder.
 """
 
@@ -34,7 +34,7 @@ class Prompt:
 
     @property
     def example_names(self) -> frozenset[str]:
-        """Names in the example: words with a capital letter, not where a sentence begins."""
+        """Names in the examples: words with a capital letter, not where a sentence begins."""
         example = "\n".join(text for role, text in self.turns[:-1] if role != "system")
         return frozenset(_NAMES.findall(example))
 

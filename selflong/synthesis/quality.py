@@ -20,6 +20,7 @@ WRONG_LANGUAGE = "wrong language"
 UNGROUNDED = "not grounded"
 OFF_TOPIC = "not about its source"
 COPIED = "copies the prompt's example"
+OTHER_FAMILY = "not of its family"
 
 _SHORTEST_INSTRUCTION = 5  # words
 _REPEATED_INSTRUCTION = 0.2
@@ -31,8 +32,9 @@ _QUOTES = "\"'“”‘’*`# \t\n"
 _PART = re.compile(r"^\s*(?:\(?[a-z0-9][.)]|[-*•])\s")
 _OTHER_TEXT = re.compile(
     r"\b(?:(?:the|this|these|that|your|given|provided|following|above) "
-    r"(?:given |provided |following |above )?(?:text|passage|excerpt|question|snippet|chunk|input)s?|"
-    r"(?:text|passage) above|the user)\b",
+    r"(?:given |provided |following |above |previous )?"
+    r"(?:text|passage|excerpt|question|prompt|snippet|chunk|input)s?|"
+    r"(?:text|passage) above|the user|aforementioned|in this context)\b",
     re.IGNORECASE,
 )
 _REFUSALS = re.compile(
@@ -45,13 +47,18 @@ _REFUSALS = re.compile(
 
 
 def find_instruction(
-    text: str, finish_reason: str, source: str, example_names: Set[str] = frozenset()
+    text: str,
+    finish_reason: str,
+    source: str,
+    example_names: Set[str] = frozenset(),
+    form: re.Pattern[str] | None = None,
 ) -> tuple[str | None, str]:
     """The instruction in what the generator wrote after reading `source`, or None and the reason.
 
     Only its first paragraph counts, with the parts of a question that are set as a list; labels and
     quotation marks around it go. It must take up words of the source: an instruction about something else,
-    such as the prompt's example, did not follow it. No more did one that takes names from the example.
+    such as the prompt's example, did not follow it. No more did one that takes names from the example, or
+    that has not the `form` of its family.
     """
     written = _LABEL.sub("", text.strip())
     paragraph = _first_paragraph(written)
@@ -61,6 +68,8 @@ def find_instruction(
     elif finish_reason == "length" and written.endswith(paragraph):
         return None, TRUNCATED
     fault = next(_instruction_faults(instruction, source, example_names), None)
+    if fault is None and form is not None and not form.search(instruction):
+        fault = OTHER_FAMILY
     return (None, fault) if fault else (instruction, "")
 
 

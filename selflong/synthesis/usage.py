@@ -16,8 +16,10 @@ from selflong.synthesis.prompting import Prompt, load_prompt
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 2.08
+CALLS_PER_INSTRUCTION = 1.95
 """Answers that are no instruction, or repeat one, are asked for again."""
+CALLS_PER_INSTRUCTION_OF_A_FAMILY = 2.75
+"""The same where an instruction must have the form of its family."""
 CALLS_PER_DOCUMENT = 2.0
 """The same for instructions to write a document."""
 INSTRUCTION_TOKENS = 31
@@ -86,7 +88,10 @@ def _prompt_tokens(prompt: Prompt) -> float:
 
 def _instructions(synthesis: Synthesis) -> StepUsage:
     section = synthesis.long_input
-    calls = CALLS_PER_INSTRUCTION * section.samples
+    per_instruction = (
+        CALLS_PER_INSTRUCTION_OF_A_FAMILY if synthesis.gates.families else CALLS_PER_INSTRUCTION
+    )
+    calls = per_instruction * section.samples
     chunk = FILLED_SEED_CHUNK * section.seed_chunk_tokens
     # The families' prompts are of one length.
     return _usage("instruction", calls, calls * chunk, INSTRUCTION_TOKENS, "instruction_synthesis")

@@ -38,3 +38,21 @@ INSTRUCTION_BEGINNINGS = frozenset(
         """,
     )
 )
+
+FAMILY_FORMS = {
+    "comparison": re.compile(
+        r"\b(?:differ\w*|compar\w*|contrast\w*|distinguish\w*|than|versus|common|similar\w*|alike|unlike)\b",
+        re.IGNORECASE,
+    ),
+    "evidence": re.compile(r"\b(?:why|evidence|reasons?|explain\w*|caus\w+)\b", re.IGNORECASE),
+    "multipart": re.compile(
+        r"\b(?:what|how|who|when|where|which|why)\b.*\b(?:what|how|who|when|where|which|why)\b",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    "timeline": re.compile(
+        r"\b(?:over time|over the|since|past|histor\w*|develop\w*|chang\w*|evol\w*|gr[eo]w\w*|bec[ao]me\w*|"
+        r"spread|led|increas\w*|declin\w*|rose|fell|between \d+)\b",
+        re.IGNORECASE,
+    ),
+}
+"""Family of instructions -> what one of it says; an overview has no words of its own."""

@@ -37,7 +37,7 @@ def recipe() -> Recipe:
     changed = laptop.model_dump(mode="json")
     changed["synthesis"]["long_input"] |= LONG_INPUT
     changed["synthesis"]["long_output"] |= LONG_OUTPUT
-    changed["synthesis"]["gates"] |= {"closed_book_share": 1.0}
+    changed["synthesis"]["gates"] |= {"closed_book_share": 1.0, "families": False}
     changed["generators"][GENERATOR]["context_tokens"] = 230
     return Recipe.model_validate(changed)
 

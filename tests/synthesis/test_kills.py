@@ -1,4 +1,4 @@
-"""The jobs that ask a generator, killed by SIGKILL half way and started again."""
+"""The jobs that ask a generator: killed by SIGKILL half way and started again, and with a gate."""
 
 import math
 import os
@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selflong.formats import INSTRUCTIONS, read_parquet
+from selflong.formats import DROPS, INSTRUCTIONS, read_parquet
 from selflong.llm import Cache
 from selflong.llm.protocol import request_key
 from selflong.llm.serve import serve
 from selflong.recipe import Recipe, Site, load_site
+from selflong.synthesis.instructions import ATTEMPTS, GIVEN_UP
+from selflong.synthesis.quality import OTHER_FAMILY
 from tests.synthesis.protocol_server import ProtocolServer, protocol_server
 from tests.synthesis.test_workflow import Corpus, retrieve_everything
 
@@ -169,3 +171,24 @@ def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
     assert len(made) == 8
     for name in made:
         assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+def test_an_instruction_of_another_family_is_dropped_and_counted_where_the_recipe_says_so(
+    server: ProtocolServer,
+    recipe: Recipe,
+    corpus: Corpus,
+    smollm2_tokenizer_folder: Path,
+    tmp_path: Path,
+) -> None:
+    content = recipe.model_dump(mode="json")
+    content["synthesis"]["gates"]["families"] = True
+    gated = Recipe.model_validate(content)
+    jobs = start_jobs(server, gated, corpus, smollm2_tokenizer_folder, tmp_path / "gated")
+    jobs.finish(*jobs.instructions())
+    rows = read_parquet(jobs.folder / "instructions.parquet", INSTRUCTIONS)
+    # The server asks how something changed over time, whatever it is asked to write.
+    assert set(rows["family"]) <= {"synthesis", "timeline"}
+    drops = read_parquet(jobs.folder / "write_instructions.drops", DROPS)
+    reasons = dict(drops.select("reason", "rows").iter_rows())
+    assert 0 < reasons[OTHER_FAMILY] <= ATTEMPTS * reasons[GIVEN_UP]
+    assert reasons[GIVEN_UP] == SAMPLES - len(rows) > 0

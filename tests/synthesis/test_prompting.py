@@ -4,6 +4,7 @@ import pytest
 
 from selflong.recipe import FAMILIES
 from selflong.synthesis.prompting import FOLDER, load_prompt
+from selflong.synthesis.words import FAMILY_FORMS
 
 VALUES = {
     **{f"instruction_{family}": {"chunk"} for family in FAMILIES},
@@ -35,10 +36,19 @@ def test_the_chunk_stands_before_the_prompt(family: str) -> None:
     assert content.startswith("A chunk.\n")
 
 
-def test_the_names_of_the_example_are_known() -> None:
+@pytest.mark.parametrize("family", FAMILY_FORMS)
+def test_the_examples_have_the_form_of_their_family(family: str) -> None:
+    turns = load_prompt(f"instruction_{family}").turns
+    examples = [text for role, text in turns if role == "assistant"]
+    assert len(examples) == 3
+    assert all(FAMILY_FORMS[family].search(text) for text in examples)
+
+
+def test_the_names_of_the_examples_are_known() -> None:
     names = load_prompt("instruction_timeline").example_names
     assert names == {
         "Danube", "Rhine", "Alps", "Rotterdam", "Black Forest", "Black Sea", "North Sea",
+        "Homestead Act", "Pacific Railway Act", "California",
     }  # fmt: skip
     assert load_prompt("answer").example_names == frozenset()
 

@@ -14,6 +14,7 @@ from selflong.synthesis.quality import (
     is_truncated,
     repeated_share,
 )
+from selflong.synthesis.words import FAMILY_FORMS
 
 SOURCE = "The Danube carried grain and timber before the railways came to Hungary in 1846."
 DOCUMENTS = [SOURCE, "Steamships on the Danube lost their freight to the railways after 1850."]
@@ -69,6 +70,7 @@ def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
         ("Describe how the Danube carried grain and", "length", quality.TRUNCATED),
         ("I'm sorry, could you tell me more about the Danube?", "stop", quality.REFUSAL),
         ("What does the text above say about the Danube?", "stop", quality.NOT_SELF_CONTAINED),
+        ("What did the aforementioned Danube carry?", "stop", quality.NOT_SELF_CONTAINED),
         (
             "What is the Danube, what is the Danube, what is the Danube?",
             "stop",
@@ -87,6 +89,37 @@ def test_a_name_of_the_prompts_example_must_stand_in_the_source() -> None:
     assert find_instruction(written, "stop", SOURCE, names) == (None, quality.COPIED)
     both = f"{SOURCE} So did the Rhine."
     assert find_instruction(written, "stop", both, names) == (written, "")
+
+
+@pytest.mark.parametrize(
+    ("family", "of_it", "of_another"),
+    [
+        (
+            "comparison",
+            "How did freight on the Danube differ from that of the railways?",
+            "What did the Danube carry before 1846?",
+        ),
+        (
+            "evidence",
+            "Why did the Danube lose its grain, and what evidence shows it?",
+            "How much grain did the Danube carry in 1846?",
+        ),
+        (
+            "multipart",
+            "What did the Danube carry, and when did the railways come to Hungary?",
+            "What did the Danube carry before the railways?",
+        ),
+        (
+            "timeline",
+            "How did freight on the Danube change after 1846?",
+            "What did the Danube carry in 1846?",
+        ),
+    ],
+)
+def test_a_family_has_a_form(family: str, of_it: str, of_another: str) -> None:
+    form = FAMILY_FORMS[family]
+    assert find_instruction(of_it, "stop", SOURCE, form=form) == (of_it, "")
+    assert find_instruction(of_another, "stop", SOURCE, form=form) == (None, quality.OTHER_FAMILY)
 
 
 @pytest.mark.parametrize(
