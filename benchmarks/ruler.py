@@ -43,10 +43,11 @@ from typing import Any
 import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from selflong.evaluation.evaluate import Job, evaluate
+from selflong.evaluation.evaluate import evaluate
 from selflong.evaluation.ruler import Sources, generate_samples, packaged_sources
 from selflong.evaluation.ruler.sources import load_questions, load_words_of_haystack
 from selflong.evaluation.ruler.tasks import TASKS
+from selflong.evaluation.suites import Job
 from selflong.recipe import RemoteServing, RulerSuite
 from selflong.tokens import load_tokenizer
 

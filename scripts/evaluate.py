@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from selflong.evaluation.evaluate import Job, evaluate
+from selflong.evaluation.evaluate import evaluate
 from selflong.evaluation.ruler import suite_sources
+from selflong.evaluation.suites import Job
 from selflong.launcher import job_parser, run_resumable
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from selflong.evaluation.generate import Prompt
-from selflong.evaluation.ruler.sources import load_words_of_haystack
+from selflong.evaluation.ruler.haystacks import essays_text
+from selflong.evaluation.ruler.sources import Sources, load_words_of_haystack
 from selflong.job import UserError
 from selflong.recipe import NeedleGrid
 from selflong.tokens import Tokenizer
@@ -59,6 +60,13 @@ def score(prediction: str, answers: Sequence[str]) -> float:
     """Share of the keywords `answers` among the words of the prediction, whatever their case."""
     words = set(_WORD.findall(prediction.lower()))
     return sum(keyword in words for keyword in answers) / len(answers)
+
+
+def texts(suite: NeedleGrid, sources: Sources) -> Iterator[tuple[str, str]]:
+    """Name and text of the haystack, the needle and the question."""
+    yield "essays", essays_text(sources)
+    yield "needle", NEEDLE
+    yield "question", QUESTION
 
 
 @cache

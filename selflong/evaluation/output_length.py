@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from selflong.evaluation.generate import Prompt
+from selflong.evaluation.ruler import Sources
 from selflong.job import UserError
 from selflong.recipe import OutputLength
 from selflong.tokens import Tokenizer
@@ -72,3 +73,9 @@ def score(prediction: str, answers: Sequence[str]) -> float:
     excess = Fraction(written, asked) - 1
     loss = excess / 3 if excess > 0 else (Fraction(asked, written) - 1) / 2
     return float(max(Fraction(0), 1 - loss))
+
+
+def texts(suite: OutputLength, sources: Sources) -> Iterator[tuple[str, str]]:
+    """Name and text of each topic."""
+    for topic in TOPICS:
+        yield "topic", topic

@@ -1,25 +1,13 @@
 """Scores of predictions: means with 95% intervals by task, by depth, by length."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from selflong.evaluation import needle_grid, output_length
-from selflong.evaluation.generate import Metric
 from selflong.evaluation.published_ruler import stored_predictions
-from selflong.evaluation.ruler.metrics import score as ruler_score
+from selflong.evaluation.suites import kind_of
 from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
-from selflong.recipe import (
-    Helmet,
-    NeedleGrid,
-    OutputLength,
-    PublishedRulerSuite,
-    RecallSuite,
-    ShortTasks,
-    Suite,
-)
-from selflong.scores import aggregate_files, share_in_place
+from selflong.recipe import PublishedRulerSuite, Suite
+from selflong.scores import aggregate_files
 
 TOLERANCE = 1e-12
 
@@ -33,31 +21,20 @@ def score(
     """
     for path in predictions:
         check_scores(suite, path)
-    grids = frozenset({name}) if isinstance(suite, NeedleGrid) else frozenset()
+    grids = frozenset({name}) if kind_of(suite).by_depth else frozenset()
     write_parquet(aggregate_files(predictions, results, grids, seed), output, SCORES)
 
 
 def check_scores(suite: Suite, path: Path) -> None:
     """UserError where a stored score is not what the metric gives."""
-    if isinstance(suite, ShortTasks | Helmet):
-        return  # the harness's, whose metrics need more than the prediction
-    metrics = suite_metric(suite)
+    metric = kind_of(suite).metric
+    if metric is None:
+        return
     columns = ("task", "index", "prediction", "answers", "score")
     frame = read_parquet(path, {name: PREDICTIONS[name] for name in columns})
     for task, index, prediction, answers, stored in frame.iter_rows():
-        if abs(metrics(task)(prediction, answers) - stored) > TOLERANCE:
+        if abs(metric(task)(prediction, answers) - stored) > TOLERANCE:
             raise UserError(f"{path}: the score of sample {index} of {task} is not its metric's")
-
-
-def suite_metric(suite: Suite) -> Callable[[str], Metric]:
-    """The metric of each task of a suite."""
-    if isinstance(suite, NeedleGrid):
-        return lambda _: needle_grid.score
-    if isinstance(suite, OutputLength):
-        return lambda _: output_length.score
-    if isinstance(suite, RecallSuite):
-        return lambda _: share_in_place
-    return lambda task: partial(ruler_score, task)
 
 
 def write_stored_predictions(

@@ -684,6 +684,8 @@ class Report(Section):
 
     paper: Literal["SelfLong", "ProLong"] | None = None
     """Whose published tables stand beside the measured ones."""
+    also_published: list[Literal["ProLong", "ProLong-OpenReview", "RULER-leaderboard"]] = []
+    """Whose published tables are shown after all others."""
     ablation: dict[str, str] = {}
     """Row of the ablation table -> <model>/<stage>."""
 

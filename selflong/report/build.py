@@ -95,7 +95,10 @@ def report_tables(
             tables += recall_tables(measured, name, suite)
     if recipe.report.paper is not None:
         tables += published.of_paper(printed, recipe.report.paper)
-    return tables + list(_data_tables(recipe, results))
+    tables += _data_tables(recipe, results)
+    for paper in recipe.report.also_published:
+        tables += published.of_paper(printed, paper)
+    return tables
 
 
 def _data_tables(recipe: Recipe, results: Path) -> Iterator[Table]:

@@ -26,6 +26,7 @@ TITLES = {
     ("SelfLong", "Table3"): "Ablation of SelfLong-8B, RULER, mean of 13 tasks",
     ("SelfLong", "Table4"): "Short tasks",
     ("SelfLong", "Sec4.1-data"): "Training data",
+    ("RULER-leaderboard", "README"): "RULER's leaderboard, mean of 13 tasks",
 }
 
 

@@ -20,6 +20,8 @@ CALLS_PER_INSTRUCTION = 1.95
 """Answers that are no instruction, or repeat one, are asked for again."""
 CALLS_PER_INSTRUCTION_OF_A_FAMILY = 2.75
 """The same where an instruction must have the form of its family."""
+FOUND_OF_A_FAMILY = 0.9
+"""Of the samples, those that then find one at all."""
 CALLS_PER_DOCUMENT = 2.0
 """The same for instructions to write a document."""
 INSTRUCTION_TOKENS = 31
@@ -115,8 +117,10 @@ def _summaries_and_answers(
             if tokens <= window:
                 break
         notes += min(tokens, window)
+    found = FOUND_OF_A_FAMILY if synthesis.gates.families else 1.0
+    calls, read, notes = found * calls, found * read, found * notes
     yield _usage("summary", calls, read + calls * INSTRUCTION_TOKENS, summary, "summary")
-    samples, answer = len(filled), FILLED_ANSWER * section.answer_tokens
+    samples, answer = found * len(filled), FILLED_ANSWER * section.answer_tokens
     yield _usage("answer", samples, notes + samples * INSTRUCTION_TOKENS, answer, "answer")
     twins = synthesis.gates.closed_book_share * samples
     yield _usage("closed book", twins, twins * INSTRUCTION_TOKENS, answer, "closed_book")

@@ -3,13 +3,15 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
-from selflong.evaluation.evaluate import Job, asked_lengths, evaluate
+from selflong.evaluation.evaluate import asked_lengths, evaluate
 from selflong.evaluation.ruler import Sources, suite_sources
 from selflong.evaluation.score import check_scores, score
+from selflong.evaluation.suites import KINDS, Job
 from selflong.evaluation.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
@@ -42,6 +44,13 @@ RULER = RulerSuite(
 )
 GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, seed=7)
 WRITING = OutputLength(kind="output_length", models=["m"], lengths=[5], prompts=2, seed=7)
+
+
+def test_every_kind_of_suite_brings_what_asks_and_what_scores() -> None:
+    kinds, _ = get_args(Suite)
+    assert set(KINDS) == set(get_args(kinds))
+    for kind in KINDS.values():
+        assert (kind.harness is None) == (kind.metric is not None)
 
 
 @pytest.fixture(scope="module")

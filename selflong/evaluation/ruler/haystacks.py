@@ -114,6 +114,11 @@ class Essays:
         return " ".join([self._copy] * copies)[offset : offset + end - begin]
 
 
+def essays_text(sources: Sources) -> str:
+    """One copy of the haystack."""
+    return " ".join(load_words_of_haystack(sources.essays))
+
+
 @lru_cache(maxsize=2)
 def load_essays(encoder: Encoder, sources: Sources) -> Essays:
     """The haystack, its sentences tokenised once for all tasks."""
@@ -122,7 +127,7 @@ def load_essays(encoder: Encoder, sources: Sources) -> Essays:
 
 @lru_cache(maxsize=2)
 def _sentence_spans(sources: Sources) -> np.ndarray:
-    copy = " ".join(load_words_of_haystack(sources.essays)).rstrip()
+    copy = essays_text(sources).rstrip()
     return np.array(list(sentence_splitter(sources.nltk_data).span_tokenize(copy)))
 
 
