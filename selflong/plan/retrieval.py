@@ -4,16 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from selflong.job import UserError
 from selflong.plan.architecture import Architecture
 from selflong.plan.data import Documents
 from selflong.plan.machines import Machine
 from selflong.recipe import Encoder
 from selflong.retrieval.cost import EXACT, index_cost
 
-ID_BYTES = 8
 HALF = 2
-PRODUCT_QUANTIZER = r"PQ(\d+)(?:x(\d+))?"
 CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
 """What the plan compares."""
 VISITED_SHARE = 0.25
@@ -77,47 +74,6 @@ def index_use(encoder: Encoder, rows: int, queries: int, machine: Machine) -> In
 def embedding_bytes(rows: int, dimensions: int) -> int:
     """float16 on disk."""
     return rows * dimensions * HALF
-
-
-def _code_bytes(code: str, dimensions: int) -> float:
-    sizes = {"Flat": 4.0, "SQfp16": 2.0, "SQbf16": 2.0, "SQ8": 1.0, "SQ6": 0.75, "SQ4": 0.5}
-    if code in sizes:
-        return sizes[code] * dimensions
-    if match := re.fullmatch(PRODUCT_QUANTIZER, code):
-        return int(match[1]) * int(match[2] or 8) / 8
-    raise UserError(f"encoders: the plan does not know the size of the index part {code!r}")
-
-
-def index_bytes(factory: str, rows: int, dimensions: int) -> int:
-    """Bytes of a FAISS index by its factory string; the same in memory and on disk.
-
-    Codes, ids and centroids of inverted lists, links of HNSW (2 x M on the ground floor, a few above), a
-    rotation matrix of OPQ or PCA before it.
-    """
-    total, width = 0.0, dimensions
-    parts = factory.split(",")
-    for part in parts[:-1]:
-        if match := re.fullmatch(r"(?:OPQ\d+_|PCAR?)(\d+)", part):
-            total += 4.0 * width * int(match[1])
-            width = int(match[1])
-        elif match := re.fullmatch(r"IVF(\d+)(?:_HNSW(\d+))?", part):
-            lists = int(match[1])
-            total += 4.0 * lists * width + ID_BYTES * rows
-            total += lists * _links(int(match[2])) if match[2] else 0
-        elif match := re.fullmatch(r"HNSW(\d+)", part):
-            total += rows * _links(int(match[1]))
-        else:
-            raise UserError(f"encoders: the plan does not know the size of the index part {part!r}")
-    if match := re.fullmatch(PRODUCT_QUANTIZER, parts[-1]):
-        total += 4.0 * 2 ** int(match[2] or 8) * width
-    if match := re.fullmatch(r"HNSW(\d+)", parts[-1]):
-        return round(total + rows * (_links(int(match[1])) + 4.0 * width))
-    return round(total + rows * _code_bytes(parts[-1], width))
-
-
-def _links(neighbours: int) -> float:
-    """Bytes of one vector's links: 32-bit, and its level and offset."""
-    return 4 * 2 * neighbours * (1 + 1 / (2 * neighbours)) + 4 + 8
 
 
 def encode_seconds(

@@ -1,0 +1,33 @@
+"""Sizes of indexes by formula against what FAISS writes."""
+
+import faiss
+import numpy as np
+import pytest
+
+from selflong.recipe import Encoder, parse
+from selflong.retrieval.cost import index_cost
+
+ROWS, DIMENSIONS = 2_000, 32
+# Threads that wait for each other spin: on a busy machine one is faster.
+faiss.omp_set_num_threads(1)
+
+
+@pytest.mark.parametrize("factory", ["SQfp16", "SQ8", "IVF32,Flat", "IVF32,SQ8", "IVF32,PQ4x4"])
+def test_the_size_of_an_index(factory: str) -> None:
+    vectors = np.random.default_rng(0).standard_normal((ROWS, DIMENSIONS)).astype(np.float32)
+    index = faiss.index_factory(DIMENSIONS, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    settings = {"weights": "package:any", "dimensions": DIMENSIONS, "maximum_tokens": 64}
+    encoder = parse(Encoder, {**settings, "index": factory, "probes": 8}, "test")
+    cost = index_cost(encoder, ROWS)
+    # Codebooks do not grow with the vectors, and are not counted.
+    assert cost.index_bytes == pytest.approx(len(faiss.serialize_index(index)), rel=0.1)
+    assert cost.embedding_bytes == 2 * DIMENSIONS * ROWS
+
+
+def test_an_exact_search_needs_no_index() -> None:
+    settings = {"weights": "package:any", "dimensions": DIMENSIONS, "maximum_tokens": 64}
+    cost = index_cost(parse(Encoder, {**settings, "index": "Flat"}, "test"), ROWS)
+    assert (cost.index_bytes, cost.build_flops) == (0, 0)
+    assert cost.search_flops == 2 * DIMENSIONS * ROWS
