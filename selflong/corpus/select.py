@@ -267,15 +267,6 @@ def write(
     write_parquet(rows.filter(pl.col("reason") == KEPT), token_counts, TOKEN_COUNTS)
 
 
-def count_tokens(documents: Path, tokenizer: Tokenizer, output: Path) -> None:
-    """Write the tokens of each document of a shard as another tokenizer counts them (TOKEN_COUNTS)."""
-    counts = [
-        pl.DataFrame({"id": batch["id"], "tokens": tokenizer.count_many(batch["text"].to_list())})
-        for batch in _batches(documents)
-    ]
-    write_parquet(pl.concat([pl.DataFrame(schema=TOKEN_COUNTS), *counts]), output, TOKEN_COUNTS)
-
-
 def _batches(documents: Path) -> Iterator[pl.DataFrame]:
     rows = pl.scan_parquet(documents).select("id", "text")
     yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)

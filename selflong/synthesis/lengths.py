@@ -24,19 +24,6 @@ def draw_length(lengths: Lengths, random: Random) -> int:
     return min(lengths.maximum, max(lengths.minimum, round(length)))
 
 
-def mean_length(lengths: Lengths) -> float:
-    """Mean of the distribution."""
-    low, high = float(lengths.minimum), float(lengths.maximum)
-    if low == high:
-        return low
-    if lengths.distribution == "uniform":
-        return (low + high) / 2
-    if lengths.distribution == "log_uniform":
-        return (high - low) / math.log(high / low)
-    assert lengths.mean is not None
-    return float(lengths.mean)
-
-
 def _bounds(lengths: Lengths, location: float) -> tuple[float, float]:
     assert lengths.sigma is not None
     low = (math.log(lengths.minimum) - location) / lengths.sigma

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selflong.corpus.select import count_tokens, scan, select, write
+from selflong.corpus.select import scan, select, write
 from selflong.corpus.sources import SOURCE_FILE, collect
 from selflong.formats import (
     CORPUS_OVERLAPS,
@@ -261,16 +261,6 @@ def test_no_document_for_a_part_is_an_empty_shard(
     sources = [write_source(tmp_path / "source", documents_of(1))]
     documents, counts, _ = run(tmp_path / "run", sources, corpus(), 4, smollm2_tokenizer)
     assert len(documents) == len(counts) == 1
-
-
-def test_another_tokenizer_counts_a_written_shard(
-    tmp_path: Path, smollm2_tokenizer: Tokenizer
-) -> None:
-    sources = [write_source(tmp_path / "source", documents_of(20))]
-    _, counts, _ = run(tmp_path / "run", sources, corpus(), 1, smollm2_tokenizer)
-    again = tmp_path / "again.parquet"
-    count_tokens(tmp_path / "run/documents/0.parquet", smollm2_tokenizer, again)
-    assert read_parquet(again, TOKEN_COUNTS).equals(counts)
 
 
 def test_nothing_half_written_is_left(tmp_path: Path, smollm2_tokenizer: Tokenizer) -> None:

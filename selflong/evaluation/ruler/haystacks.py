@@ -159,8 +159,3 @@ def noise_lines(encoder: Encoder, lines: int) -> Lines:
     table = UnitTable(encoder)
     table.add([f"{NOISE}\n"])
     return Lines(table, np.zeros((lines, 1), dtype=np.int64))
-
-
-def needle_line(kind: str, key: str, value: str) -> str:
-    """The sentence that hides `value` under `key`; `kind` names the values: numbers, words or uuids."""
-    return f"One of the special magic {kind} for {key} is: {value}."
