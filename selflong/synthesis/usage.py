@@ -24,7 +24,7 @@ FOUND_OF_A_FAMILY = 0.9
 """Of the samples, those that then find one at all."""
 CALLS_PER_DOCUMENT = 2.0
 """The same for instructions to write a document."""
-INSTRUCTION_TOKENS = 31
+INSTRUCTION_TOKENS = 35
 WRITING_TOKENS = 50
 """Of an answer that is to be an instruction to write, what follows its first paragraph included."""
 FILLED_SEED_CHUNK = 0.85

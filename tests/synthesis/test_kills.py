@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +113,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProtocolServer]:
         yield running
 
 
-def start_jobs(
+@pytest.fixture
+def start(
+    server: ProtocolServer, corpus: Corpus, smollm2_tokenizer_folder: Path, tmp_path: Path
+) -> Callable[[Recipe, str], Jobs]:
+    """Jobs of a recipe, in a folder of the given name."""
+    return lambda recipe, name: make_jobs(
+        server, recipe, corpus, smollm2_tokenizer_folder, tmp_path / name
+    )
+
+
+def make_jobs(
     server: ProtocolServer, recipe: Recipe, corpus: Corpus, tokenizer: Path, folder: Path
 ) -> Jobs:
     folder.mkdir()
@@ -145,16 +155,9 @@ def check_kill(jobs: Jobs, answers: int, *command: object) -> None:
 
 
 def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
-    server: ProtocolServer,
-    recipe: Recipe,
-    corpus: Corpus,
-    smollm2_tokenizer_folder: Path,
-    tmp_path: Path,
+    start: Callable[[Recipe, str], Jobs], recipe: Recipe, corpus: Corpus
 ) -> None:
-    killed, whole = (
-        start_jobs(server, recipe, corpus, smollm2_tokenizer_folder, tmp_path / name)
-        for name in ("killed", "whole")
-    )
+    killed, whole = start(recipe, "killed"), start(recipe, "whole")
     check_kill(killed, 3, *killed.instructions())
     whole.finish(*whole.instructions())
     for one in (killed, whole):
@@ -174,16 +177,11 @@ def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
 
 
 def test_an_instruction_of_another_family_is_dropped_and_counted_where_the_recipe_says_so(
-    server: ProtocolServer,
-    recipe: Recipe,
-    corpus: Corpus,
-    smollm2_tokenizer_folder: Path,
-    tmp_path: Path,
+    start: Callable[[Recipe, str], Jobs], recipe: Recipe
 ) -> None:
     content = recipe.model_dump(mode="json")
     content["synthesis"]["gates"]["families"] = True
-    gated = Recipe.model_validate(content)
-    jobs = start_jobs(server, gated, corpus, smollm2_tokenizer_folder, tmp_path / "gated")
+    jobs = start(Recipe.model_validate(content), "gated")
     jobs.finish(*jobs.instructions())
     rows = read_parquet(jobs.folder / "instructions.parquet", INSTRUCTIONS)
     # The server asks how something changed over time, whatever it is asked to write.

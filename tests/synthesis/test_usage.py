@@ -10,13 +10,14 @@ from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.
 WEB_DOCUMENT, LAPTOP_DOCUMENT = 1031, 6593
-# Requests, prompt tokens and completion tokens, by llama.cpp's count, of a run of recipes/laptop.yaml.
+# Requests, prompt tokens and completion tokens, by llama.cpp's count, means of two runs of
+# recipes/laptop.yaml.
 USED = {
-    "instruction": (33, 19282, 1093),
-    "summary": (38, 17395, 3156),
-    "answer": (10, 3532, 1048),
-    "closed book": (1, 55, 62),
-    "back-translation": (11, 3665, 591),
+    "instruction": (36.5, 21363, 1294),
+    "summary": (41, 18664, 3260),
+    "answer": (10, 3602, 894),
+    "closed book": (0.5, 28, 31),
+    "back-translation": (11, 3665, 570),
 }
 
 
@@ -47,9 +48,9 @@ def test_the_estimate_of_the_laptop_recipe_is_near_what_a_run_used() -> None:
     print(f"requests, prompt tokens, completion tokens: estimated {sums}, used {used}")
     assert sums == pytest.approx(used, rel=0.15)
     assert expected.keys() == USED.keys()
-    # Of ten samples the lengths decide more; the one closed-book question that is drawn shows nothing.
+    # The one closed-book question that is drawn shows nothing.
     for step in USED.keys() - {"closed book"}:
-        assert counts(expected[step]) == pytest.approx(USED[step], rel=0.25), step
+        assert counts(expected[step]) == pytest.approx(USED[step], rel=0.2), step
 
 
 def test_short_documents_fill_a_sample_better_than_long_ones() -> None:

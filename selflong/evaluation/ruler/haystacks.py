@@ -5,7 +5,12 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from selflong.evaluation.ruler.sources import Sources, load_words_of_haystack, sentence_splitter
+from selflong.evaluation.ruler.sources import (
+    Sources,
+    haystack_text,
+    load_words_of_haystack,
+    sentence_splitter,
+)
 from selflong.evaluation.ruler.units import Chain, Encoder, UnitTable, chained
 
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
@@ -55,7 +60,7 @@ class Essays:
 
     @cached_property
     def _copy(self) -> str:
-        return " ".join(self._words)
+        return haystack_text(self._sources.essays)
 
     @cached_property
     def _word_ends(self) -> np.ndarray:
@@ -114,11 +119,6 @@ class Essays:
         return " ".join([self._copy] * copies)[offset : offset + end - begin]
 
 
-def essays_text(sources: Sources) -> str:
-    """One copy of the haystack."""
-    return " ".join(load_words_of_haystack(sources.essays))
-
-
 @lru_cache(maxsize=2)
 def load_essays(encoder: Encoder, sources: Sources) -> Essays:
     """The haystack, its sentences tokenised once for all tasks."""
@@ -127,7 +127,7 @@ def load_essays(encoder: Encoder, sources: Sources) -> Essays:
 
 @lru_cache(maxsize=2)
 def _sentence_spans(sources: Sources) -> np.ndarray:
-    copy = essays_text(sources).rstrip()
+    copy = haystack_text(sources.essays).rstrip()
     return np.array(list(sentence_splitter(sources.nltk_data).span_tokenize(copy)))
 
 

@@ -126,6 +126,11 @@ def load_words_of_haystack(path: Path) -> tuple[str, ...]:
     return words
 
 
+def haystack_text(path: Path) -> str:
+    """The haystack's words with single spaces."""
+    return " ".join(load_words_of_haystack(path))
+
+
 @cache
 def sentence_splitter(nltk_data: Path) -> PunktTokenizer:
     """NLTK's sentence tokenizer for English with the parameters in `nltk_data`."""

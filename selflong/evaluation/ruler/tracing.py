@@ -85,17 +85,17 @@ class TracingTask:
         # No tokenizer writes a noise line of 92 letters in less than eight tokens.
         lines = noise_lines(self._encoder, max(HOPS + 2, budget // 8))
         text = _Assignments(opening, *self._link_chains(chain), lines)
-        fixed = text.tokens(1) + len(self._encoder.chain(chain.answer_prefix))
+        prefix = len(self._encoder.chain(chain.answer_prefix))
 
         def tokens(size: int) -> int:
-            return fixed + int(lines.borders[size - 1])
+            return text.tokens(size) + prefix
 
         def body(size: int) -> Body:
             depths = [place / size for place in places(size)]
             message = text.chain(size, places(size))
             return Body(message, chain.answer_prefix, list(chain.names), depths)
 
-        guess = int(np.searchsorted(lines.borders, budget - fixed, side="right"))
+        guess = int(np.searchsorted(lines.borders, budget - tokens(1), side="right"))
         return Draw(HOPS + 2, guess, tokens, body)
 
     def _draw_chains(self, rng: np.random.Generator) -> tuple[VariableChain, VariableChain]:
