@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import faiss
 
+from selflong.job import UserError
 from selflong.recipe import Encoder
 
 EXACT = "Flat"
@@ -28,7 +29,17 @@ class IndexCost:
 
 
 def index_cost(encoder: Encoder, vectors: int) -> IndexCost:
-    """Cost of `encoder`'s index over `vectors` embeddings."""
+    """Cost of `encoder`'s index over `vectors` embeddings; UserError where FAISS tells no size."""
+    try:
+        return _index_cost(encoder, vectors)
+    except RuntimeError:
+        raise UserError(
+            f"encoders: the size of the index {encoder.index!r} is not known; take Flat, SQ8, or inverted "
+            "lists such as IVF1024,SQ8"
+        ) from None
+
+
+def _index_cost(encoder: Encoder, vectors: int) -> IndexCost:
     dimensions = encoder.dimensions
     embedding_bytes = 2 * dimensions * vectors
     if encoder.index == EXACT:
