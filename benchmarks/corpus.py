@@ -61,7 +61,9 @@ def run_stage(source: Path, parts: int, tokenizer_folder: Path, work: Path) -> N
     from selflong.corpus.select import scan, select, write
     from selflong.corpus.sources import SOURCE_FILE, collect
     from selflong.formats import EVALUATION_TEXTS, table, write_parquet
-    from selflong.recipe import Corpus, FolderDocuments, parse
+    from selflong.recipe.corpus import Corpus
+    from selflong.recipe.loading import parse
+    from selflong.sources.documents.folder import FolderDocuments
     from selflong.tokens import load_tokenizer
 
     content = {

@@ -30,7 +30,8 @@ import uvloop
 
 from selflong.llm import Answer, Endpoint, Request, answers, chat
 from selflong.llm.serve import serve
-from selflong.recipe import GgufWeights, LlamaCppServing
+from selflong.recipe.site import LlamaCppServing
+from selflong.recipe.weights import GgufWeights
 
 TESTS = Path(__file__).parent.parent / "tests" / "llm"
 REQUESTS = 10_000

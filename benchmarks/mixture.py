@@ -37,7 +37,8 @@ from selflong.formats import (
 from selflong.mixture.build import build_mixture
 from selflong.packages import package_folder
 from selflong.plan.data import samples, stage_data
-from selflong.recipe import Recipe, load_recipe, stages_of_mixture
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.tokens import Tokenizer, load_tokenizer
 
 ROOT = Path(__file__).parent.parent

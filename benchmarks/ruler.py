@@ -48,7 +48,8 @@ from selflong.evaluation.ruler import Sources, generate_samples, packaged_source
 from selflong.evaluation.ruler.sources import haystack_text, load_questions
 from selflong.evaluation.ruler.tasks import TASKS
 from selflong.evaluation.suites import Job
-from selflong.recipe import RemoteServing, RulerSuite
+from selflong.recipe.site import RemoteServing
+from selflong.suites.ruler.section import RulerSuite
 from selflong.tokens import load_tokenizer
 
 SEED = 42

@@ -10,7 +10,7 @@ sys.path.insert(0, workflow.basedir)
 from snakemake.exceptions import WorkflowError
 
 from selflong.job import UserError, sole_owner
-from selflong.recipe import JOB_KINDS
+from selflong.recipe.site import JOB_KINDS
 from selflong.workflow import Run, alternatives
 
 try:

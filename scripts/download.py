@@ -6,7 +6,7 @@ from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
 from selflong.job import run
 from selflong.launcher import job_parser
-from selflong.recipe import HubWeights
+from selflong.recipe.weights import HubWeights
 from selflong.workflow import Run, dataset_files
 
 

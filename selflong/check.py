@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from selflong.recipe import JobKind, load_site
+from selflong.recipe.loading import load_site
+from selflong.recipe.site import JobKind
 
 Verdict = Literal["ok", "note", "missing"]
 GB = 10**9

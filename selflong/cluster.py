@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from selflong.job import UserError
-from selflong.recipe import JobKind, Resources, Site
+from selflong.recipe.site import JobKind, Resources, Site
 
 log = logging.getLogger(__name__)
 

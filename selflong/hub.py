@@ -31,7 +31,7 @@ from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
 from selflong.formats import file_sha256
 from selflong.job import UserError
-from selflong.recipe import HubWeights
+from selflong.recipe.weights import HubWeights
 
 log = logging.getLogger(__name__)
 

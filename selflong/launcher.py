@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selflong.cluster import within_time_limit
 from selflong.job import run
-from selflong.recipe import load_recipe, load_site
+from selflong.recipe.loading import load_recipe, load_site
 
 
 def job_parser(description: str | None) -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selflong.job import UserError
-from selflong.recipe import GgufWeights
+from selflong.recipe.weights import GgufWeights
 
 
 def package_folder(package: str, distribution: str | None = None) -> Path:

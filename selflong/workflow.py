@@ -19,32 +19,23 @@ from typing import Any, Literal
 from selflong.cluster import launch, scheduled
 from selflong.formats import digest, write_json
 from selflong.job import RUNNER_VARIABLE, UserError, runner
-from selflong.recipe import (
-    INITIAL,
-    JOB_KINDS,
-    FolderConversations,
-    FolderDocuments,
-    FolderWeights,
-    HubConversations,
-    HubTokens,
-    HubWeights,
-    JobKind,
-    MixtureEntry,
-    NeedleGrid,
-    PublishedRulerSuite,
-    RecallSuite,
-    Recipe,
-    RulerSuite,
-    Section,
-    Site,
-    Stage,
-    Synthesis,
-    SynthesisedSamples,
-    load_recipe,
-    parse,
-    read_yaml,
-    stages_of_mixture,
-)
+from selflong.recipe.loading import load_recipe, parse, read_yaml
+from selflong.recipe.mixture import MixtureEntry
+from selflong.recipe.models import INITIAL, Stage
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.section import Section
+from selflong.recipe.site import JOB_KINDS, JobKind, Site
+from selflong.recipe.synthesis import Synthesis
+from selflong.recipe.weights import FolderWeights, HubWeights
+from selflong.sources.conversations.folder import FolderConversations
+from selflong.sources.conversations.hub import HubConversations
+from selflong.sources.conversations.mds import HubTokens
+from selflong.sources.conversations.synthesised import SynthesisedSamples
+from selflong.sources.documents.folder import FolderDocuments
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RulerSuite
 
 LENGTHS = RulerSuite | PublishedRulerSuite | NeedleGrid
 HubSource = HubConversations | HubTokens | HubWeights | PublishedRulerSuite

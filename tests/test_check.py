@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selflong.check import Finding, check_node, screen
-from selflong.recipe import JOB_KINDS
+from selflong.recipe.site import JOB_KINDS
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from selflong.cluster import REQUEUE_EXIT_CODE, launch, scheduled, seconds, within_time_limit
-from selflong.recipe import Resources, Site, TrainingSite, TransformersServing
+from selflong.recipe.site import Resources, Site, TrainingSite, TransformersServing
 
 
 def site(nodes: int) -> Site:

@@ -11,7 +11,7 @@ import pytest
 
 from selflong.hub import download_files, download_model
 from selflong.job import UserError
-from selflong.recipe import HubWeights
+from selflong.recipe.weights import HubWeights
 from tests.hub_server import HubServer, serve
 
 REPOSITORY = "owner/documents"

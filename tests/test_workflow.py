@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selflong.job import UserError
-from selflong.recipe import load_recipe, load_site
+from selflong.recipe.loading import load_recipe, load_site
 from selflong.workflow import Run, alternatives, download_name
 
 REPOSITORY = Path(__file__).parents[1]

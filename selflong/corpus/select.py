@@ -30,7 +30,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
-from selflong.recipe import Corpus, DocumentFilters
+from selflong.recipe.corpus import Corpus, DocumentFilters
 from selflong.tokens import Tokenizer
 
 KEPT = "kept"

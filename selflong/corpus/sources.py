@@ -29,7 +29,10 @@ from selflong import hub
 from selflong.formats import DOCUMENTS, table, write_json, write_parquet
 from selflong.job import UserError
 from selflong.packages import package_folder
-from selflong.recipe import DocumentSource, FolderDocuments, HubDocuments, PackageDocuments
+from selflong.recipe.corpus import DocumentSource
+from selflong.sources.documents.folder import FolderDocuments
+from selflong.sources.documents.hub import HubDocuments
+from selflong.sources.documents.package import PackageDocuments
 
 SOURCE_FILE = "source.json"
 BATCH_ROWS = 4096

@@ -9,7 +9,9 @@ from selflong.evaluation.suites import Job, kind_of
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.job import UserError, sole_owner
 from selflong.llm.serve import serve
-from selflong.recipe import FolderWeights, Helmet, ShortTasks
+from selflong.recipe.weights import FolderWeights
+from selflong.suites.helmet.section import Helmet
+from selflong.suites.short_tasks.section import ShortTasks
 from selflong.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ import polars as pl
 
 from selflong.formats import PREDICTIONS, table
 from selflong.job import UserError
-from selflong.recipe import Helmet, HelmetSite, Serving, TransformersServing, VllmServing
+from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmServing
+from selflong.suites.helmet.section import Helmet
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import numpy as np
 from selflong.evaluation.generate import Prompt
 from selflong.evaluation.ruler.sources import Sources, haystack_text
 from selflong.job import UserError
-from selflong.recipe import NeedleGrid
+from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.tokens import Tokenizer
 
 TASK = "needle"

@@ -7,7 +7,7 @@ from fractions import Fraction
 from selflong.evaluation.generate import Prompt
 from selflong.evaluation.ruler import Sources
 from selflong.job import UserError
-from selflong.recipe import OutputLength
+from selflong.suites.output_length.section import OutputLength
 from selflong.tokens import Tokenizer
 
 TASK = "writing"

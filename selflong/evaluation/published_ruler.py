@@ -16,8 +16,8 @@ from selflong.evaluation.generate import Prompt
 from selflong.evaluation.ruler import metrics
 from selflong.formats import PREDICTIONS, table
 from selflong.job import UserError
-from selflong.recipe import RULER_TASKS
 from selflong.scores import length_name
+from selflong.suites.ruler.section import RULER_TASKS
 
 ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50, "qa": 32}
 """Of RULER's tasks by family (its scripts/data/synthetic/constants.py)."""

@@ -14,7 +14,7 @@ from selflong.evaluation.ruler import (
 )
 from selflong.evaluation.ruler.sources import haystack_text, load_questions
 from selflong.evaluation.ruler.tasks import NEEDLE_TASKS
-from selflong.recipe import RulerSuite
+from selflong.suites.ruler.section import RulerSuite
 from selflong.tokens import Tokenizer
 
 

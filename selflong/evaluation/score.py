@@ -6,8 +6,9 @@ from selflong.evaluation.published_ruler import stored_predictions
 from selflong.evaluation.suites import kind_of
 from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
-from selflong.recipe import PublishedRulerSuite, Suite
+from selflong.recipe.suites import Suite
 from selflong.scores import aggregate_files
+from selflong.suites.published_ruler.section import PublishedRulerSuite
 
 TOLERANCE = 1e-12
 

@@ -17,7 +17,8 @@ import polars as pl
 
 from selflong.formats import PREDICTIONS, remove, table
 from selflong.job import UserError
-from selflong.recipe import Serving, ShortTasks, TransformersServing, VllmServing
+from selflong.recipe.site import Serving, TransformersServing, VllmServing
+from selflong.suites.short_tasks.section import ShortTasks
 
 METRICS = ("acc_norm", "exact_match", "prompt_level_strict_acc", "acc")
 """Of a sample's metrics the first that it has."""

@@ -24,20 +24,16 @@ from selflong.evaluation.ruler import Sources
 from selflong.evaluation.ruler.metrics import score as ruler_score
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.recipe import (
-    RULER_TASKS,
-    Helmet,
-    HelmetSite,
-    NeedleGrid,
-    OutputLength,
-    PublishedRulerSuite,
-    RecallSuite,
-    RulerSuite,
-    Serving,
-    ShortTasks,
-    Suite,
-)
+from selflong.recipe.site import HelmetSite, Serving
+from selflong.recipe.suites import Suite
 from selflong.scores import share_in_place
+from selflong.suites.helmet.section import Helmet
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RULER_TASKS, RulerSuite
+from selflong.suites.short_tasks.section import ShortTasks
 from selflong.tokens import Tokenizer
 
 PUBLISHED_QUESTIONS = 500

@@ -6,7 +6,7 @@ from pathlib import Path
 from selflong.evaluation.ruler.sources import suite_sources
 from selflong.evaluation.suites import kind_of
 from selflong.formats import EVALUATION_TEXTS, table, write_parquet
-from selflong.recipe import Suite
+from selflong.recipe.suites import Suite
 
 
 def write_evaluation_texts(suites: Mapping[str, Suite], output: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from selflong.recipe import Price
+from selflong.recipe.synthesis import Price
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -28,18 +28,15 @@ from selflong.formats import file_sha256
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
 from selflong.packages import find_gguf
-from selflong.recipe import (
-    FolderWeights,
-    GgufWeights,
-    HubWeights,
+from selflong.recipe.site import (
     LlamaCppServing,
-    Price,
     RemoteServing,
     Serving,
     TransformersServing,
     VllmServing,
-    Weights,
 )
+from selflong.recipe.synthesis import Price
+from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, Weights
 
 logger = logging.getLogger(__name__)
 

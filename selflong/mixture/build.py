@@ -36,7 +36,9 @@ from selflong.mixture.prepare import (
     plan,
     prepare_all,
 )
-from selflong.recipe import HubTokens, Mixture, Recipe, stages_of_mixture
+from selflong.recipe.mixture import Mixture
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.sources.conversations.mds import HubTokens
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 
 from selflong.formats import EVALUATION_TEXTS, read_parquet
 from selflong.job import UserError
-from selflong.recipe import Contamination
+from selflong.recipe.mixture import Contamination
 from selflong.similarity import OverlapIndex
 
 REASON = "contaminated"

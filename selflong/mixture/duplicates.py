@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from selflong.recipe import Deduplication
+from selflong.recipe.mixture import Deduplication
 from selflong.similarity import near_duplicates
 from selflong.tokens import Message
 

@@ -24,7 +24,7 @@ from selflong.job import end_with_parent
 from selflong.mixture import VERSION, sources
 from selflong.mixture.contamination import EvaluationTexts
 from selflong.mixture.render import Prepared, loss_tokens, render
-from selflong.recipe import Mixture
+from selflong.recipe.mixture import Mixture
 from selflong.similarity import exact_key, signatures
 from selflong.tokens import Tokenizer
 

@@ -8,7 +8,7 @@ from selflong.formats import TokenRole
 from selflong.job import UserError
 from selflong.mixture.duplicates import compared_text
 from selflong.mixture.sources import Conversation, Rejected, Row, Sequence
-from selflong.recipe import MixtureEntry
+from selflong.recipe.mixture import MixtureEntry
 from selflong.tokens import CannotRender, Rendered, Tokenizer
 
 _RESPONSE = (TokenRole.RESPONSE, TokenRole.END)

@@ -7,7 +7,7 @@ import polars as pl
 import xxhash
 
 from selflong.job import UserError
-from selflong.recipe import Mixture, MixtureEntry
+from selflong.recipe.mixture import Mixture, MixtureEntry
 
 LONGER = "longer_than_stage"
 OTHER_STAGE = "other_stage"

@@ -15,14 +15,12 @@ from selflong.formats import SAMPLES, check
 from selflong.job import UserError
 from selflong.mixture.mds import MdsFolder
 from selflong.packages import package_folder
-from selflong.recipe import (
-    FolderConversations,
-    HubConversations,
-    HubTokens,
-    PackageConversations,
-    SampleSource,
-    SynthesisedSamples,
-)
+from selflong.recipe.mixture import SampleSource
+from selflong.sources.conversations.folder import FolderConversations
+from selflong.sources.conversations.hub import HubConversations
+from selflong.sources.conversations.mds import HubTokens
+from selflong.sources.conversations.package import PackageConversations
+from selflong.sources.conversations.synthesised import SynthesisedSamples
 from selflong.tokens import Message
 
 LONG_ROWS = 128  # of a chunk

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from selflong.job import UserError
-from selflong.recipe import GgufWeights, HubWeights, RandomWeights, Weights
+from selflong.recipe.weights import GgufWeights, HubWeights, RandomWeights, Weights
 
 
 @dataclass(frozen=True)

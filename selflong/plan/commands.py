@@ -21,7 +21,8 @@ from selflong.cluster import scheduled
 from selflong.job import UserError
 from selflong.llm.serve import vllm_command
 from selflong.plan.stages import planned_site
-from selflong.recipe import FolderWeights, JobKind, VllmServing
+from selflong.recipe.site import JobKind, VllmServing
+from selflong.recipe.weights import FolderWeights
 from selflong.training.launch import rank_command, rank_environment, stage_job
 from selflong.training.stage import deepspeed_config
 from selflong.workflow import Run

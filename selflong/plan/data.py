@@ -8,24 +8,18 @@ from random import Random
 import numpy as np
 
 from selflong.job import UserError
-from selflong.recipe import (
-    Corpus,
-    FolderConversations,
-    FolderDocuments,
-    Gates,
-    HubConversations,
-    HubDocuments,
-    HubTokens,
-    Lengths,
-    Mixture,
-    MixtureEntry,
-    PackageConversations,
-    PackageDocuments,
-    Recipe,
-    Synthesis,
-    SynthesisedSamples,
-    stages_of_mixture,
-)
+from selflong.recipe.corpus import Corpus
+from selflong.recipe.mixture import Mixture, MixtureEntry
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.synthesis import Gates, Lengths, Synthesis
+from selflong.sources.conversations.folder import FolderConversations
+from selflong.sources.conversations.hub import HubConversations
+from selflong.sources.conversations.mds import HubTokens
+from selflong.sources.conversations.package import PackageConversations
+from selflong.sources.conversations.synthesised import SynthesisedSamples
+from selflong.sources.documents.folder import FolderDocuments
+from selflong.sources.documents.hub import HubDocuments
+from selflong.sources.documents.package import PackageDocuments
 from selflong.synthesis.lengths import draw_length
 
 BYTES_PER_TOKEN = 4.6

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from selflong.evaluation import needle_grid, output_length, published_ruler
 from selflong.plan.architecture import Architecture
 from selflong.plan.machines import Machine
-from selflong.recipe import (
-    RULER_TASKS,
-    Helmet,
-    NeedleGrid,
-    OutputLength,
-    PublishedRulerSuite,
-    RecallSuite,
-    RulerSuite,
-    ShortTasks,
-    Suite,
-)
+from selflong.recipe.suites import Suite
+from selflong.suites.helmet.section import Helmet
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RULER_TASKS, RulerSuite
+from selflong.suites.short_tasks.section import ShortTasks
 
 PUBLISHED_SAMPLES = {64_000: 500}
 """Rows of each published configuration up to a length; 100 beyond."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from selflong.recipe import HubWeights, Recipe, Site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.recipe.weights import HubWeights
 
 GB = 10**9
 

@@ -7,7 +7,7 @@ from typing import Any
 from selflong.plan.architecture import Architecture
 from selflong.plan.data import Documents
 from selflong.plan.machines import Machine
-from selflong.recipe import Encoder
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.cost import EXACT, index_cost
 
 HALF = 2

@@ -10,7 +10,9 @@ from selflong.plan import training
 from selflong.plan.architecture import Architecture, architecture
 from selflong.plan.data import stage_data
 from selflong.plan.machines import Machine, choose_machine
-from selflong.recipe import Recipe, Site, Stage, TrainingSite
+from selflong.recipe.models import Stage
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site, TrainingSite
 
 STARTS = 4
 """A stage's start and end over another job's start: its ranks load DeepSpeed and the weights, and at the

@@ -16,21 +16,12 @@ from selflong.plan.data import (
 from selflong.plan.machines import GB, Machine
 from selflong.plan.stages import model_shape, plan_stage
 from selflong.plan.synthesis import Usage, usage
-from selflong.recipe import (
-    Generator,
-    GgufWeights,
-    HubWeights,
-    LlamaCppServing,
-    Model,
-    PublishedRulerSuite,
-    Recipe,
-    RemoteServing,
-    Serving,
-    Site,
-    Stage,
-    Synthesis,
-    stages_of_mixture,
-)
+from selflong.recipe.models import Model, Stage
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
+from selflong.recipe.synthesis import Generator, Synthesis
+from selflong.recipe.weights import GgufWeights, HubWeights
+from selflong.suites.published_ruler.section import PublishedRulerSuite
 
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from selflong.plan.data import documents
-from selflong.recipe import Generator, Recipe
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.synthesis import Generator
 from selflong.synthesis.usage import expected_usage
 
 RULES = {

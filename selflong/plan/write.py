@@ -11,7 +11,8 @@ from selflong.plan.data import EntryData, documents, stage_data
 from selflong.plan.machines import H100, Machine, choose_machine
 from selflong.plan.schedule import Span, peak_bytes, schedule
 from selflong.plan.steps import Planner, Step
-from selflong.recipe import Recipe, Site, stages_of_mixture
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.site import Site
 
 STAGES = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selflong.formats import SEQUENCES, PackedFiles, TokenRole, publish, table, write_parquet
 from selflong.job import UserError
-from selflong.recipe import RecallData, RecallLanguage
+from selflong.recipe.recall import RecallData, RecallLanguage
 
 START = 1
 SEPARATOR = 2

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.recall.language import answer_positions, random_sequences
-from selflong.recipe import RecallLanguage, RecallSuite
+from selflong.recipe.recall import RecallLanguage
 from selflong.scores import share_in_place
+from selflong.suites.recall.section import RecallSuite
 
 TASK = "needles"
 _TOKENS_AT_ONCE = 16_384

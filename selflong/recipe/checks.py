@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from selflong.recipe.science import (
-    INITIAL,
-    RandomWeights,
-    RecallSuite,
-    Recipe,
-    SynthesisedSamples,
-)
+from selflong.recipe.models import INITIAL
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.weights import RandomWeights
+from selflong.sources.conversations.synthesised import SynthesisedSamples
+from selflong.suites.recall.section import RecallSuite
 
 
 def _unknown(place: str, name: str, known: Any) -> str:

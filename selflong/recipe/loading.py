@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from selflong.job import UserError
 from selflong.recipe.checks import mistakes
-from selflong.recipe.science import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
 

@@ -13,20 +13,18 @@ from matplotlib.figure import Figure
 
 from selflong.formats import PREDICTIONS, SCORES, publish, read_parquet, table
 from selflong.job import UserError
-from selflong.recipe import (
-    NeedleGrid,
-    OutputLength,
-    PublishedRulerSuite,
-    RecallSuite,
-    Recipe,
-    RulerSuite,
-)
+from selflong.recipe.recipe import Recipe
 from selflong.report import data, figures, published
 from selflong.report.recall import recall_tables
 from selflong.report.results import Measured, result_tables
 from selflong.report.style import save
 from selflong.report.tables import Table, to_csv, write_tables
 from selflong.scores import aggregate_files
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RulerSuite
 
 PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
 

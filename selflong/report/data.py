@@ -17,7 +17,8 @@ from selflong.formats import (
     read_parquet,
 )
 from selflong.lengths import histogram
-from selflong.recipe import Recipe, Synthesis, stages_of_mixture
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.synthesis import Synthesis
 from selflong.report.tables import Cell, Table, number_cell
 
 SYNTHESIS_STEPS = ("instructions", "long_input", "long_output")

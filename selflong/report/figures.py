@@ -14,11 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from selflong.formats import MEAN_OF_TASKS
-from selflong.recipe import NeedleGrid, PublishedRulerSuite, RecallSuite, RulerSuite
 from selflong.report.recall import repeats
 from selflong.report.results import Measured, convention, ruler_tasks
 from selflong.report.style import MARKERS, SEQUENTIAL, style
 from selflong.scores import length_name
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RulerSuite
 
 ANNOTATED_CELLS = 60
 """A needle grid with at most so many cells has its numbers written in."""

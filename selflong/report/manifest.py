@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from selflong.formats import file_sha256, write_json, write_text
-from selflong.recipe import Recipe, SynthesisedSamples
+from selflong.recipe.recipe import Recipe
+from selflong.sources.conversations.synthesised import SynthesisedSamples
 
 REPOSITORY = Path(__file__).parent.parent.parent
 LICENCE = "https://spdx.org/licenses/Apache-2.0"

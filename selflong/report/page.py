@@ -11,7 +11,7 @@ import jinja2
 from pydantic import BaseModel
 
 from selflong.formats import write_text
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.report.build import ReportFigure, read_scores, report_figures, report_tables
 from selflong.report.manifest import git_commit, package_versions
 from selflong.report.tables import Table

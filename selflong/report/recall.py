@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from selflong.formats import MEAN_OF_TASKS
-from selflong.recipe import RecallSuite
 from selflong.report.results import INTERVALS, Measured
 from selflong.report.tables import Cell, Table, score_cell
 from selflong.scores import length_name
+from selflong.suites.recall.section import RecallSuite
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,9 @@ from typing import Any
 import polars as pl
 
 from selflong.formats import MEAN_OF_TASKS
-from selflong.recipe import (
-    INITIAL,
-    RULER_TASKS,
-    Helmet,
-    NeedleGrid,
-    OutputLength,
-    PublishedRulerSuite,
-    Recipe,
-    RulerSuite,
-    ShortTasks,
-    Suite,
-)
+from selflong.recipe.models import INITIAL
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.suites import Suite
 from selflong.report import published
 from selflong.report.tables import (
     NOT_RUN,
@@ -30,6 +21,12 @@ from selflong.report.tables import (
     score_cell,
 )
 from selflong.scores import length_name
+from selflong.suites.helmet.section import Helmet
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.ruler.section import RULER_TASKS, RulerSuite
+from selflong.suites.short_tasks.section import ShortTasks
 
 INTERVALS = "In brackets the 95% interval by bootstrap over samples"
 

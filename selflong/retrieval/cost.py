@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import faiss
 
 from selflong.job import UserError
-from selflong.recipe import Encoder
+from selflong.recipe.retrieval import Encoder
 
 EXACT = "Flat"
 BLOCK_BYTES = 32 << 20  # of embeddings in single precision, held at a time

@@ -30,7 +30,8 @@ from selflong.formats import (
 )
 from selflong.job import UserError, sole_owner
 from selflong.packages import package_folder
-from selflong.recipe import Encoder, FolderWeights
+from selflong.recipe.retrieval import Encoder
+from selflong.recipe.weights import FolderWeights
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
-from selflong.recipe import Encoder
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import encode_queries
 from selflong.retrieval.index import Searcher, open_index
 

@@ -20,7 +20,8 @@ from selflong.llm import (
     chat,
     run,
 )
-from selflong.recipe import Generator, Recipe, Synthesis
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.synthesis.prompting import Prompt
 from selflong.synthesis.seeds import random_of, seed_of
 from selflong.synthesis.statistics import Tally

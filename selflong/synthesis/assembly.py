@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from selflong.recipe import LongInput
+from selflong.recipe.synthesis import LongInput
 from selflong.tokens import Tokenizer
 
 _HEADING = "\n\n[Document {number}]\n"

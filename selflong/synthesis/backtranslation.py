@@ -11,7 +11,7 @@ import polars as pl
 
 from selflong.formats import SAMPLES, TOKEN_COUNTS, read_parquet, table, write_parquet
 from selflong.llm import Answer
-from selflong.recipe import LongOutput
+from selflong.recipe.synthesis import LongOutput
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.assembly import message
 from selflong.synthesis.chunks import split

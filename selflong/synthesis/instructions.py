@@ -8,7 +8,7 @@ from typing import Any
 
 from selflong.formats import INSTRUCTIONS, table, write_parquet
 from selflong.llm import Answer
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.similarity import find_duplicates
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.chunks import split

@@ -5,7 +5,7 @@ from functools import cache
 from random import Random
 from statistics import NormalDist
 
-from selflong.recipe import Lengths
+from selflong.recipe.synthesis import Lengths
 
 _NORMAL = NormalDist()
 _BISECTIONS = 100

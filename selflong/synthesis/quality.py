@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Set
 
 from selflong.llm import Answer
-from selflong.recipe import Gates
+from selflong.recipe.synthesis import Gates
 from selflong.synthesis.words import FUNCTION_WORDS, INSTRUCTION_BEGINNINGS
 
 # ------------------------------------------------------------------------------------ instructions

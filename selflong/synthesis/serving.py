@@ -6,7 +6,9 @@ from pathlib import Path
 
 from selflong.llm.limits import Budget
 from selflong.llm.serve import serve
-from selflong.recipe import FolderWeights, HubWeights, Recipe, RemoteServing, Site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import RemoteServing, Site
+from selflong.recipe.weights import FolderWeights, HubWeights
 from selflong.synthesis.agent import Setting
 from selflong.tokens import load_tokenizer
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selflong.recipe import Recipe, Synthesis
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.synthesis import Synthesis
 from selflong.synthesis.instructions import plan_instructions
 from selflong.synthesis.prompting import Prompt, load_prompt
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from selflong.formats import PackedFiles, digest, file_sha256
-from selflong.recipe import Stage
+from selflong.recipe.models import Stage
 from selflong.training.layout import Layout
 
 CHECKPOINTS = "checkpoints"

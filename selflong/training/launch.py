@@ -16,7 +16,8 @@ from pathlib import Path
 from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
-from selflong.recipe import Recipe, TrainingSite
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Layout
 

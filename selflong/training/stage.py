@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
-from selflong.recipe import Optimizer
+from selflong.recipe.models import Optimizer
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
 from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (

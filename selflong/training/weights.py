@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from selflong.formats import publish
 from selflong.job import UserError
 from selflong.packages import find_gguf
-from selflong.recipe import FolderWeights, GgufWeights, HubWeights, RandomWeights
+from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, RandomWeights
 from selflong.training.checkpoint import materialise_gguf
 
 Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights

@@ -24,7 +24,9 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
-from selflong.recipe import Corpus, FolderDocuments, parse
+from selflong.recipe.corpus import Corpus
+from selflong.recipe.loading import parse
+from selflong.sources.documents.folder import FolderDocuments
 from selflong.tokens import Tokenizer
 
 QUESTION = (

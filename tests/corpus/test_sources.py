@@ -15,7 +15,8 @@ from selflong.corpus.sources import (
 )
 from selflong.formats import DOCUMENTS, read_parquet
 from selflong.job import UserError
-from selflong.recipe import FolderDocuments, PackageDocuments
+from selflong.sources.documents.folder import FolderDocuments
+from selflong.sources.documents.package import PackageDocuments
 
 
 def package(reader: str, maximum: int | None = None) -> PackageDocuments:

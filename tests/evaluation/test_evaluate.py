@@ -15,20 +15,17 @@ from selflong.evaluation.suites import KINDS, Job
 from selflong.evaluation.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
-from selflong.recipe import (
-    FolderWeights,
-    HaystackFile,
-    Model,
-    NeedleGrid,
-    OutputLength,
-    Recipe,
-    RulerFiles,
-    RulerSuite,
-    ShortTasks,
-    Suite,
-    TransformersServing,
-    load_site,
-)
+from selflong.recipe.loading import load_site
+from selflong.recipe.models import Model
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import TransformersServing
+from selflong.recipe.suites import Suite
+from selflong.recipe.weights import FolderWeights
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
+from selflong.suites.ruler.section import RulerFiles, RulerSuite
+from selflong.suites.section import HaystackFile
+from selflong.suites.short_tasks.section import ShortTasks
 from selflong.workflow import Run
 
 REPOSITORY = Path(__file__).parents[2]

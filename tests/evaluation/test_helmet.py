@@ -10,18 +10,13 @@ import pytest
 from selflong.evaluation import helmet
 from selflong.formats import PREDICTIONS
 from selflong.job import UserError
-from selflong.recipe import (
-    FolderWeights,
-    Helmet,
-    HelmetSite,
-    Model,
-    Recipe,
-    RemoteServing,
-    TransformersServing,
-    VllmServing,
-)
+from selflong.recipe.models import Model
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import HelmetSite, RemoteServing, TransformersServing, VllmServing
+from selflong.recipe.weights import FolderWeights
 from selflong.report.results import Measured, result_tables
 from selflong.scores import aggregate
+from selflong.suites.helmet.section import Helmet
 
 SUITE = Helmet(
     kind="helmet",

@@ -8,7 +8,8 @@ from selflong.evaluation import needle_grid, output_length
 from selflong.evaluation.generate import Prompt, check_bos
 from selflong.evaluation.ruler import Sources
 from selflong.job import UserError
-from selflong.recipe import NeedleGrid, OutputLength
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.output_length.section import OutputLength
 from selflong.tokens import Tokenizer
 
 

@@ -11,7 +11,8 @@ from selflong.evaluation.published_ruler import prompts, stored_predictions
 from selflong.evaluation.score import score, write_stored_predictions
 from selflong.formats import MEAN_OF_TASKS, PREDICTIONS, SCORES, read_parquet
 from selflong.job import UserError
-from selflong.recipe import RULER_TASKS, PublishedRulerSuite
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.ruler.section import RULER_TASKS
 
 INPUT = "<|im_start|>user\nWhat is the number?<|im_end|>\n<|im_start|>assistant\n"
 MODEL = "self-long/SelfLong-Llama3.1-8B-Instruct"

@@ -8,7 +8,8 @@ import pytest
 from selflong.evaluation import short_tasks
 from selflong.formats import PREDICTIONS
 from selflong.job import UserError
-from selflong.recipe import LlamaCppServing, ShortTasks, TransformersServing, VllmServing
+from selflong.recipe.site import LlamaCppServing, TransformersServing, VllmServing
+from selflong.suites.short_tasks.section import ShortTasks
 
 SERVING = TransformersServing(kind="transformers", threads=1, precision="float32")
 TASK = """task: {name}

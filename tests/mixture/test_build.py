@@ -30,7 +30,8 @@ from selflong.formats import (
 )
 from selflong.job import UserError
 from selflong.mixture.build import build_mixture
-from selflong.recipe import Recipe, parse
+from selflong.recipe.loading import parse
+from selflong.recipe.recipe import Recipe
 from selflong.tokens import Tokenizer
 from selflong.training.batches import PackedData
 from selflong.training.loss import target_mask
@@ -312,7 +313,7 @@ def test_same_bytes_for_any_number_of_processes_and_after_a_kill(
     code = f"""
 import json, pathlib
 from selflong.mixture.build import build_mixture
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.tokens import load_tokenizer
 P = pathlib.Path
 recipe = Recipe.model_validate_json(P({str(recipe_file)!r}).read_text())

@@ -9,7 +9,7 @@ from deepspeed.runtime.config import DeepSpeedConfig
 
 from selflong.job import UserError
 from selflong.plan.commands import PORT_OF_JOB, dry_launch
-from selflong.recipe import load_recipe, load_site
+from selflong.recipe.loading import load_recipe, load_site
 from selflong.training.launch import master_port
 from selflong.workflow import Run
 

@@ -16,7 +16,8 @@ from selflong.plan.schedule import peak_bytes, schedule
 from selflong.plan.steps import Planner, Step
 from selflong.plan.synthesis import Usage, usage
 from selflong.plan.write import write_plan
-from selflong.recipe import PlanSite, TrainingSite, load_recipe, load_site
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.site import PlanSite, TrainingSite
 from selflong.workflow import Run
 
 ROOT = Path(__file__).parents[2]

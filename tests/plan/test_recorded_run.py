@@ -9,7 +9,7 @@ import pytest
 from selflong.plan.machines import TWO_CORES
 from selflong.plan.schedule import schedule
 from selflong.plan.steps import Planner, Step
-from selflong.recipe import load_recipe, load_site
+from selflong.recipe.loading import load_recipe, load_site
 
 HERE = Path(__file__).parent
 RECORDED: dict[str, Any] = json.loads((HERE / "recorded" / "laptop.json").read_text())

@@ -6,7 +6,7 @@ import pytest
 
 from selflong.plan.machines import H100
 from selflong.plan.retrieval import CHOICES, alternatives, index_use
-from selflong.recipe import load_recipe
+from selflong.recipe.loading import load_recipe
 
 ROWS, DIMENSIONS = 9_672_101, 4096
 ID_BYTES = 8

@@ -6,14 +6,10 @@ from typing import Any
 import pytest
 
 from selflong.plan.stages import FAILURES, planned_site, retries
-from selflong.recipe import (
-    FolderWeights,
-    Recipe,
-    Resources,
-    TrainingSite,
-    load_recipe,
-    load_site,
-)
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Resources, TrainingSite
+from selflong.recipe.weights import FolderWeights
 from selflong.training.launch import site_layout
 
 ROOT = Path(__file__).parents[2]

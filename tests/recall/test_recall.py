@@ -20,7 +20,8 @@ from selflong.recall.language import (
     write_packed,
 )
 from selflong.recall.measure import write_predictions
-from selflong.recipe import RecallData, RecallLanguage, RecallSuite
+from selflong.recipe.recall import RecallData, RecallLanguage
+from selflong.suites.recall.section import RecallSuite
 
 LANGUAGE = RecallLanguage(keys=8, values=6, needles=4, queries=2, fillers=5)
 

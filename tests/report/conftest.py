@@ -20,9 +20,12 @@ from selflong.formats import (
     write_json,
     write_parquet,
 )
-from selflong.recipe import NeedleGrid, Recipe, RulerSuite, load_recipe, stages_of_mixture
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.report.data import SYNTHESIS_STEPS, trained_checkpoints
 from selflong.scores import aggregate_files
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.ruler.section import RulerSuite
 
 REPOSITORY = Path(__file__).parent.parent.parent
 RECIPES = REPOSITORY / "recipes"

@@ -9,7 +9,7 @@ import pytest
 
 from selflong.formats import file_sha256
 from selflong.job import UserError
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.report import workflow
 from selflong.report.build import (
     read_scores,

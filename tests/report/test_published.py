@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from selflong.job import UserError
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.report import published
 from selflong.report.build import PUBLISHED_RESULTS
 from selflong.report.tables import Table, to_csv, to_latex, to_markdown

@@ -4,10 +4,12 @@ import polars as pl
 import pytest
 
 from selflong.formats import MEAN_OF_TASKS, SCORES, table
-from selflong.recipe import RecallSuite, Recipe, load_recipe
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.recipe import Recipe
 from selflong.report.recall import recall_tables
 from selflong.report.results import Measured
 from selflong.report.tables import NOT_RUN, Table
+from selflong.suites.recall.section import RecallSuite
 from tests.report.conftest import RECIPES
 
 

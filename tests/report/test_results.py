@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selflong.formats import MEAN_OF_TASKS, SCORES, table
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.report import published
 from selflong.report.build import (
     PUBLISHED_RESULTS,

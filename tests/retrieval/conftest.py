@@ -8,7 +8,8 @@ import torch
 
 from selflong.corpus.sources import READERS
 from selflong.formats import DOCUMENTS, TOKEN_COUNTS, table, write_parquet
-from selflong.recipe import Encoder, parse
+from selflong.recipe.loading import parse
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import encode_shard
 
 

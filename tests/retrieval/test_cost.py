@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from selflong.job import UserError
-from selflong.recipe import Encoder, parse
+from selflong.recipe.loading import parse
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.cost import index_cost
 
 ROWS, DIMENSIONS = 20_000, 32

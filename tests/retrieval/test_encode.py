@@ -17,7 +17,7 @@ from transformers import AutoModel, MistralConfig, MistralModel, PreTrainedToken
 from selflong.formats import EMBEDDING_IDS, read_parquet
 from selflong.job import UserError
 from selflong.packages import package_folder
-from selflong.recipe import Encoder
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import TextEncoder, encode_queries, encode_shard
 from tests.retrieval.conftest import embed, make_encoder, write_documents
 

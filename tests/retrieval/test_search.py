@@ -17,7 +17,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
-from selflong.recipe import Encoder
+from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import encode_queries
 from selflong.retrieval.index import build_index, open_index
 from selflong.retrieval.quality import measure_retrieval

@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from selflong.recipe import TrainingSite
+from selflong.recipe.site import TrainingSite
 from selflong.training.launch import run_stage
 from selflong.training.layout import Layout
 from tests.training.jobs import make_job

@@ -11,7 +11,8 @@ import pytest
 from selflong.formats import DOCUMENTS, TOKEN_COUNTS, table, write_parquet
 from selflong.llm import Endpoint
 from selflong.llm.serve import serve
-from selflong.recipe import Recipe, load_recipe
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing
 from selflong.synthesis.chunks import split
 from selflong.tokens import Tokenizer

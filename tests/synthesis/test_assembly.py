@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selflong.recipe import LongInput
+from selflong.recipe.synthesis import LongInput
 from selflong.synthesis.assembly import Document, assemble, with_answer
 from selflong.tokens import Tokenizer
 

@@ -16,7 +16,9 @@ from selflong.formats import DROPS, INSTRUCTIONS, read_parquet
 from selflong.llm import Cache
 from selflong.llm.protocol import request_key
 from selflong.llm.serve import serve
-from selflong.recipe import Recipe, Site, load_site
+from selflong.recipe.loading import load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
 from selflong.synthesis.instructions import ATTEMPTS, GIVEN_UP
 from selflong.synthesis.quality import OTHER_FAMILY
 from tests.synthesis.protocol_server import ProtocolServer, protocol_server

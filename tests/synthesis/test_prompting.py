@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from selflong.recipe import FAMILIES
+from selflong.recipe.synthesis import FAMILIES
 from selflong.synthesis.prompting import FOLDER, load_prompt
 from selflong.synthesis.words import FAMILY_FORMS
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.llm import Answer
-from selflong.recipe import Gates
+from selflong.recipe.synthesis import Gates
 from selflong.synthesis import quality
 from selflong.synthesis.quality import (
     boilerplate_share,

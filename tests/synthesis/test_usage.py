@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from selflong.recipe import FAMILIES, Recipe, load_recipe
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.synthesis import FAMILIES
 from selflong.synthesis.instructions import plan_instructions
 from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 

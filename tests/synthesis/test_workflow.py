@@ -19,7 +19,7 @@ from selflong.formats import (
 )
 from selflong.job import UserError
 from selflong.llm import Endpoint
-from selflong.recipe import Recipe
+from selflong.recipe.recipe import Recipe
 from selflong.synthesis.agent import Setting
 from selflong.synthesis.answers import long_input
 from selflong.synthesis.backtranslation import long_output

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
-from selflong.recipe import Optimizer, Stage
+from selflong.recipe.models import Optimizer, Stage
 from selflong.training.job import TrainingJob
 from selflong.training.layout import Layout
 

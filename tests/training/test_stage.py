@@ -19,7 +19,9 @@ from transformers import AutoModelForCausalLM
 
 from selflong.formats import PackedFiles
 from selflong.job import UserError
-from selflong.recipe import Optimizer, TrainingSite, load_recipe
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.models import Optimizer
+from selflong.recipe.site import TrainingSite
 from selflong.training.job import MODEL, TrainingJob
 from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
@@ -188,7 +190,7 @@ def test_output_loads_unchanged(inputs: Path, alone: Path) -> None:
 def _start(job_file: Path, site: TrainingSite, output: Path) -> subprocess.Popen[bytes]:
     program = (
         "import sys; from pathlib import Path; from selflong.job import run; "
-        "from selflong.recipe import TrainingSite; from selflong.training.launch import run_stage; "
+        "from selflong.recipe.site import TrainingSite; from selflong.training.launch import run_stage; "
         "from selflong.training.job import TrainingJob; "
         "job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text()); "
         "site = TrainingSite.model_validate_json(sys.argv[2]); "

@@ -23,7 +23,9 @@ from wonderwords.random_word import _get_words_from_text_file
 
 from selflong.job import UserError
 from selflong.packages import package_folder
-from selflong.recipe import NeedleGrid, RulerFiles, RulerSuite, Suite
+from selflong.recipe.suites import Suite
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.ruler.section import RulerFiles, RulerSuite
 
 _PUNKT_FOLDER = "tokenizers/punkt_tab/english"
 

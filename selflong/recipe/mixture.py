@@ -1,0 +1,64 @@
+"""What a stage trains on."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from selflong.recipe.section import Name, Positive, Section, Share
+from selflong.sources.conversations.folder import FolderConversations
+from selflong.sources.conversations.hub import HubConversations
+from selflong.sources.conversations.mds import HubTokens
+from selflong.sources.conversations.package import PackageConversations
+from selflong.sources.conversations.synthesised import SynthesisedSamples
+
+SampleSource = Annotated[
+    SynthesisedSamples | PackageConversations | HubConversations | HubTokens | FolderConversations,
+    Field(discriminator="kind"),
+]
+
+
+class MixtureEntry(Section):
+    """One source of a mixture and how much of it."""
+
+    source: SampleSource
+    epochs: float | None = None
+    tokens: Positive | None = None
+    """Of a stage, in the trained model's tokens; exclusive with epochs."""
+    minimum_turns: Positive = 1
+    maximum_tokens: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_weight(self) -> Self:
+        if (self.epochs is None) == (self.tokens is None):
+            raise ValueError("give epochs or tokens, one of the two")
+        return self
+
+
+class Deduplication(Section):
+    """Exact after normalisation, then MinHash-LSH; a source named earlier keeps its row."""
+
+    ngram: Positive
+    threshold: Share
+    permutations: Positive
+    seed: int = 1
+
+
+class Contamination(Section):
+    """Overlap of the training data with the evaluation's own text; always reported."""
+
+    suites: list[str]
+    ngram: Positive
+    remove: bool = False
+
+
+class Mixture(Section):
+    """What a stage trains on."""
+
+    entries: dict[Name, MixtureEntry] = Field(min_length=1)
+    deduplication: Deduplication
+    contamination: Contamination
+    assignment: Literal["every_stage", "one_stage"]
+    """every_stage: a sample trains in each stage that it fits; one_stage: in the shortest that it fits, or
+    drawn over the stages by its hash where it fits several."""
+    longer_than_stage: Literal["leave_out", "refuse"]
+    """Of a sample that fits no stage (or, with every_stage, not this one); it is counted, never cut."""

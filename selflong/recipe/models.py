@@ -1,0 +1,90 @@
+"""The models of a recipe and the stages that train them."""
+
+# ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
+from selflong.recipe.weights import Weights
+
+
+class Optimizer(Section):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(gt=0)
+    minimum_ratio: Share = 0.1
+    """Learning rate at the end over its peak."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_share: Share = 0.0
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    weight_decay: float = Field(ge=0)
+    gradient_clip: float = Field(gt=0)
+
+
+class Stage(Section):
+    """One training stage, or, with tokens 0, only another rope base."""
+
+    name: Name
+    length: Positive
+    rope_base: float | Literal["keep", "x4_per_doubling", "ntk"]
+    rope_scaling: Literal["keep", "drop"] = "keep"
+    """Of a llama3 rope_scaling block in the initial model's configuration."""
+    mixture: str | None = None
+    tokens: NonNegative
+    """To train on, rounded up to whole global batches."""
+    global_batch_tokens: Positive | None = None
+    optimizer: Optimizer | None = None
+    continue_optimizer: bool = False
+    """Start from the optimizer state of the stage before."""
+    checkpoint_steps: Positive = 100
+
+    @property
+    def sequences_per_step(self) -> int:
+        """Packed sequences of a global batch; of a stage that does not train, one."""
+        return (self.global_batch_tokens or self.length) // self.length
+
+    @model_validator(mode="after")
+    def _trains_or_not(self) -> Self:
+        needed = (self.mixture, self.global_batch_tokens, self.optimizer)
+        if self.tokens > 0 and None in needed:
+            raise ValueError("a stage that trains needs mixture, global_batch_tokens and optimizer")
+        if self.tokens == 0 and any(value is not None for value in needed):
+            raise ValueError(
+                "tokens is 0: mixture, global_batch_tokens and optimizer have no effect"
+            )
+        return self
+
+
+class Model(Section):
+    """An entry of the recipe: where it starts and what its stages do. Without stages it is only evaluated."""
+
+    label: str
+    weights: Weights | None = None
+    start: str | None = None
+    """<model> or <model>/<stage> of this recipe."""
+    stages: list[Stage] = []
+    mask_prompt: bool = False
+    """Loss over responses only, in long samples too (the paper's ablation)."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    seed: int | None = None
+    """Of random weights and of the order of the data; the recipe's where it is null."""
+    published: str | None = None
+    """Its name in resources/published_results.csv."""
+    supports: Positive | None = None
+    """Longest length that it is evaluated at."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.weights is None) == (self.start is None):
+            raise ValueError("give weights or start, one of the two")
+        if self.weights is not None and self.stages:
+            raise ValueError("a model with weights has no stages: let another one start from it")
+        if self.start is not None and not self.stages:
+            raise ValueError("a model that starts from another one needs stages")
+        return self
+
+
+INITIAL = "initial"  # the stage name of a model that is only loaded

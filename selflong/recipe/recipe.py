@@ -1,0 +1,106 @@
+"""The typed recipe: the science of one run in one complete YAML file, with nothing about machines.
+
+Unknown settings of a paper carry an entry in their section's `assumed` with the reason.
+"""
+
+# ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from selflong.recipe.corpus import Corpus
+from selflong.recipe.mixture import Mixture
+from selflong.recipe.models import INITIAL, Model, Stage
+from selflong.recipe.recall import RecallStudy
+from selflong.recipe.report import Report
+from selflong.recipe.retrieval import Encoder
+from selflong.recipe.section import Name, Section
+from selflong.recipe.suites import Suite
+from selflong.recipe.synthesis import Generator, Synthesis
+
+
+class Recipe(Section):
+    """The whole science of one run."""
+
+    name: Name
+    description: str
+    seed: int
+    deviations: list[str] = []
+    """What this recipe does otherwise than the paper."""
+    chat_date: str = "26 Jul 2024"
+    """Date that a chat template prints (Llama-3.1's default); without it the data would change each day."""
+    corpora: dict[Name, Corpus] = {}
+    encoders: dict[Name, Encoder] = {}
+    generators: dict[Name, Generator] = {}
+    synthesis: Synthesis | None = None
+    mixtures: dict[Name, Mixture] = {}
+    models: dict[Name, Model] = Field(min_length=1)
+    suites: dict[Name, Suite] = {}
+    recall: RecallStudy | None = None
+    report: Report = Report()
+
+    def stage(self, checkpoint: str) -> Stage | None:
+        """The stage of '<model>/<stage>'; None for a model that is only loaded."""
+        model, _, name = checkpoint.partition("/")
+        return next((stage for stage in self.models[model].stages if stage.name == name), None)
+
+    def last_checkpoint(self, model: str) -> str:
+        """'<model>/<last stage>'."""
+        stages = self.models[model].stages
+        return f"{model}/{stages[-1].name if stages else INITIAL}"
+
+    def resolve(self, reference: str) -> str:
+        """'<model>' or '<model>/<stage>' as '<model>/<stage>'."""
+        return reference if "/" in reference else self.last_checkpoint(reference)
+
+    def forerunner(self, checkpoint: str) -> str | None:
+        """The checkpoint that a stage starts from; None for a model that is only loaded."""
+        model, _, name = checkpoint.partition("/")
+        if name == INITIAL:
+            return None
+        names = [stage.name for stage in self.models[model].stages]
+        position = names.index(name)
+        if position > 0:
+            return f"{model}/{names[position - 1]}"
+        start = self.models[model].start
+        assert start is not None
+        return self.resolve(start)
+
+    def seed_of(self, model: str) -> int:
+        """Seed of a model's weights and of the order of its data."""
+        own = self.models[model].seed
+        return self.seed if own is None else own
+
+    def keeps_optimizer(self, checkpoint: str) -> bool:
+        """Whether a later stage continues from this checkpoint's optimizer state."""
+        return any(
+            stage.continue_optimizer and self.forerunner(f"{name}/{stage.name}") == checkpoint
+            for name, model in self.models.items()
+            for stage in model.stages
+        )
+
+    def root(self, checkpoint: str) -> str:
+        """The loaded model that a chain of stages began with: its tokenizer is everyone's in the chain."""
+        while (before := self.forerunner(checkpoint)) is not None:
+            checkpoint = before
+        return checkpoint.partition("/")[0]
+
+    def checkpoints(self) -> Iterator[str]:
+        """Every '<model>/<stage>' of the recipe."""
+        for name, model in self.models.items():
+            if not model.stages:
+                yield f"{name}/{INITIAL}"
+            for stage in model.stages:
+                yield f"{name}/{stage.name}"
+
+
+def stages_of_mixture(recipe: Recipe, mixture: str) -> dict[str, int]:
+    """Name -> length of the stages that train on a mixture, shortest first."""
+    stages = {
+        stage.name: stage.length
+        for model in recipe.models.values()
+        for stage in model.stages
+        if stage.mixture == mixture
+    }
+    return dict(sorted(stages.items(), key=lambda item: item[1]))

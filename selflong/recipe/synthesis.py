@@ -1,0 +1,131 @@
+"""The agent workflow and the models that it asks."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from selflong.recipe.section import Positive, Section, Share
+from selflong.recipe.weights import Weights
+
+
+class Sampling(Section):
+    """Decoding of the generator."""
+
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+
+
+class Price(Section):
+    """USD per million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
+class Generator(Section):
+    """The LLM that synthesises."""
+
+    weights: Weights | None = None
+    """Null for a model that only its provider serves."""
+    model: str
+    """Name that the endpoint knows it by."""
+    context_tokens: Positive
+    sampling: Sampling
+    price: Price | None = None
+    tokenizer: str | None = None
+    """Model of this recipe whose tokenizer counts its tokens where its own is not at hand."""
+
+
+FAMILIES = ("synthesis", "comparison", "evidence", "timeline", "multipart")
+
+Family = Literal[FAMILIES]  # type: ignore[valid-type]
+
+
+class Lengths(Section):
+    """Distribution of a sample's total length in the trained model's tokens."""
+
+    distribution: Literal["log_normal", "uniform", "log_uniform"]
+    minimum: Positive
+    maximum: Positive
+    mean: Positive | None = None
+    """Of the distribution after it is cut to minimum and maximum; log_normal needs it."""
+    sigma: float | None = None
+    """Of the logarithm; log_normal needs it."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        if self.distribution == "log_normal" and (self.mean is None or self.sigma is None):
+            raise ValueError("log_normal needs mean and sigma")
+        return self
+
+
+class LongInput(Section):
+    """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
+
+    samples: Positive
+    shards: Positive
+    families: dict[Family, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    lengths: Lengths
+    seed_chunk_tokens: Positive
+    document_order: Literal["shuffled", "ranked"] = "shuffled"
+    instruction_position: Literal["before", "after", "both"]
+    include_seed_document: bool
+    chunk_tokens: Annotated[int, Field(gt=0, le=4096)]
+    """Of the documents, in the generator's tokens (section 3.1: at most 4k)."""
+    instruction_tokens: Positive
+    summary_tokens: Positive
+    answer_tokens: Positive
+    maximum_depth: Positive
+    duplicate_threshold: Share
+    """Instructions whose estimated Jaccard similarity is at least this are dropped."""
+
+
+class LongOutput(Section):
+    """A writing instruction back-translated from a document; the target is the document (section 3.1)."""
+
+    samples: Positive
+    shards: Positive
+    minimum_tokens: Positive
+    maximum_tokens: Positive
+    excerpt_tokens: Positive
+    """Of the document, shown to the generator where the whole does not fit its context."""
+    instruction_tokens: Positive
+    length_hint_share: Share
+    """Share of the instructions that name the length to write."""
+    maximum_boilerplate_share: Share = 0.3
+    """A document with a larger share of repeated or very short lines is left out."""
+    drop_truncated: bool = False
+    """Leave out documents that end within a sentence, or with a hint that they go on elsewhere."""
+
+
+class Gates(Section):
+    """Quality gates; each drop is counted with its reason. The paper has none."""
+
+    families: bool = False
+    """Whether an instruction must have the form of its family: a comparison compares, and so on."""
+    minimum_grounding: Share | None = None
+    """Least share of an answer's content words that occur in its own documents."""
+    closed_book_share: Share = 0.0
+    """Share of the samples whose question is also asked without documents."""
+    closed_book_similarity: Share = 0.8
+    """An answer this similar to its closed-book twin is dropped."""
+    refusals: bool = False
+    meta_talk: bool = False
+    truncated: bool = False
+    wrong_language: bool = False
+    maximum_repeated_share: Share | None = None
+    """Largest share of an answer's 4-grams that may repeat an earlier one."""
+
+
+class Synthesis(Section):
+    """The agent workflow; it runs once for each generator."""
+
+    corpus: str
+    encoder: str
+    target: str
+    """Model whose tokenizer counts a sample's length."""
+    long_input: LongInput
+    long_output: LongOutput
+    gates: Gates = Gates()

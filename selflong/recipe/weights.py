@@ -1,0 +1,53 @@
+"""Where a model's weights come from."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selflong.recipe.section import Positive, Section
+
+
+class HubWeights(Section):
+    """A model on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    repository: str
+    revision: str
+
+
+class GgufWeights(Section):
+    """A GGUF file inside an installed Python package, found without importing the package."""
+
+    kind: Literal["gguf"]
+    package: str
+    file: str
+    """Glob below the package's folder; it must match one file."""
+    licence: str
+
+
+class FolderWeights(Section):
+    """A Hugging Face model folder on this file system."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+class RandomWeights(Section):
+    """A Llama of the given size with random weights (the recall study starts from one)."""
+
+    kind: Literal["random"]
+    layers: Positive
+    hidden: Positive
+    heads: Positive
+    key_value_heads: Positive
+    intermediate: Positive
+    vocabulary: Positive
+    rope_base: float = Field(gt=0)
+    max_position_embeddings: Positive
+    initializer_range: float = Field(gt=0)
+
+
+Weights = Annotated[
+    HubWeights | GgufWeights | FolderWeights | RandomWeights, Field(discriminator="kind")
+]

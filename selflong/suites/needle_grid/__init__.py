@@ -1,0 +1,1 @@
+"""Needle in a haystack over depth and length."""

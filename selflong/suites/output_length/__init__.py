@@ -1,0 +1,1 @@
+"""Length asked for against length produced."""

@@ -1,0 +1,1 @@
+"""Prompts and predictions of self-long/RULER-llama3-1M."""

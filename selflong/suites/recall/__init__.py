@@ -1,0 +1,1 @@
+"""Recall of needles in the recall study's language."""

@@ -1,0 +1,17 @@
+"""Settings of the short tasks."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selflong.recipe.section import Positive, Section
+
+
+class ShortTasks(Section):
+    """lm-evaluation-harness on short tasks."""
+
+    kind: Literal["short_tasks"]
+    models: list[str] = Field(min_length=1)
+    tasks: dict[str, str] = Field(min_length=1)
+    """Name in the table -> task of lm-evaluation-harness."""
+    limit: Positive | None = None
