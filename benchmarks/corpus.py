@@ -59,7 +59,7 @@ def write_documents(count: int, folder: Path) -> None:
 def run_stage(source: Path, parts: int, tokenizer_folder: Path, work: Path) -> None:
     """All steps of the corpus stage, one part after the other."""
     from selflong.corpus.select import scan, select, write
-    from selflong.corpus.sources import SOURCE_FILE, collect
+    from selflong.corpus.stretches import SOURCE_FILE, collect
     from selflong.formats import EVALUATION_TEXTS, table, write_parquet
     from selflong.recipe.corpus import Corpus
     from selflong.recipe.loading import parse

@@ -25,7 +25,6 @@ import numpy as np
 import polars as pl
 from transformers import AutoTokenizer
 
-from selflong.corpus.sources import READERS
 from selflong.formats import (
     ACCOUNTING,
     EVALUATION_TEXTS,
@@ -39,6 +38,7 @@ from selflong.packages import package_folder
 from selflong.plan.data import samples, stage_data
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.sources.documents.packages import READERS
 from selflong.tokens import Tokenizer, load_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ class Writer:
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        words = {word for row in READERS["speeches"]() for word in row["text"][:4000].split()}
+        words = {word for row in READERS["speeches"].read() for word in row["text"][:4000].split()}
         plain = sorted(word for word in words if word.isalpha())
         counts = tokenizer.count_many([f" {word}" for word in plain])
         self._words = np.array(plain, dtype=object)[counts == 1]

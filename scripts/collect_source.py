@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selflong.corpus.sources import collect
+from selflong.corpus.stretches import collect
 from selflong.formats import publish_folder
 from selflong.job import run
 from selflong.launcher import job_parser

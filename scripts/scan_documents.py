@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selflong.corpus.select import scan
-from selflong.corpus.sources import SOURCE_FILE
+from selflong.corpus.stretches import SOURCE_FILE
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.tokens import load_tokenizer

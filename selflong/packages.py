@@ -1,5 +1,8 @@
 """Data inside installed Python packages, found without importing them."""
 
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +19,20 @@ def package_folder(package: str, distribution: str | None = None) -> Path:
             "or install it as envs/laptop-data.txt says"
         )
     return Path(next(iter(found.submodule_search_locations)))
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+def package_version(package: str) -> str:
+    """`<distribution>==<version>` of an installed package.
+
+    A build's own suffix (torch's +cpu, +cu130) says nothing about what the package carries.
+    """
+    distribution = _distributions()[package][0]
+    return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
 
 
 def find_gguf(weights: GgufWeights) -> Path:

@@ -19,7 +19,7 @@ import polars as pl
 import xxhash
 
 from selflong.corpus.overlap import EvaluationTexts
-from selflong.corpus.sources import BATCH_ROWS, Stretch, read, stretches
+from selflong.corpus.stretches import BATCH_ROWS, Stretch, read, stretches
 from selflong.formats import (
     CORPUS_OVERLAPS,
     DOCUMENTS,

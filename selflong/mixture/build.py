@@ -22,7 +22,7 @@ from selflong.formats import (
 )
 from selflong.job import UserError
 from selflong.lengths import histogram
-from selflong.mixture import duplicates, select, sources
+from selflong.mixture import duplicates, select
 from selflong.mixture.contamination import REASON as CONTAMINATED
 from selflong.mixture.pack import pack
 from selflong.mixture.prepare import (
@@ -38,7 +38,6 @@ from selflong.mixture.prepare import (
 )
 from selflong.recipe.mixture import Mixture
 from selflong.recipe.recipe import Recipe, stages_of_mixture
-from selflong.sources.conversations.mds import HubTokens
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -104,13 +103,11 @@ def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
     if recipe.synthesis is not None:
         trained.add(recipe.root(recipe.resolve(recipe.synthesis.target)))
     for name, entry in recipe.mixtures[mixture_name].entries.items():
-        source = entry.source
-        if isinstance(source, HubTokens) and (
-            recipe.root(recipe.resolve(source.tokenizer)) not in trained
-        ):
+        made_for = entry.source.tokenised_for
+        if made_for is not None and recipe.root(recipe.resolve(made_for)) not in trained:
             raise UserError(
-                f"mixtures.{mixture_name}.entries.{name}: {source.repository} is tokenised for "
-                f"{source.tokenizer}, but the mixture is for {', '.join(sorted(trained))}: use another source"
+                f"mixtures.{mixture_name}.entries.{name}: the source is tokenised for {made_for}, but "
+                f"the mixture is for {', '.join(sorted(trained))}: use another source"
             )
 
 
@@ -160,7 +157,7 @@ def _gather(tasks: list[Task], mixture: Mixture) -> _Rows:
     prepared = [frame["reason"].is_null().to_numpy() for frame in frames]
     return _Rows(
         entries=[task.entry for task in tasks],
-        kinds=[sources.kind_of(mixture.entries[task.entry].source) for task in tasks],
+        kinds=[mixture.entries[task.entry].source.samples_kind for task in tasks],
         prepared=np.concatenate([np.empty(0, bool), *prepared]),
         task=np.repeat(np.arange(len(tasks)), [len(frame) for frame in frames]),
         place=np.concatenate([[], *(np.cumsum(mask) - 1 for mask in prepared)]).astype(np.int64),
@@ -239,7 +236,7 @@ def _account(rows: pl.DataFrame, mixture: Mixture, mixture_name: str, stage: str
                 "mixture": mixture_name,
                 "stage": stage,
                 "source": name,
-                "kind": sources.kind_of(entry.source),
+                "kind": entry.source.samples_kind,
                 "rows_in": len(own),
                 "dropped": dropped.to_dicts(),
                 "kept": len(kept),

@@ -21,11 +21,12 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import end_with_parent
-from selflong.mixture import VERSION, sources
+from selflong.mixture import VERSION
 from selflong.mixture.contamination import EvaluationTexts
 from selflong.mixture.render import Prepared, loss_tokens, render
 from selflong.recipe.mixture import Mixture
 from selflong.similarity import exact_key, signatures
+from selflong.sources.conversations.rows import Chunk
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Task:
     """A chunk of an entry's rows and the folder of what comes of it."""
 
     entry: str
-    chunk: sources.Chunk
+    chunk: Chunk
     folder: Path
 
 
@@ -79,10 +80,10 @@ def plan(
     ]
     tasks = []
     for name, entry in mixture.entries.items():
-        files = sources.input_files(entry.source, sample_files.get(name, []))
+        files = entry.source.input_files(sample_files.get(name, []))
         seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         key = digest([*common, entry.digest, seen])
-        for number, chunk in enumerate(sources.chunks(entry.source, files)):
+        for number, chunk in enumerate(entry.source.chunks(files)):
             tasks.append(Task(name, chunk, work / f"{name}-{key}" / str(number)))
     return tasks
 
@@ -124,7 +125,7 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
     rows: list[dict[str, Any]] = []
     hits: list[dict[str, Any]] = []
     kept: list[Prepared] = []
-    for row in sources.read(task.entry, entry.source, task.chunk):
+    for row in entry.source.read(task.entry, task.chunk):
         found = render(row, entry, settings.tokenizer)
         if not isinstance(found, Prepared):
             rows.append(

@@ -7,8 +7,8 @@ import numpy as np
 from selflong.formats import TokenRole
 from selflong.job import UserError
 from selflong.mixture.duplicates import compared_text
-from selflong.mixture.sources import Conversation, Rejected, Row, Sequence
 from selflong.recipe.mixture import MixtureEntry
+from selflong.sources.conversations.rows import Conversation, Rejected, Row, Sequence
 from selflong.tokens import CannotRender, Rendered, Tokenizer
 
 _RESPONSE = (TokenRole.RESPONSE, TokenRole.END)

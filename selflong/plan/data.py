@@ -7,86 +7,25 @@ from random import Random
 
 import numpy as np
 
-from selflong.job import UserError
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.synthesis import Gates, Lengths, Synthesis
-from selflong.sources.conversations.folder import FolderConversations
-from selflong.sources.conversations.hub import HubConversations
-from selflong.sources.conversations.mds import HubTokens
-from selflong.sources.conversations.package import PackageConversations
-from selflong.sources.conversations.synthesised import SynthesisedSamples
-from selflong.sources.documents.folder import FolderDocuments
-from selflong.sources.documents.hub import HubDocuments
-from selflong.sources.documents.package import PackageDocuments
+from selflong.sources.documents.section import Size
 from selflong.synthesis.lengths import draw_length
 
-BYTES_PER_TOKEN = 4.6
-"""Of English text: FineWeb-Edu's published bytes over its published tokens."""
-COMPRESSION = 0.33
-"""Parquet with zstd over text, as the documents of the laptop recipe come out."""
-
-# Documents and tokens that the readers find in the packages of the laptop recipe.
-PACKAGED = {
-    "speeches": (249, 2_451_000),
-    "countries": (256, 1_971_000),
-    "encyclopedia": (106, 629_000),
-    "documentation": (3_646, 9_800_000),
-}
-PACKAGED_BYTES_PER_TOKEN = 4.05
-"""Of their text by SmolLM2's tokenizer."""
-PACKAGED_CONVERSATIONS = {"chatterbot": (3_000, 120_000)}
 LEFT_ROOM = 0.25
 """Of a sample's length, where a document is at least as long; less where documents are shorter."""
 KEPT_BY_GATES = 0.65
 """Of the long inputs, with the gates on and the laptop recipe's generator."""
 
 
-@dataclass(frozen=True)
-class Documents:
-    """Size of a corpus."""
-
-    rows: int
-    tokens: int
-    bytes: int
-    downloaded: int = 0
-
-    def __add__(self, other: "Documents") -> "Documents":
-        return Documents(
-            self.rows + other.rows, self.tokens + other.tokens, self.bytes + other.bytes,
-            self.downloaded + other.downloaded,
-        )  # fmt: skip
-
-
-def _source_documents(source: HubDocuments | PackageDocuments | FolderDocuments) -> Documents:
-    if isinstance(source, HubDocuments):
-        text = round(source.tokens * BYTES_PER_TOKEN)
-        return Documents(source.rows, source.tokens, text, source.bytes)
-    if isinstance(source, PackageDocuments):
-        rows, tokens = PACKAGED[source.reader]
-        kept = min(rows, source.maximum_documents or rows)
-        tokens = tokens * kept // rows
-        return Documents(kept, tokens, round(tokens * PACKAGED_BYTES_PER_TOKEN))
-    files = sorted(source.path.glob(source.files))
-    if not files:
-        raise UserError(f"{source.path}: no file matches {source.files}; the plan cannot count it")
-    size = round(sum(file.stat().st_size for file in files) / COMPRESSION)
-    tokens = round(size / BYTES_PER_TOKEN)
-    return Documents(max(1, tokens // 1000), tokens, size)
-
-
-def documents(corpus: Corpus) -> Documents:
+def documents(corpus: Corpus) -> Size:
     """Documents of a corpus by the published counts of its sources; what filters drop is not known before."""
-    total = Documents(0, 0, 0)
+    total = Size(0, 0, 0)
     for source in corpus.sources:
-        total += _source_documents(source)
-    if corpus.sample is None or corpus.sample >= total.rows:
-        return total
-    share = corpus.sample / total.rows
-    return Documents(
-        corpus.sample, round(total.tokens * share), round(total.bytes * share), total.downloaded
-    )
+        total += source.size()
+    return total if corpus.sample is None else total.part(corpus.sample)
 
 
 @cache
@@ -101,18 +40,12 @@ def sample_lengths(lengths: Lengths, count: int = 20_000) -> np.ndarray:
     return _drawn(lengths.model_dump_json(), count)
 
 
-def _is_packaged(corpus: Corpus) -> bool:
-    return all(isinstance(source, PackageDocuments) for source in corpus.sources)
+def document_lengths(minimum: int, maximum: int, power: float, count: int = 1000) -> np.ndarray:
+    """Lengths that stand for a corpus's documents between two bounds; `power` is DocumentSection's.
 
-
-def document_lengths(minimum: int, maximum: int, packaged: bool, count: int = 1000) -> np.ndarray:
-    """Lengths that stand for a corpus's documents between two bounds.
-
-    On the web their number falls with the power -1.5 of their length: the mean is the geometric mean of the
-    bounds, 8.2k for 2k to 32k, where the paper's 77M tokens over 10k samples are 7.7k. Among the packages'
-    longer documents it falls with -0.5: 336 between 500 and 3,800 tokens have a mean of 1,806.
+    With -0.5 the mean is the geometric mean of the bounds, 8.2k for 2k to 32k, where the paper's 77M tokens
+    over 10k samples are 7.7k.
     """
-    power = 0.5 if packaged else -0.5
     low, high = float(minimum) ** power, float(maximum) ** power
     shares = (np.arange(count) + 0.5) / count
     return (low + shares * (high - low)) ** (1 / power)
@@ -129,8 +62,8 @@ def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
 
 def _long_outputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
     section = synthesis.long_output
-    packaged = _is_packaged(recipe.corpora[synthesis.corpus])
-    lengths = document_lengths(section.minimum_tokens, section.maximum_tokens, packaged)
+    power = min(source.length_power for source in recipe.corpora[synthesis.corpus].sources)
+    lengths = document_lengths(section.minimum_tokens, section.maximum_tokens, power)
     return Samples(section.samples, lengths + section.instruction_tokens)
 
 
@@ -163,17 +96,11 @@ def _even(rows: float, tokens: float) -> Samples:
 
 def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
     """What an entry of a mixture offers."""
-    source = entry.source
-    if isinstance(source, SynthesisedSamples):
-        return synthesised(recipe)[source.samples]
-    if isinstance(source, HubConversations | HubTokens):
-        return _even(source.rows, source.tokens)
-    if isinstance(source, PackageConversations):
-        return _even(*PACKAGED_CONVERSATIONS[source.reader])
-    assert isinstance(source, FolderConversations)
-    size = sum(file.stat().st_size for file in source.path.glob(source.files)) / COMPRESSION
-    tokens = max(1.0, size / BYTES_PER_TOKEN)
-    return _even(max(1.0, tokens / 500), tokens)
+    size, made = entry.source.size(), entry.source.synthesised
+    if size is not None:
+        return _even(size.rows, size.tokens)
+    assert made is not None
+    return synthesised(recipe)[made.samples]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from selflong.plan.architecture import Architecture
-from selflong.plan.data import Documents
 from selflong.plan.machines import Machine
 from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.cost import EXACT, index_cost
+from selflong.sources.documents.section import Size
 
 HALF = 2
 CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
@@ -77,7 +77,7 @@ def embedding_bytes(rows: int, dimensions: int) -> int:
 
 
 def encode_seconds(
-    documents: Documents, maximum_tokens: int, model: Architecture, machine: Machine, devices: int
+    documents: Size, maximum_tokens: int, model: Architecture, machine: Machine, devices: int
 ) -> float:
     """Time to embed the documents, each cut to the encoder's maximum."""
     mean = documents.tokens / documents.rows

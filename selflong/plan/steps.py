@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from selflong.plan import evaluation, retrieval, training
 from selflong.plan.architecture import architecture
 from selflong.plan.data import (
-    BYTES_PER_TOKEN,
-    COMPRESSION,
     documents,
     samples,
     stage_data,
@@ -21,6 +19,7 @@ from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.recipe.weights import GgufWeights, HubWeights
+from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 from selflong.suites.published_ruler.section import PublishedRulerSuite
 
 DOWNLOAD_BANDWIDTH = 1e8
@@ -119,10 +118,8 @@ class Planner:
                 sizes[f"corpus {name}"] = size
         for mixture in self.recipe.mixtures.values():
             for entry in mixture.entries.values():
-                source = entry.source
-                if source.kind in ("hub", "mds"):
-                    per_token = 4 if source.kind == "mds" else BYTES_PER_TOKEN * COMPRESSION
-                    sizes[f"{source.repository} {source.files}"] = source.tokens * per_token
+                if entry.source.download_bytes:
+                    sizes[entry.source.digest] = entry.source.download_bytes
         for suite in self.recipe.suites.values():
             if isinstance(suite, PublishedRulerSuite):
                 # 13 tasks; 500 prompts of each up to 64k, 100 beyond.

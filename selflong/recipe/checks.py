@@ -6,7 +6,6 @@ from typing import Any
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import RandomWeights
-from selflong.sources.conversations.synthesised import SynthesisedSamples
 from selflong.suites.recall.section import RecallSuite
 
 
@@ -107,11 +106,11 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, mixture in recipe.mixtures.items():
         place = f"mixtures.{name}"
         for entry_name, entry in mixture.entries.items():
-            source = entry.source
-            if isinstance(source, SynthesisedSamples) and source.generator not in recipe.generators:
+            made = entry.source.synthesised
+            if made is not None and made.generator not in recipe.generators:
                 yield _unknown(
                     f"{place}.entries.{entry_name}.source.generator",
-                    source.generator,
+                    made.generator,
                     recipe.generators,
                 )
         for suite in mixture.contamination.suites:

@@ -1,17 +1,11 @@
 """The documents of retrieval and of long outputs."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from selflong.recipe.section import NonNegative, Positive, Section
-from selflong.sources.documents.folder import FolderDocuments
-from selflong.sources.documents.hub import HubDocuments
-from selflong.sources.documents.package import PackageDocuments
-
-DocumentSource = Annotated[
-    PackageDocuments | HubDocuments | FolderDocuments, Field(discriminator="kind")
-]
+from selflong.sources.documents import DocumentSource
 
 
 class DocumentFilters(Section):

@@ -1,26 +1,17 @@
 """What a stage trains on."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Name, Positive, Section, Share
-from selflong.sources.conversations.folder import FolderConversations
-from selflong.sources.conversations.hub import HubConversations
-from selflong.sources.conversations.mds import HubTokens
-from selflong.sources.conversations.package import PackageConversations
-from selflong.sources.conversations.synthesised import SynthesisedSamples
-
-SampleSource = Annotated[
-    SynthesisedSamples | PackageConversations | HubConversations | HubTokens | FolderConversations,
-    Field(discriminator="kind"),
-]
+from selflong.sources.conversations import ConversationSource
 
 
 class MixtureEntry(Section):
     """One source of a mixture and how much of it."""
 
-    source: SampleSource
+    source: ConversationSource
     epochs: float | None = None
     tokens: Positive | None = None
     """Of a stage, in the trained model's tokens; exclusive with epochs."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from selflong.formats import file_sha256, write_json, write_text
 from selflong.recipe.recipe import Recipe
-from selflong.sources.conversations.synthesised import SynthesisedSamples
 
 REPOSITORY = Path(__file__).parent.parent.parent
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -161,8 +160,7 @@ def licences(recipe: Recipe) -> dict[str, str]:
                 found[f"corpora.{name}.sources[{index}]"] = licence
     for name, mixture in recipe.mixtures.items():
         for entry_name, entry in mixture.entries.items():
-            licence = getattr(entry.source, "licence", None)
-            if licence and not isinstance(entry.source, SynthesisedSamples):
+            if licence := getattr(entry.source, "licence", None):
                 found[f"mixtures.{name}.entries.{entry_name}"] = licence
     for name, model in recipe.models.items():
         if licence := getattr(model.weights, "licence", None):

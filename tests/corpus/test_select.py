@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selflong.corpus.select import scan, select, write
-from selflong.corpus.sources import SOURCE_FILE, collect
+from selflong.corpus.stretches import SOURCE_FILE, collect
 from selflong.formats import (
     CORPUS_OVERLAPS,
     DOCUMENTS,

@@ -37,7 +37,7 @@ from selflong.training.batches import PackedData
 from selflong.training.loss import target_mask
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-MDS = Path(__file__).parent / "mds"
+MDS = Path(__file__).parents[1] / "sources" / "conversations" / "mds"
 QUESTION = "In what country is Normandy located, and who gave their name to it long ago? France"
 
 

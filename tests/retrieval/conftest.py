@@ -6,11 +6,11 @@ import faiss
 import pytest
 import torch
 
-from selflong.corpus.sources import READERS
 from selflong.formats import DOCUMENTS, TOKEN_COUNTS, table, write_parquet
 from selflong.recipe.loading import parse
 from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import encode_shard
+from selflong.sources.documents.packages import READERS
 
 
 def make_encoder(**settings: object) -> Encoder:
@@ -58,7 +58,7 @@ def passages() -> dict[str, str]:
     for reader in ("countries", "speeches"):
         paragraphs = [
             paragraph
-            for row in READERS[reader]()
+            for row in READERS[reader].read()
             for paragraph in row["text"].split("\n")
             if 20 <= len(paragraph.split()) <= 60
         ]

@@ -2,10 +2,13 @@
 
 from typing import Literal
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Positive
+from selflong.sources.conversations.records import RecordConversations
+from selflong.sources.conversations.section import Size
+from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 
 
-class HubConversations(Section):
+class HubConversations(RecordConversations):
     """Conversations of a dataset on the hub: OpenAI `messages` or ShareGPT `conversations`."""
 
     kind: Literal["hub"]
@@ -17,3 +20,14 @@ class HubConversations(Section):
     rows: Positive
     tokens: Positive
     gated: bool = False
+
+    @property
+    def wanted_languages(self) -> list[str] | None:
+        return self.languages
+
+    @property
+    def download_bytes(self) -> float:
+        return self.tokens * BYTES_PER_TOKEN * COMPRESSION
+
+    def size(self) -> Size:
+        return Size(self.rows, self.tokens)

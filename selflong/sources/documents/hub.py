@@ -1,11 +1,13 @@
 """Documents of a dataset on the Hugging Face hub."""
 
+from pathlib import Path
 from typing import Literal
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Positive
+from selflong.sources.documents.section import BYTES_PER_TOKEN, DocumentSection, Size
 
 
-class HubDocuments(Section):
+class HubDocuments(DocumentSection):
     """Parquet files of a dataset on the Hugging Face hub, with FineWeb-Edu's columns."""
 
     kind: Literal["hub"]
@@ -17,3 +19,17 @@ class HubDocuments(Section):
     """Published number of rows: what the plan counts with before anything is downloaded."""
     tokens: Positive
     bytes: Positive
+
+    @property
+    def label(self) -> str:
+        return self.repository
+
+    def fetch(self, folder: Path, token_variable: str) -> list[Path]:
+        from selflong import hub
+
+        return hub.download_files(
+            self.repository, self.revision, self.files, folder, token_variable, kind="dataset"
+        )
+
+    def size(self) -> Size:
+        return Size(self.rows, self.tokens, round(self.tokens * BYTES_PER_TOKEN), self.bytes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selflong.job import UserError
-from selflong.mixture.mds import MdsFolder
+from selflong.sources.conversations.mds_format import MdsFolder
 
 FOLDER = Path(__file__).parent / "mds" / "book-1024"
 

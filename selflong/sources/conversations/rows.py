@@ -1,0 +1,115 @@
+"""What every source of conversations gives: rows as messages or tokens, a chunk of them at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from selflong.job import UserError
+from selflong.tokens import Message
+
+LONG_ROWS = 128  # of a chunk
+SHORT_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A row with text."""
+
+    sample_id: str
+    kind: str
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A row that is tokenised already."""
+
+    sample_id: str
+    ids: np.ndarray
+    """uint32 [tokens]"""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that cannot be used."""
+
+    sample_id: str
+    kind: str
+    reason: str
+    tokens: int = 0
+    """Where it was rendered."""
+
+
+Row = Conversation | Sequence | Rejected
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of rows of one source; the unit of work that is done or not done."""
+
+    path: Path
+    start: int
+    """First row; in a JSONL file the first row's byte."""
+    rows: int
+    first_row: int
+    name: str
+    """Of the file, as it stands in sample ids."""
+
+
+def even_chunks(path: Path, name: str, rows: int, size: int) -> Iterator[Chunk]:
+    """Chunks of `size` rows of a file whose rows are numbered."""
+    for start in range(0, rows, size):
+        yield Chunk(path, start, min(size, rows - start), start, name)
+
+
+def numbered(
+    entry: str,
+    chunk: Chunk,
+    rows: Iterable[Any],
+    convert: Callable[[Any], "list[Message] | str"],
+) -> Iterator[Row]:
+    """Rows as conversations; where `convert` gives a reason instead of messages, as rejected ones."""
+    for row, record in enumerate(rows, start=chunk.first_row):
+        sample_id = f"{entry}/{chunk.name}:{row}"
+        converted = convert(record)
+        if isinstance(converted, str):
+            yield Rejected(sample_id, "short", converted)
+        else:
+            yield Conversation(sample_id, "short", converted)
+
+
+def message(role: str, text: str) -> Message:
+    """A message of one part."""
+    kind = "response" if role == "assistant" else "prompt"
+    return {"role": role, "parts": [{"kind": kind, "text": text}]}
+
+
+def parquet_schema(path: Path) -> pl.Schema:
+    """Columns of a parquet file; UserError where it is none."""
+    try:
+        return pl.scan_parquet(path).collect_schema()
+    except (pl.exceptions.PolarsError, OSError):
+        raise unreadable(path) from None
+
+
+def parquet_rows(path: Path) -> int:
+    """Rows of a parquet file; UserError where it is none."""
+    parquet_schema(path)
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def parquet_slice(path: Path, columns: list[str], start: int, rows: int) -> pl.DataFrame:
+    """Some rows of a parquet file; UserError where they are damaged."""
+    try:
+        return pl.scan_parquet(path).select(columns).slice(start, rows).collect()
+    except (pl.exceptions.PolarsError, OSError):
+        raise unreadable(path) from None
+
+
+def unreadable(path: Path) -> UserError:
+    """The mistake of a damaged file."""
+    return UserError(f"{path} is no readable parquet file: fetch or make it again")

@@ -1,0 +1,108 @@
+"""What every source of conversations is to the rest of the project."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selflong.job import UserError
+from selflong.recipe.section import Section
+
+if TYPE_CHECKING:
+    from selflong.sources.conversations.rows import Chunk, Row
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a source, before anything is left out."""
+
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """What the synthesis makes for a source."""
+
+    generator: str
+    samples: str
+    """long_input or long_output"""
+
+
+class ConversationSection(Section, ABC):
+    """A source of what a mixture trains on."""
+
+    @property
+    def samples_kind(self) -> str:
+        """The kind of its samples (formats.KINDS)."""
+        return "short"
+
+    @property
+    def synthesised(self) -> Synthesised | None:
+        """Where the synthesis makes its rows."""
+        return None
+
+    @property
+    def tokenised_for(self) -> str | None:
+        """Model whose tokenizer made its rows, where they are tokens already; another one is refused."""
+        return None
+
+    @property
+    def download_bytes(self) -> float:
+        """What the hub sends, by published counts."""
+        return 0.0
+
+    @abstractmethod
+    def size(self) -> Size | None:
+        """What is known of it before it is read; None where only the synthesis says."""
+
+    def input_files(self, given: Iterable[Path]) -> list[Path]:
+        """The files that hold its rows: `given` ones, or those in the given folders that it names."""
+        pattern = getattr(self, "files", "*.parquet")
+        given = list(given)
+        files: list[Path] = []
+        for path in given:
+            files.extend(sorted(_matching(path, pattern)) if path.is_dir() else [path])
+        files = [path for path in files if self._holds_rows(path)]
+        if not files:
+            raise UserError(
+                f"no file matches {pattern!r} in {', '.join(map(str, given)) or 'nothing'}"
+            )
+        return files
+
+    def _holds_rows(self, path: Path) -> bool:
+        return not path.name.startswith(".")
+
+    def chunks(self, files: Iterable[Path]) -> "list[Chunk]":
+        """Its rows in chunks, in the order of the files."""
+        found: list[Chunk] = []
+        names: set[str] = set()
+        for path in files:
+            name = self._name(path).encode(errors="surrogateescape").decode(errors="replace")
+            while name in names:
+                name += "'"
+            names.add(name)
+            found.extend(self.chunks_of_file(path, name))
+        return found
+
+    def _name(self, path: Path) -> str:
+        return path.stem
+
+    @abstractmethod
+    def chunks_of_file(self, path: Path, name: str) -> "Iterator[Chunk]":
+        """The rows of a file in chunks; `name` is the file's in sample ids."""
+
+    @abstractmethod
+    def read(self, entry: str, chunk: "Chunk") -> "Iterator[Row]":
+        """The rows of a chunk, each with an id that tells entry, file and row.
+
+        Raises UserError where a column is missing or a file is damaged.
+        """
+
+
+def _matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files below `folder`; a pattern that ends in ** means everything below."""
+    if pattern.endswith("**"):
+        pattern += "/*"
+    return (path for path in folder.glob(pattern) if path.is_file())
