@@ -35,11 +35,15 @@ from selflong.tokens import Tokenizer
 
 KEPT = "kept"
 EVALUATION_OVERLAP = "evaluation overlap"
+ABSENT = "no "
 REASONS = (
     KEPT,
     "empty",
+    "no language",
     "language",
+    "no language score",
     "language score",
+    "no score",
     "score",
     "too short",
     "too long",
@@ -96,7 +100,7 @@ def scan(
     hits = [pl.DataFrame(schema=dict(CORPUS_OVERLAPS))]
     for stretch in stretches(sources, part, parts):
         for batch in read(stretch, columns):
-            _check(batch, stretch, filters)
+            _check_ids(batch, stretch)
             documents = batch.with_columns(
                 pl.lit(stretch.source).alias("source"), pl.col("text").fill_null("")
             )
@@ -117,15 +121,9 @@ def _filtered_columns(filters: DocumentFilters) -> list[str]:
     return [name for name, value in wanted.items() if value is not None]
 
 
-def _check(batch: pl.DataFrame, stretch: Stretch, filters: DocumentFilters) -> None:
+def _check_ids(batch: pl.DataFrame, stretch: Stretch) -> None:
     if batch["id"].null_count() > 0:
         raise UserError(f"{stretch.path}: a document has no id; give each one an id of its own")
-    for name in _filtered_columns(filters):
-        if len(batch) > 0 and batch[name].null_count() == len(batch):
-            raise UserError(
-                f"{stretch.path}: no document has a {name}, by which the recipe filters; "
-                "remove that filter, or give the column"
-            )
 
 
 def _note(
@@ -147,6 +145,17 @@ def _note(
     return notes.with_columns(reason=_first_reason(filters, leave_out)).select(list(NOTES))
 
 
+def _absent(column: str) -> str:
+    """The reason of documents without a value by which the recipe filters; they count with those below it."""
+    return ABSENT + column.replace("_", " ")
+
+
+def _passes(column: str, filters: DocumentFilters) -> pl.Expr:
+    if column == "language":
+        return pl.col(column) == filters.language
+    return pl.col(column) >= getattr(filters, f"minimum_{column}")
+
+
 def _hashes(values: pl.Series, seed: int) -> np.ndarray:
     """uint64 [values, 2]: 128-bit XXH3, the same on every machine and with every version."""
     digests = b"".join(xxhash.xxh3_128_digest(value.encode(), seed) for value in values)
@@ -156,14 +165,9 @@ def _hashes(values: pl.Series, seed: int) -> np.ndarray:
 def _first_reason(filters: DocumentFilters, leave_out: Collection[str]) -> pl.Expr:
     """The first reason that a document falls out for; "kept" where it passes all filters."""
     fails = [("empty", pl.col("text").str.strip_chars() == "")]
-    if filters.language is not None:
-        fails.append(("language", pl.col("language").ne_missing(filters.language)))
-    if filters.minimum_language_score is not None:
-        enough = pl.col("language_score") >= filters.minimum_language_score
-        fails.append(("language score", ~enough.fill_null(False)))
-    if filters.minimum_score is not None:
-        enough = pl.col("score") >= filters.minimum_score
-        fails.append(("score", ~enough.fill_null(False)))
+    for name in _filtered_columns(filters):
+        fails.append((_absent(name), pl.col(name).is_null()))
+        fails.append((name.replace("_", " "), ~_passes(name, filters)))
     fails.append(("too short", pl.col("tokens") < filters.minimum_tokens))
     if filters.maximum_tokens is not None:
         fails.append(("too long", pl.col("tokens") > filters.maximum_tokens))
@@ -196,8 +200,22 @@ def select(
         part = part.with_columns(reason=final)
         write_parquet(part, output, SELECTION)
         counts.append(_count_reasons(part))
-    total = pl.concat(counts).group_by("source", "reason").sum().sort("source", "reason")
-    write_parquet(total.with_columns(pl.col("reason").cast(pl.String)), drops, DROPS)
+    total = pl.concat(counts).with_columns(pl.col("reason").cast(pl.String))
+    _check_columns(total, filters)
+    total = total.with_columns(pl.col("reason").str.strip_prefix(ABSENT))
+    total = total.group_by("source", "reason").sum().sort("source", "reason")
+    write_parquet(total, drops, DROPS)
+
+
+def _check_columns(counts: pl.DataFrame, filters: DocumentFilters) -> None:
+    """UserError where no document of a source has a value by which the recipe filters."""
+    for name in _filtered_columns(filters):
+        for source, reasons in counts.group_by("source", maintain_order=True):
+            if set(reasons["reason"]) - {"empty"} == {_absent(name)}:
+                raise UserError(
+                    f"source {source[0]}: no document has a {name}, by which the recipe filters; "
+                    "remove that filter, or give the column"
+                )
 
 
 def _final_reasons(keys: pl.DataFrame, drop_duplicates: bool, sample: int | None) -> pl.Series:

@@ -238,6 +238,21 @@ def test_filter_on_a_column_that_no_document_has_is_refused(
         run(tmp_path / "run", sources, corpus(filters={"language": "en"}), 1, smollm2_tokenizer)
 
 
+@pytest.mark.parametrize("rows", [3, 4096, 4097])
+def test_a_document_without_a_score_is_dropped_for_that(
+    tmp_path: Path, smollm2_tokenizer: Tokenizer, rows: int
+) -> None:
+    documents = [
+        {"id": f"d{number}", "text": f"text {number}", "score": None if number == rows - 1 else 3.0}
+        for number in range(rows)
+    ]
+    sources = [write_source(tmp_path / "source", documents)]
+    settings_ = corpus(filters={"minimum_score": 1.0})
+    kept, _, drops = run(tmp_path / "run", sources, settings_, 2, smollm2_tokenizer)
+    assert len(kept) == rows - 1
+    assert drops.filter(pl.col("reason") == "score")["rows"].to_list() == [1]
+
+
 def test_source_that_changed_after_the_scan_is_refused(
     tmp_path: Path, smollm2_tokenizer: Tokenizer
 ) -> None:
