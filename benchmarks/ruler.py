@@ -44,11 +44,11 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from selflong.evaluation.evaluate import evaluate
-from selflong.evaluation.ruler import Sources, generate_samples, packaged_sources
-from selflong.evaluation.ruler.sources import haystack_text, load_questions
-from selflong.evaluation.ruler.tasks import TASKS
-from selflong.evaluation.suites import Job
 from selflong.recipe.site import RemoteServing
+from selflong.suites.job import Job
+from selflong.suites.ruler.generator import Sources, generate_samples, packaged_sources
+from selflong.suites.ruler.generator.sources import haystack_text, load_questions
+from selflong.suites.ruler.generator.tasks import TASKS
 from selflong.suites.ruler.section import RulerSuite
 from selflong.tokens import load_tokenizer
 
@@ -269,7 +269,6 @@ def ask_job(
             kind="remote", url=f"http://127.0.0.1:{port}", api_key_variable=_KEY_VARIABLE
         ),
         work=folder / "work",
-        sources=packaged_sources(),
         chat_date="26 Jul 2024",
     )
     evaluate(job, folder / "all.parquet")

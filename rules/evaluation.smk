@@ -35,16 +35,14 @@ rule evaluate:
     benchmark:
         "<benchmarks>/evaluation/{suite}/{model}/{stage}/{lengths}.tsv"
     wildcard_constraints:
-        suite=alternatives(RUN.asked_suites),
+        suite=alternatives(RUN.recipe.suites),
     conda:
         "../envs/evaluation.yaml"
-    threads: RUN.threads("evaluation")
+    threads: lambda wildcards: RUN.suite_threads(wildcards.suite)
     resources:
         **RUN.resources("evaluation"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
@@ -69,9 +67,7 @@ rule score_stored:
     resources:
         **RUN.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" --suite {wildcards.suite}'
         " --published {input.files} --output {output} > {log} 2>&1"
@@ -91,9 +87,7 @@ rule score:
     resources:
         **RUN.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
         " --predictions {input} --output {output} > {log} 2>&1"

@@ -7,7 +7,7 @@ from selflong.hub import download_files, download_model
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.recipe.weights import HubWeights
-from selflong.workflow import Run, dataset_files
+from selflong.workflow import Run
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         download_files(
             source.repository,
             source.revision,
-            dataset_files(source),
+            source.files,
             arguments.work,
             token_variable,
             kind="dataset",

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from selflong.evaluation.evaluate import evaluate
-from selflong.evaluation.ruler import suite_sources
-from selflong.evaluation.suites import Job
 from selflong.launcher import job_parser, run_resumable
+from selflong.suites.job import Job
 
 
 def main() -> None:
@@ -20,19 +19,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     recipe = arguments.recipe
+    suite = recipe.suites[arguments.suite]
     model = recipe.models[arguments.checkpoint.partition("/")[0]]
     job = Job(
         suite_name=arguments.suite,
-        suite=recipe.suites[arguments.suite],
+        suite=suite,
         checkpoint=arguments.checkpoint,
         model=arguments.model,
         tokenizer=arguments.tokenizer,
         serving=arguments.site.evaluation,
         work=arguments.work,
-        sources=suite_sources(recipe.suites[arguments.suite]),
         chat_date=recipe.chat_date,
         supports=model.supports,
-        published=next(iter(arguments.files), None),
+        files=arguments.files or (),
+        parts={place: recipe.part(place) for place in suite.reads},
         helmet=arguments.site.helmet,
     )
     lengths = None if arguments.lengths == "all" else [int(arguments.lengths)]

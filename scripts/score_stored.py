@@ -9,7 +9,7 @@ from selflong.launcher import job_parser
 
 def main() -> None:
     parser = job_parser(__doc__)
-    parser.add_argument("--suite", required=True, help="a published suite of the recipe")
+    parser.add_argument("--suite", required=True, help="a suite that carries predictions")
     parser.add_argument("--published", type=Path, required=True, help="its download")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()

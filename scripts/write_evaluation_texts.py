@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selflong.evaluation.texts import write_evaluation_texts
+from selflong.decontamination.texts import write_evaluation_texts
 from selflong.job import run
 from selflong.launcher import job_parser
 

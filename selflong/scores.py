@@ -1,7 +1,7 @@
 """Means over predictions with 95% intervals by bootstrap over samples: the one place where scores add up."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,6 @@ def interval(means: np.ndarray) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def share_in_place(prediction: str, answers: Sequence[str]) -> float:
-    """Share of the answers that stand as the prediction's word of the same place."""
-    words = prediction.split()
-    return sum(word == answer for word, answer in zip(words, answers, strict=False)) / len(answers)
 
 
 def aggregate(

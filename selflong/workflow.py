@@ -23,7 +23,7 @@ from selflong.recipe.loading import load_recipe, parse, read_yaml
 from selflong.recipe.mixture import MixtureEntry
 from selflong.recipe.models import INITIAL, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
-from selflong.recipe.section import Section
+from selflong.recipe.section import HubDataset, Section
 from selflong.recipe.site import JOB_KINDS, JobKind, Site
 from selflong.recipe.synthesis import Synthesis
 from selflong.recipe.weights import FolderWeights, HubWeights
@@ -32,13 +32,8 @@ from selflong.sources.conversations.hub import HubConversations
 from selflong.sources.conversations.mds import HubTokens
 from selflong.sources.conversations.synthesised import SynthesisedSamples
 from selflong.sources.documents.folder import FolderDocuments
-from selflong.suites.needle_grid.section import NeedleGrid
-from selflong.suites.published_ruler.section import PublishedRulerSuite
-from selflong.suites.recall.section import RecallSuite
-from selflong.suites.ruler.section import RulerSuite
 
-LENGTHS = RulerSuite | PublishedRulerSuite | NeedleGrid
-HubSource = HubConversations | HubTokens | HubWeights | PublishedRulerSuite
+HubSource = HubConversations | HubTokens | HubWeights | HubDataset
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class Run:
     # ------------------------------------------------------------------------------------- the hub
 
     def _sections(self) -> Iterator[Section]:
-        yield from self.recipe.suites.values()
+        yield from (suite.download for suite in self.recipe.suites.values() if suite.download)
         for mixture in self.recipe.mixtures.values():
             yield from (entry.source for entry in mixture.entries.values())
         holders = (self.recipe.models, self.recipe.generators, self.recipe.encoders)
@@ -348,11 +343,6 @@ class Run:
         """Names of the data of the recall study."""
         return list(self.recipe.recall.data) if self.recipe.recall else []
 
-    @property
-    def recall_suites(self) -> list[str]:
-        """Suites that ask in the recall study's language."""
-        return [n for n, suite in self.recipe.suites.items() if isinstance(suite, RecallSuite)]
-
     def recall_digest(self, *parts: Section) -> str:
         """Of sequences in the recall study's language."""
         assert self.recipe.recall is not None
@@ -361,57 +351,55 @@ class Run:
     # ----------------------------------------------------------------------------------- evaluation
 
     @property
-    def asked_suites(self) -> list[str]:
-        """Suites whose questions are text."""
-        return [name for name in self.recipe.suites if name not in self.recall_suites]
-
-    @property
     def published_suites(self) -> list[str]:
         """Suites that carry predictions."""
-        suites = self.recipe.suites.items()
-        return [name for name, suite in suites if isinstance(suite, PublishedRulerSuite)]
+        return [name for name, suite in self.recipe.suites.items() if suite.carries_predictions]
+
+    def suite_digest(self, suite: str) -> str:
+        """Of what a suite's predictions depend on, beside the checkpoint."""
+        section = self.recipe.suites[suite]
+        return self.digest("evaluation", section, *map(self.recipe.part, section.reads))
+
+    def suite_threads(self, suite: str) -> int:
+        """CPU threads of a job that asks a checkpoint."""
+        return 1 if self.recipe.suites[suite].one_thread else self.threads("evaluation")
 
     def texts_digest(self) -> str:
         """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""
-        read = {"kind", "tasks", "samples", "files"}
         return self.digest(
-            "evaluation",
-            *(suite.model_dump(mode="json", include=read) for suite in self.recipe.suites.values()),
+            "decontamination",
+            *(
+                suite.model_dump(mode="json", include=set(suite.decides_texts))
+                for suite in self.recipe.suites.values()
+            ),
         )
 
     def suite_files(self, suite: str) -> list[str]:
         """Downloads that a suite reads, or the files that it names."""
         section = self.recipe.suites[suite]
-        if isinstance(section, PublishedRulerSuite):
-            return self.files_of(section)
-        named = section.files if isinstance(section, RulerSuite | NeedleGrid) else None
-        files = named.model_dump(exclude={"assumed"}, exclude_none=True) if named else {}
-        for setting, path in files.items():
+        for setting, path in section.named_files.items():
             if not path.is_file():
                 raise UserError(
                     f"recipe {self.recipe.name}: suites.{suite}.files.{setting}: {path} is no file; "
                     "name an existing one"
                 )
-        return [str(path) for path in files.values()]
+        return [*self.files_of(section.download), *map(str, section.named_files.values())]
 
     @property
     def named_files(self) -> list[str]:
         """Files that the suites name."""
-        suites = set(self.recipe.suites) - set(self.published_suites)
-        return sorted({file for suite in suites for file in self.suite_files(suite)})
+        named = {name for name, suite in self.recipe.suites.items() if suite.named_files}
+        return sorted({file for suite in named for file in self.suite_files(suite)})
 
     def predictions(self, suite: str) -> list[str]:
         """Every file of predictions of a suite."""
         section = self.recipe.suites[suite]
-        lengths: list[int] | list[str] = ["all"]
-        if isinstance(section, LENGTHS) and section.job_per_length:
-            lengths = section.lengths
         folder = f"{self.results}/evaluation/{suite}"
         stored = [f"{folder}/stored.parquet"] if suite in self.published_suites else []
         return stored + [
             f"{folder}/{self.recipe.resolve(reference)}/{length}.parquet"
             for reference in section.models
-            for length in lengths
+            for length in section.jobs
         ]
 
     # -------------------------------------------------------------------------------------- report
@@ -472,14 +460,7 @@ def alternatives(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def dataset_files(section: HubConversations | HubTokens | PublishedRulerSuite) -> str:
-    """Glob of the files of a dataset's repository that are downloaded."""
-    return "*.parquet" if isinstance(section, PublishedRulerSuite) else section.files
-
-
 def download_name(section: HubSource) -> str:
     """Folder name of a download; parts of one repository lie in folders of their own."""
     name = section.repository.replace("/", "--")
-    return (
-        name if isinstance(section, HubWeights) else f"{name}--{digest(dataset_files(section))[:8]}"
-    )
+    return name if isinstance(section, HubWeights) else f"{name}--{digest(section.files)[:8]}"

@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from selflong.corpus.overlap import EvaluationTexts
 from selflong.corpus.stretches import BATCH_ROWS, Stretch, read, stretches
+from selflong.decontamination.overlaps import EvaluationTexts
 from selflong.formats import (
     CORPUS_OVERLAPS,
     DOCUMENTS,
@@ -27,6 +27,7 @@ from selflong.formats import (
     TOKEN_COUNTS,
     parquet_writer,
     read_parquet,
+    table,
     write_parquet,
 )
 from selflong.job import UserError
@@ -104,12 +105,22 @@ def scan(
             documents = batch.with_columns(
                 pl.lit(stretch.source).alias("source"), pl.col("text").fill_null("")
             )
-            hits.append(evaluation.overlaps(documents))
+            hits.append(_overlaps(documents, evaluation))
             overlapping = hits[-1]["document_id"].to_list()
             leave_out = overlapping if corpus.evaluation_overlap == "remove" else []
             noted.append(_note(documents, filters, leave_out, seed, tokenizer))
     write_parquet(pl.concat(hits), overlaps, CORPUS_OVERLAPS)
     write_parquet(pl.concat(noted), notes, NOTES)
+
+
+def _overlaps(documents: pl.DataFrame, evaluation: EvaluationTexts) -> pl.DataFrame:
+    """formats.CORPUS_OVERLAPS of documents: a row for each text that one of them shares words with."""
+    rows = [
+        {"source": source, "document_id": document, **hit}
+        for source, document, text in documents.select("source", "id", "text").iter_rows()
+        for hit in evaluation.hits(text)
+    ]
+    return table(rows, CORPUS_OVERLAPS)
 
 
 def _filtered_columns(filters: DocumentFilters) -> list[str]:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selflong.evaluation.generate import predict
-from selflong.evaluation.suites import Job, kind_of
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.job import UserError, sole_owner
 from selflong.llm.serve import serve
 from selflong.recipe.weights import FolderWeights
-from selflong.suites.helmet.section import Helmet
-from selflong.suites.short_tasks.section import ShortTasks
+from selflong.suites.job import Job
+from selflong.suites.kinds import Prompts, kind_of
+from selflong.suites.section import LengthsSection
 from selflong.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -23,19 +23,19 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
     A job that asks for no length that the model supports publishes a table without rows.
     """
     kind = kind_of(job.suite)
+    prompts = kind.prompts
     mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
     with sole_owner(mine):
-        if kind.harness is not None:
+        if prompts is None:
             write_parquet(kind.harness(job.suite, job, mine), output, PREDICTIONS)
         elif asked := asked_lengths(job, lengths):
-            _ask(job, asked, mine, output)
+            _ask(job, prompts, asked, mine, output)
         else:
             write_parquet(table([], PREDICTIONS), output, PREDICTIONS)
 
 
-def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:
-    kind = kind_of(job.suite)
-    assert kind.prompts is not None and kind.metric is not None
+def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: Path) -> None:
+    assert isinstance(job.suite, LengthsSection)
     tokenizer = load_tokenizer(job.tokenizer, job.chat_date)
     with serve(
         job.serving,
@@ -46,27 +46,27 @@ def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:
         predict(
             job.suite_name,
             job.checkpoint,
-            kind.prompts(job.suite, job, tokenizer, endpoint, asked),
-            kind.metric,
+            prompts(job.suite, job, tokenizer, endpoint, asked),
+            kind_of(job.suite).metric,
             tokenizer,
             endpoint,
             job.work / "requests",
             output,
-            longest=1 if kind.lengths_of_answers else max(asked),
+            longest=1 if job.suite.lengths_of_answers else max(asked),
         )
 
 
 def asked_lengths(job: Job, lengths: Sequence[int] | None) -> list[int]:
     """Lengths of the suite that the job asks for and the model supports."""
     suite = job.suite
-    assert not isinstance(suite, ShortTasks | Helmet)
+    assert isinstance(suite, LengthsSection)
     unknown = [length for length in lengths or () if length not in suite.lengths]
     if unknown:
         raise UserError(
             f"suites.{job.suite_name}.lengths: {unknown[0]} is not among {sorted(suite.lengths)}"
         )
     wanted = suite.lengths if lengths is None else lengths
-    if kind_of(suite).lengths_of_answers or job.supports is None:
+    if suite.lengths_of_answers or job.supports is None:
         return list(wanted)
     kept = [length for length in wanted if length <= job.supports]
     if left_out := sorted(set(wanted) - set(kept)):

@@ -1,6 +1,6 @@
 """Prompts as token ids to predictions in one table, through whatever serves the checkpoint."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ from selflong.job import UserError
 from selflong.llm.cache import Cache
 from selflong.llm.client import Client, run
 from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
+from selflong.suites.prompt import Metric, Prompt
 from selflong.tokens import Tokenizer
-
-Metric = Callable[[str, Sequence[str]], float]
-"""Score from 0 to 1 of a prediction against its answers."""
 
 TOKENS_IN_FLIGHT = 1 << 23
 """Of all requests together: more than the servers' key-value caches hold (131 KB a token of an 8B model)."""
@@ -23,29 +21,11 @@ GROUP_CHARACTERS = 1 << 24
 """Of the prompts that are written together."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One question to a checkpoint."""
-
-    task: str
-    length: int
-    """Asked for, as the suite counts it."""
-    index: int
-    ids: Sequence[int]
-    """What the model reads: template, BOS where the model has one, and answer prefix included."""
-    text: str
-    """The same as text, for whoever reads the predictions."""
-    answers: tuple[str, ...]
-    answer_tokens: int
-    """Most tokens of the answer."""
-    depth: float | None = None
-
-
 def predict(
     suite: str,
     model: str,
     prompts: Iterable[Prompt],
-    metrics: Callable[[str], Metric],
+    metrics: Callable[[str], Metric | None],
     tokenizer: Tokenizer,
     endpoint: Endpoint,
     cache_folder: Path,
@@ -73,6 +53,7 @@ def predict(
                     if isinstance(result, Answer):
                         _check_count(suite, asked, result)
                         metric = metrics(asked.prompt.task)
+                        assert metric is not None, "what asks prompts scores the answers"
                         rows.add({"suite": suite, "model": model, **_row(asked, result, metric)})
                     elif unanswered is None:
                         unanswered = UserError(

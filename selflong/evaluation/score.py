@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from selflong.evaluation.published_ruler import stored_predictions
-from selflong.evaluation.suites import kind_of
 from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe.suites import Suite
 from selflong.scores import aggregate_files
-from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.kinds import kind_of
 
 TOLERANCE = 1e-12
 
@@ -22,26 +20,23 @@ def score(
     """
     for path in predictions:
         check_scores(suite, path)
-    grids = frozenset({name}) if kind_of(suite).by_depth else frozenset()
+    grids = frozenset({name}) if suite.by_depth else frozenset()
     write_parquet(aggregate_files(predictions, results, grids, seed), output, SCORES)
 
 
 def check_scores(suite: Suite, path: Path) -> None:
     """UserError where a stored score is not what the metric gives."""
-    metric = kind_of(suite).metric
-    if metric is None:
-        return
+    metric_of = kind_of(suite).metric
     columns = ("task", "index", "prediction", "answers", "score")
     frame = read_parquet(path, {name: PREDICTIONS[name] for name in columns})
     for task, index, prediction, answers, stored in frame.iter_rows():
-        if abs(metric(task)(prediction, answers) - stored) > TOLERANCE:
+        metric = metric_of(task)
+        if metric is not None and abs(metric(prediction, answers) - stored) > TOLERANCE:
             raise UserError(f"{path}: the score of sample {index} of {task} is not its metric's")
 
 
-def write_stored_predictions(
-    name: str, suite: PublishedRulerSuite, download: Path, output: Path
-) -> None:
-    """Publish formats.PREDICTIONS of what the published sets carry, scored again."""
+def write_stored_predictions(name: str, suite: Suite, download: Path, output: Path) -> None:
+    """Publish formats.PREDICTIONS of what a suite's download carries, scored again."""
     with parquet_writer(output, PREDICTIONS) as append:
-        for predictions in stored_predictions(name, download, suite.lengths):
+        for predictions in kind_of(suite).stored_predictions(suite, name, download):
             append(predictions)

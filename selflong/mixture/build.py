@@ -23,7 +23,6 @@ from selflong.formats import (
 from selflong.job import UserError
 from selflong.lengths import histogram
 from selflong.mixture import duplicates, select
-from selflong.mixture.contamination import REASON as CONTAMINATED
 from selflong.mixture.pack import pack
 from selflong.mixture.prepare import (
     HITS,
@@ -39,6 +38,9 @@ from selflong.mixture.prepare import (
 from selflong.recipe.mixture import Mixture
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.tokens import Tokenizer
+
+CONTAMINATED = "contaminated"
+"""Reason of rows that the evaluation holds too."""
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from selflong.decontamination.overlaps import EvaluationTexts
 from selflong.formats import (
     CONTAMINATION,
     PackedFiles,
@@ -22,7 +23,6 @@ from selflong.formats import (
 )
 from selflong.job import end_with_parent
 from selflong.mixture import VERSION
-from selflong.mixture.contamination import EvaluationTexts
 from selflong.mixture.render import Prepared, loss_tokens, render
 from selflong.recipe.mixture import Mixture
 from selflong.similarity import exact_key, signatures
@@ -91,10 +91,15 @@ def plan(
 _worker: tuple[Settings, EvaluationTexts] | None = None
 
 
+def _evaluation_texts(settings: Settings) -> EvaluationTexts:
+    contamination = settings.mixture.contamination
+    return EvaluationTexts(settings.evaluation_texts, contamination.ngram, contamination.suites)
+
+
 def _start_worker(settings: Settings) -> None:
     global _worker  # noqa: PLW0603 - a process of the pool keeps its index
     end_with_parent()
-    _worker = settings, EvaluationTexts(settings.evaluation_texts, settings.mixture.contamination)
+    _worker = settings, _evaluation_texts(settings)
 
 
 def _work(task: Task) -> None:
@@ -106,7 +111,7 @@ def prepare_all(tasks: list[Task], settings: Settings, processes: int) -> None:
     waiting = [task for task in tasks if not task.folder.exists()]
     log.info("%d of %d chunks of rows are prepared", len(tasks) - len(waiting), len(tasks))
     if processes == 1 or len(waiting) < 2:
-        texts = EvaluationTexts(settings.evaluation_texts, settings.mixture.contamination)
+        texts = _evaluation_texts(settings)
         for task in waiting:
             _prepare_chunk(task, settings, texts)
         return
@@ -141,7 +146,7 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
                 "key": exact_key(found.compared),
             }
         )
-        hits.extend(texts.hits(found.sample_id, found.whole))
+        hits += [{"sample_id": found.sample_id, **hit} for hit in texts.hits(found.whole)]
     settings_of_duplicates = settings.mixture.deduplication
     with publish(task.folder) as folder:
         folder.mkdir()

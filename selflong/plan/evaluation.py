@@ -1,112 +1,20 @@
 """Requests and tokens of every suite, for one model."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from selflong.evaluation import needle_grid, output_length, published_ruler
 from selflong.plan.architecture import Architecture
 from selflong.plan.machines import Machine
 from selflong.recipe.suites import Suite
-from selflong.suites.helmet.section import Helmet
-from selflong.suites.needle_grid.section import NeedleGrid
-from selflong.suites.output_length.section import OutputLength
-from selflong.suites.published_ruler.section import PublishedRulerSuite
-from selflong.suites.recall.section import RecallSuite
-from selflong.suites.ruler.section import RULER_TASKS, RulerSuite
-from selflong.suites.short_tasks.section import ShortTasks
+from selflong.suites.kinds import kind_of
+from selflong.suites.load import Load
 
-PUBLISHED_SAMPLES = {64_000: 500}
-"""Rows of each published configuration up to a length; 100 beyond."""
-
-# Questions, prompt tokens and answer tokens of lm-evaluation-harness' tasks with their shots; rounded.
-SHORT_TASKS = {
-    "leaderboard_bbh": (5_761, 1_100, 2),
-    "leaderboard_gpqa": (1_192, 250, 2),
-    "leaderboard_ifeval": (541, 60, 400),
-    "leaderboard_mmlu_pro": (12_032, 1_300, 2),
-    "leaderboard_musr": (756, 1_100, 2),
-}
-OTHER_SHORT_TASK = (1_000, 500, 16)
-HELMET_SAMPLES, HELMET_ANSWER_TOKENS = 100, 100
-"""Of a dataset in HELMET's configs; most of its datasets answer with 20 to 100 tokens."""
-ANSWERED_SHARE = 0.36
-"""Tokens of an answer over those that it may have: three checkpoints on the laptop recipe's suites."""
 DECODE_SHARE = 0.5
 """Of the memory bandwidth, in decoding."""
-WRITING_PROMPT_TOKENS = 64
 
 
-@dataclass(frozen=True)
-class Load:
-    """Requests of one length."""
-
-    length: int
-    """Tokens of a request with its answer."""
-    requests: int
-    prompt_tokens: int
-    answer_tokens: int
-    """Expected: most answers end before they must."""
-
-
-def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
-    """What a suite asks of one model that supports a length; a ShortTasks suite counts as one length."""
-    if isinstance(suite, RulerSuite):
-        counts = {length: suite.samples[length] for length in suite.lengths}
-        yield from _ruler(counts, suite.tasks, supports)
-    elif isinstance(suite, PublishedRulerSuite):
-        counts = {
-            length: 500 if length <= max(PUBLISHED_SAMPLES) else 100 for length in suite.lengths
-        }
-        yield from _ruler(counts, list(RULER_TASKS), supports)
-    elif isinstance(suite, NeedleGrid):
-        answer = needle_grid.ANSWER_TOKENS
-        cells = suite.depths * suite.repeats
-        for length in _supported(suite.lengths, supports):
-            answered = round(ANSWERED_SHARE * cells * answer)
-            yield Load(length, cells, cells * (length - answer), answered)
-    elif isinstance(suite, OutputLength):
-        for words in suite.lengths:
-            answer = suite.prompts * output_length.TOKENS_PER_WORD * words
-            prompt = suite.prompts * WRITING_PROMPT_TOKENS
-            yield Load(2 * words, suite.prompts, prompt, answer)
-    elif isinstance(suite, RecallSuite):
-        for length in suite.lengths:
-            yield Load(length, suite.sequences, suite.sequences * length, 0)
-    else:
-        yield from _by_harness(suite, supports)
-
-
-def _by_harness(suite: ShortTasks | Helmet, supports: int | None) -> Iterator[Load]:
-    if isinstance(suite, ShortTasks):
-        yield _short_tasks(suite)
-        return
-    samples = HELMET_SAMPLES * len(suite.tasks)
-    for length in _supported(suite.lengths, supports):
-        yield Load(length, samples, samples * length, samples * HELMET_ANSWER_TOKENS)
-
-
-def _supported(lengths: list[int], supports: int | None) -> list[int]:
-    return [length for length in lengths if supports is None or length <= supports]
-
-
-def _ruler(counts: dict[int, int], tasks: list[str], supports: int | None) -> Iterator[Load]:
-    answer = sum(published_ruler.ANSWER_TOKENS[task.partition("_")[0]] for task in tasks)
-    for length in _supported(list(counts), supports):
-        requests = counts[length] * len(tasks)
-        allowed = counts[length] * answer
-        answered = round(ANSWERED_SHARE * allowed)
-        yield Load(length, requests, requests * length - allowed, answered)
-
-
-def _short_tasks(suite: ShortTasks) -> Load:
-    requests = prompt = answer = 0
-    for task in suite.tasks.values():
-        questions, prompt_tokens, answer_tokens = SHORT_TASKS.get(task, OTHER_SHORT_TASK)
-        questions = min(questions, suite.limit or questions)
-        requests += questions
-        prompt += questions * prompt_tokens
-        answer += questions * answer_tokens
-    return Load(prompt // max(1, requests), requests, prompt, answer)
+def loads(suite: Suite, supports: int | None = None) -> Iterable[Load]:
+    """What a suite asks of one model that supports a length."""
+    return kind_of(suite).loads(suite, supports)
 
 
 def seconds_of(load: Load, model: Architecture, machine: Machine) -> float:

@@ -20,7 +20,6 @@ from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.recipe.weights import GgufWeights, HubWeights
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
-from selflong.suites.published_ruler.section import PublishedRulerSuite
 
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
@@ -121,10 +120,10 @@ class Planner:
                 if entry.source.download_bytes:
                     sizes[entry.source.digest] = entry.source.download_bytes
         for suite in self.recipe.suites.values():
-            if isinstance(suite, PublishedRulerSuite):
-                # 13 tasks; 500 prompts of each up to 64k, 100 beyond.
+            if suite.download is not None:
+                # It holds the prompts.
                 tokens = sum(load.prompt_tokens for load in evaluation.loads(suite))
-                sizes[suite.repository] = tokens * BYTES_PER_TOKEN * COMPRESSION
+                sizes[suite.download.repository] = tokens * BYTES_PER_TOKEN * COMPRESSION
         if sizes:
             total = sum(sizes.values())
             yield Step(
@@ -354,8 +353,7 @@ class Planner:
                     self.recipe.models[model].supports,
                 )
                 loads = list(evaluation.loads(suite, supports))
-                separate = getattr(suite, "job_per_length", False)
-                jobs = len(suite.lengths) if separate else 1  # type: ignore[union-attr]
+                jobs = len(suite.jobs)
                 seconds = sum(evaluation.seconds_of(load, shape, self.machine) for load in loads)
                 longest = max((load.length for load in loads), default=0)
                 memory = evaluation.serving_bytes(longest, shape, self.machine.devices_per_node)
@@ -371,8 +369,8 @@ class Planner:
                     advice="" if memory <= self.machine.usable_memory
                     else "serve it over more devices (evaluation.tensor_parallel)",
                 )  # fmt: skip
-            # Of a published suite the stored predictions are scored by a job of their own.
-            jobs = 1 + isinstance(suite, PublishedRulerSuite)
+            # The predictions that a download carries are scored by a job of their own.
+            jobs = 1 + suite.carries_predictions
             yield Step(
                 f"scores {name}", "evaluation", jobs, self.machine.light_start_seconds + 5,
                 tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),

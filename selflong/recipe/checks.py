@@ -6,7 +6,6 @@ from typing import Any
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import RandomWeights
-from selflong.suites.recall.section import RecallSuite
 
 
 def _unknown(place: str, name: str, known: Any) -> str:
@@ -135,6 +134,9 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
         for reference in suite.models:
             if mistake := _reference_mistake(recipe, f"suites.{name}.models", reference):
                 yield mistake
+        yield from suite.mistakes(
+            f"suites.{name}", {part: recipe.part(part) for part in suite.reads}
+        )
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
@@ -142,23 +144,11 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
 
 def _recall_mistakes(recipe: Recipe) -> Iterator[str]:
     study = recipe.recall
-    asked = {
-        f"suites.{name}.lengths": suite.lengths
-        for name, suite in recipe.suites.items()
-        if isinstance(suite, RecallSuite)
-    }
     if study is None:
-        for place in asked:
-            yield f"{place}: asks in the language of a section recall, which is missing"
         return
     language = study.language
-    asked |= {f"recall.data.{name}.length": [data.length] for name, data in study.data.items()}
-    for place, lengths in asked.items():
-        if min(lengths) <= language.shortest:
-            yield (
-                f"{place}: {min(lengths)} is too short, needles and queries take "
-                f"{language.shortest}"
-            )
+    for name, data in study.data.items():
+        yield from language.too_short(f"recall.data.{name}.length", data.length)
     for name in set(study.data) & set(recipe.mixtures):
         yield f"recall.data.{name}: a mixture has this name too; give another one"
     for name, model in recipe.models.items():

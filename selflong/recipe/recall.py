@@ -1,5 +1,6 @@
 """The language and the data of the recall study."""
 
+from collections.abc import Iterator
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -62,6 +63,11 @@ class RecallLanguage(Section):
     def shortest(self) -> int:
         """The length that start, separator, needles and queries take without any filler."""
         return 2 + self.needles + 2 * self.queries
+
+    def too_short(self, place: str, length: int) -> Iterator[str]:
+        """A sentence where a sequence of `length` holds no filler."""
+        if length <= self.shortest:
+            yield f"{place}: {length} is too short, needles and queries take {self.shortest}"
 
 
 class RecallStudy(Section):

@@ -40,6 +40,13 @@ class Recipe(Section):
     recall: RecallStudy | None = None
     report: Report = Report()
 
+    def part(self, place: str) -> Section | None:
+        """The section at a place, as `recall.language`; None where it or one above it is not given."""
+        found: Section | None = self
+        for name in place.split("."):
+            found = getattr(found, name, None)
+        return found
+
     def stage(self, checkpoint: str) -> Stage | None:
         """The stage of '<model>/<stage>'; None for a model that is only loaded."""
         model, _, name = checkpoint.partition("/")

@@ -39,3 +39,12 @@ def _without_assumptions(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_assumptions(item) for item in value]
     return value
+
+
+class HubDataset(Section):
+    """Files of a dataset on the hub."""
+
+    repository: str
+    revision: str
+    files: str
+    """Glob of those that are downloaded."""

@@ -3,40 +3,23 @@
 Everything here is a function of the recipe and of files, so a table is the same whenever it is made.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import polars as pl
-from matplotlib.figure import Figure
 
-from selflong.formats import PREDICTIONS, SCORES, publish, read_parquet, table
+from selflong.drawing import ReportFigure, save
+from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.report import data, figures, published
-from selflong.report.recall import recall_tables
-from selflong.report.results import Measured, result_tables
-from selflong.report.style import save
-from selflong.report.tables import Table, to_csv, write_tables
 from selflong.scores import aggregate_files
-from selflong.suites.needle_grid.section import NeedleGrid
-from selflong.suites.output_length.section import OutputLength
-from selflong.suites.published_ruler.section import PublishedRulerSuite
-from selflong.suites.recall.section import RecallSuite
-from selflong.suites.ruler.section import RulerSuite
+from selflong.suites.kinds import kind_of
+from selflong.suites.measured import Measured
+from selflong.tables import Table, to_csv, write_tables
 
 PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
-
-
-@dataclass(frozen=True)
-class ReportFigure:
-    """A figure and what stands under it."""
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[], Figure]
 
 
 # ------------------------------------------------------------------------------------------ inputs
@@ -61,21 +44,18 @@ def scores_from_predictions(recipe: Recipe, results: Path) -> pl.DataFrame:
     """The same, counted again from the predictions."""
     frames = []
     for name, suite in recipe.suites.items():
-        grids = frozenset({name}) if isinstance(suite, NeedleGrid) else frozenset()
+        grids = frozenset({name}) if suite.by_depth else frozenset()
         paths = prediction_files(recipe, results, name)
         frames.append(aggregate_files(paths, results, grids, recipe.seed))
     return pl.concat([table([], SCORES), *frames])
 
 
-def _writing(recipe: Recipe, results: Path) -> pl.DataFrame | None:
-    """Predictions of the suites on output length."""
-    paths = [
-        path
-        for name, suite in recipe.suites.items()
-        if isinstance(suite, OutputLength)
-        for path in prediction_files(recipe, results, name)
-    ]
-    return pl.concat([read_parquet(path, PREDICTIONS) for path in paths]) if paths else None
+def measured_run(
+    recipe: Recipe, results: Path, scores: pl.DataFrame, published_results: Path = PUBLISHED_RESULTS
+) -> Measured:
+    """All that a suite's tables and figures are made from."""
+    files = {name: prediction_files(recipe, results, name) for name in recipe.suites}
+    return Measured(recipe, scores, published.read(published_results), files)
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -85,18 +65,23 @@ def report_tables(
     recipe: Recipe, results: Path, scores: pl.DataFrame, published_results: Path = PUBLISHED_RESULTS
 ) -> list[Table]:
     """Every table of the report: evaluation, published numbers, data, training."""
-    printed = published.read(published_results)
-    measured = Measured(recipe, scores)
-    tables = result_tables(measured, printed, _writing(recipe, results))
-    for name, suite in recipe.suites.items():
-        if isinstance(suite, RecallSuite):
-            tables += recall_tables(measured, name, suite)
+    measured = measured_run(recipe, results, scores, published_results)
+    tables = suite_tables(measured)
     if recipe.report.paper is not None:
-        tables += published.of_paper(printed, recipe.report.paper)
+        tables += published.of_paper(measured.printed, recipe.report.paper)
     tables += _data_tables(recipe, results)
     for paper in recipe.report.also_published:
-        tables += published.of_paper(printed, paper)
+        tables += published.of_paper(measured.printed, paper)
     return tables
+
+
+def suite_tables(measured: Measured) -> list[Table]:
+    """Every table that the evaluation fills."""
+    return [
+        table
+        for name, suite in measured.recipe.suites.items()
+        for table in kind_of(suite).tables(suite, name, measured)
+    ]
 
 
 def _data_tables(recipe: Recipe, results: Path) -> Iterator[Table]:
@@ -160,7 +145,7 @@ def recompute(recipe: Recipe, results: Path, tables: Path) -> int:
 
 def report_figures(recipe: Recipe, results: Path, scores: pl.DataFrame) -> list[ReportFigure]:
     """Every figure of the report; nothing is drawn yet."""
-    measured = Measured(recipe, scores)
+    measured = measured_run(recipe, results, scores)
     return [
         *_suite_figures(measured),
         *_training_figures(measured, results),
@@ -170,28 +155,7 @@ def report_figures(recipe: Recipe, results: Path, scores: pl.DataFrame) -> list[
 
 def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
     for name, suite in measured.recipe.suites.items():
-        if isinstance(suite, RulerSuite | PublishedRulerSuite):
-            yield ReportFigure(
-                f"{name}_by_length",
-                "RULER against length",
-                "Mean of the suite's tasks with 95% intervals by bootstrap over samples.",
-                partial(figures.ruler_by_length, measured, name, suite),
-            )
-        elif isinstance(suite, NeedleGrid):
-            yield ReportFigure(
-                f"{name}_heatmap",
-                "Needle in a haystack",
-                "Share of the needle's keywords in the answer by depth of the needle and length of the "
-                "prompt; lighter is better, grey did not run.",
-                partial(figures.needle_heatmap, measured, name, suite),
-            )
-        elif isinstance(suite, RecallSuite):
-            yield ReportFigure(
-                f"{name}_by_length",
-                "Recall against length",
-                "Mean over seeds, with the worst and the best of them.",
-                partial(figures.recall_by_length, measured, name, suite),
-            )
+        yield from kind_of(suite).figures(suite, name, measured)
 
 
 def _training_figures(measured: Measured, results: Path) -> Iterator[ReportFigure]:

@@ -19,7 +19,7 @@ from selflong.formats import (
 from selflong.lengths import histogram
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.synthesis import Synthesis
-from selflong.report.tables import Cell, Table, number_cell
+from selflong.tables import Cell, Table, number_cell
 
 SYNTHESIS_STEPS = ("instructions", "long_input", "long_output")
 DUPLICATE_RANKS = 100

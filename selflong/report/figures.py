@@ -1,8 +1,8 @@
-"""Figures by seaborn, one style: needle grid, RULER by length, loss, sample lengths, funnel."""
+"""Figures of the data and of the training, in the report's one style: loss, lengths, funnel."""
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,166 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from selflong.formats import MEAN_OF_TASKS
-from selflong.report.recall import repeats
-from selflong.report.results import Measured, convention, ruler_tasks
-from selflong.report.style import MARKERS, SEQUENTIAL, style
+from selflong.drawing import MARKERS, style
 from selflong.scores import length_name
-from selflong.suites.needle_grid.section import NeedleGrid
-from selflong.suites.published_ruler.section import PublishedRulerSuite
-from selflong.suites.recall.section import RecallSuite
-from selflong.suites.ruler.section import RulerSuite
-
-ANNOTATED_CELLS = 60
-"""A needle grid with at most so many cells has its numbers written in."""
-LABELLED_TICKS = 8
-
-
-def needle_heatmap(measured: Measured, name: str, suite: NeedleGrid) -> Figure:
-    """One panel a model: depth down, length across, share of the needle's keywords as lightness."""
-    checkpoints = measured.checkpoints(name)
-    columns = 2 if len(checkpoints) == 4 else min(3, len(checkpoints))
-    rows = math.ceil(len(checkpoints) / columns)
-    with style():
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(3.2 * columns + 0.9, 2.7 * rows), squeeze=False,
-            sharex=True, sharey=True,
-        )  # fmt: skip
-        for axis in axes.flat[len(checkpoints) :]:
-            axis.set_axis_off()
-        for axis, checkpoint in zip(axes.flat, checkpoints, strict=False):
-            _needle_panel(axis, measured, name, suite, checkpoint)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("depth of the needle (%)")
-        for axis in axes.flat[max(0, len(checkpoints) - columns) : len(checkpoints)]:
-            axis.tick_params(labelbottom=True)
-            axis.set_xlabel("length (tokens)")
-        bar = figure.colorbar(
-            plt.cm.ScalarMappable(plt.Normalize(0, 100), SEQUENTIAL), ax=axes, aspect=30, pad=0.02
-        )
-        bar.set_label("keywords found (%)")
-        bar.outline.set_visible(False)
-    return figure
-
-
-def _needle_panel(
-    axis: Axes, measured: Measured, name: str, suite: NeedleGrid, checkpoint: str
-) -> None:
-    cells = measured.scores.filter(
-        (pl.col("suite") == name)
-        & (pl.col("model") == checkpoint)
-        & (pl.col("task") != MEAN_OF_TASKS)
-        & pl.col("depth").is_not_null()
-    )
-    depths = sorted(cells["depth"].unique()) or [0.0, 1.0]
-    grid = np.full((len(depths), len(suite.lengths)), np.nan)
-    for depth, length, mean in cells.select("depth", "length", "mean").rows():
-        if length in suite.lengths:
-            grid[depths.index(depth), suite.lengths.index(length)] = 100 * mean
-    sns.heatmap(
-        grid,
-        ax=axis,
-        vmin=0,
-        vmax=100,
-        cmap=SEQUENTIAL,
-        cbar=False,
-        annot=grid.size <= ANNOTATED_CELLS,
-        fmt=".0f",
-        annot_kws={"size": 7},
-        linewidths=0.5 if grid.size <= ANNOTATED_CELLS else 0,
-        xticklabels=False,
-        yticklabels=False,
-    )
-    axis.set_facecolor("0.85")  # what did not run
-    axis.set_title(measured.label(checkpoint))
-    _label_ticks(axis.set_xticks, [length_name(length) for length in suite.lengths])
-    _label_ticks(axis.set_yticks, [f"{100 * depth:.0f}" for depth in depths])
-
-
-def _label_ticks(set_ticks: Callable[..., object], labels: Sequence[str]) -> None:
-    step = max(1, math.ceil((len(labels) - 1) / (LABELLED_TICKS - 1)))
-    shown = range(0, len(labels), step)
-    set_ticks([position + 0.5 for position in shown], [labels[position] for position in shown])
-
-
-Points = Mapping[int, tuple[float, float, float]]
-"""Length -> mean, low and high end of its interval, in per cent."""
-
-
-def ruler_by_length(
-    measured: Measured, name: str, suite: RulerSuite | PublishedRulerSuite
-) -> Figure:
-    """Mean of the tasks against length, one line a model, with 95% intervals."""
-    cells = measured.scores.filter(
-        (pl.col("suite") == name) & (pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null()
-    )
-    lines = [
-        (
-            measured.label(checkpoint),
-            {
-                length: (100 * mean, 100 * low, 100 * high)
-                for length, mean, low, high in cells.filter(pl.col("model") == checkpoint)
-                .select("length", "mean", "low", "high")
-                .rows()
-            },
-        )
-        for checkpoint in measured.checkpoints(name)
-    ]
-    return lines_by_length(
-        lines,
-        sorted(suite.lengths),
-        f"RULER, mean of {len(ruler_tasks(suite))} tasks (%)",
-        f"RULER by length ({convention(suite)}), 95% intervals",
-    )
-
-
-def recall_by_length(measured: Measured, name: str, suite: RecallSuite) -> Figure:
-    """Share of the needles recalled against length, one line for the models with one label."""
-    lines = []
-    for group in repeats(measured, name):
-        points = {}
-        for length in suite.lengths:
-            cell = group.cell(measured, name, length)
-            if cell.value is not None and cell.low is not None and cell.high is not None:
-                points[length] = (cell.value, cell.low, cell.high)
-        lines.append((group.label, points))
-    return lines_by_length(
-        lines, sorted(suite.lengths), "needles recalled (%)", "Recall by length, range over seeds"
-    )
-
-
-def lines_by_length(
-    lines: Sequence[tuple[str, Points]], lengths: Sequence[int], measure: str, title: str
-) -> Figure:
-    """One line a label; labels stand side by side at a length, so that intervals do not hide each other."""
-    with style():
-        figure, axis = plt.subplots(figsize=(6.0, 3.2 + 0.18 * math.ceil(len(lines) / 2)))
-        colours = sns.color_palette(n_colors=max(1, len(lines)))
-        shift = np.linspace(-0.08, 0.08, len(lines)) if len(lines) > 1 else [0.0]
-        for index, (label, points) in enumerate(lines):
-            place = [lengths.index(length) for length in sorted(points)]
-            values = np.array([points[length] for length in sorted(points)]).reshape(-1, 3)
-            mean, low, high = values.T
-            axis.errorbar(
-                np.array(place) + shift[index],
-                mean,
-                yerr=[mean - low, high - mean],
-                label=label,
-                color=colours[index],
-                marker=MARKERS[index % len(MARKERS)],
-                markersize=4.5,
-                linestyle="-" if index < len(sns.color_palette()) else "--",
-                linewidth=1.4,
-                capsize=2.5,
-            )
-        axis.set_xticks(range(len(lengths)), [length_name(length) for length in lengths])
-        axis.set_xlim(-0.4, len(lengths) - 0.6)
-        axis.set_ylim(0, 101)
-        axis.set_xlabel("length (tokens)")
-        axis.set_ylabel(measure)
-        axis.set_title(title)
-        figure.legend(loc="outside lower center", ncols=2)
-    return figure
+from selflong.suites.measured import Measured
 
 
 def read_metrics(path: Path) -> pl.DataFrame:

@@ -10,11 +10,12 @@ from typing import Any
 import jinja2
 from pydantic import BaseModel
 
+from selflong.drawing import ReportFigure
 from selflong.formats import write_text
 from selflong.recipe.recipe import Recipe
-from selflong.report.build import ReportFigure, read_scores, report_figures, report_tables
+from selflong.report.build import read_scores, report_figures, report_tables
 from selflong.report.manifest import git_commit, package_versions
-from selflong.report.tables import Table
+from selflong.tables import Table
 
 SHOWN_PACKAGES = ("torch", "transformers", "deepspeed", "snakemake", "polars", "seaborn", "lm_eval")
 

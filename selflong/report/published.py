@@ -5,21 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from selflong.job import UserError
-from selflong.report.tables import Cell, Table
+from selflong.tables import Cell, Table
 
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
-
-RULER_AVERAGE = "RULER-13task-avg"
-
-# Table 3 of SelfLong prints variants of one model; on the right the row of a recipe's `report.ablation`.
-ABLATION_ROWS = {
-    "full": "full",
-    "adjusted_rope_theta_only_no_training": "rope base only",
-    "short_data_only_le4k": "short data only",
-    "without_synthetic_data": "without synthetic data",
-    "generator_llama3.1_8b_instruct": "weaker generator",
-    "mask_prompt_tokens": "prompt tokens masked",
-}
 
 TITLES = {
     ("SelfLong", "Table1"): "RULER, mean of 13 tasks",
@@ -50,18 +38,6 @@ def of_paper(frame: pl.DataFrame, paper: str) -> list[Table]:
         _table(paper, name, cells.filter(pl.col("table") == name))
         for name in cells["table"].unique(maintain_order=True)
     ]
-
-
-def value(frame: pl.DataFrame, table: str, model: str, metric: str, context: str) -> float | None:
-    """One cell of a SelfLong table as a number; None where the paper, as far as known, prints none."""
-    found = frame.filter(
-        (pl.col("paper") == "SelfLong")
-        & (pl.col("table") == table)
-        & (pl.col("model") == model)
-        & (pl.col("metric") == metric)
-        & (pl.col("context_length") == context)
-    )
-    return None if found.is_empty() else float(found["value"][0])
 
 
 def _table(paper: str, name: str, cells: pl.DataFrame) -> Table:

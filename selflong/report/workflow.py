@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from selflong.drawing import save, style
 from selflong.formats import publish
 from selflong.job import UserError
-from selflong.report.style import save, style
 
 STAGES = (
     "corpus", "retrieval", "synthesis", "mixture", "recall", "training", "evaluation", "report",

@@ -1,34 +1,21 @@
 """Suites asked of a real checkpoint through a real server, and their scores."""
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 import pytest
 
 from selflong.evaluation.evaluate import asked_lengths, evaluate
-from selflong.evaluation.ruler import Sources, suite_sources
 from selflong.evaluation.score import check_scores, score
-from selflong.evaluation.suites import KINDS, Job
-from selflong.evaluation.texts import write_evaluation_texts
-from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
+from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
-from selflong.recipe.loading import load_site
-from selflong.recipe.models import Model
-from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import TransformersServing
 from selflong.recipe.suites import Suite
-from selflong.recipe.weights import FolderWeights
+from selflong.suites.job import Job
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.output_length.section import OutputLength
-from selflong.suites.ruler.section import RulerFiles, RulerSuite
-from selflong.suites.section import HaystackFile
-from selflong.suites.short_tasks.section import ShortTasks
-from selflong.workflow import Run
-
-REPOSITORY = Path(__file__).parents[2]
+from selflong.suites.ruler.section import RulerSuite
+from tests.suites.jobs import job_of
 
 RULER = RulerSuite(
     kind="ruler",
@@ -43,40 +30,21 @@ GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, see
 WRITING = OutputLength(kind="output_length", models=["m"], lengths=[5], prompts=2, seed=7)
 
 
-def test_every_kind_of_suite_brings_what_asks_and_what_scores() -> None:
-    kinds, _ = get_args(Suite)
-    assert set(KINDS) == set(get_args(kinds))
-    for kind in KINDS.values():
-        assert (kind.harness is None) == (kind.metric is not None)
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("evaluation")
 
 
-def job(name: str, suite: Suite, checkpoint: Path, sources: Sources, work: Path) -> Job:
-    return Job(
-        suite_name=name,
-        suite=suite,
-        checkpoint="m/initial",
-        model=checkpoint,
-        tokenizer=checkpoint,
-        serving=TransformersServing(kind="transformers", threads=1, precision="float32"),
-        work=work / "work" / name,
-        sources=sources,
-        chat_date="26 Jul 2024",
-    )
+def job(name: str, suite: Suite, checkpoint: Path, work: Path) -> Job:
+    return job_of(name, suite, checkpoint, work / "work" / name)
 
 
 def output(work: Path, name: str) -> Path:
     return work / "results" / "evaluation" / name / "m" / "initial" / "all.parquet"
 
 
-def test_ruler_is_predicted_scored_and_not_asked_again(
-    checkpoint: Path, sources: Sources, work: Path
-) -> None:
-    asked = job("ruler", RULER, checkpoint, sources, work)
+def test_ruler_is_predicted_scored_and_not_asked_again(checkpoint: Path, work: Path) -> None:
+    asked = job("ruler", RULER, checkpoint, work)
     path = output(work, "ruler")
     evaluate(asked, path)
     found = read_parquet(path, PREDICTIONS)
@@ -100,9 +68,9 @@ def test_ruler_is_predicted_scored_and_not_asked_again(
         check_scores(RULER, work / "changed.parquet")
 
 
-def test_other_suites_pass_the_same_way(checkpoint: Path, sources: Sources, work: Path) -> None:
+def test_other_suites_pass_the_same_way(checkpoint: Path, work: Path) -> None:
     for name, suite, rows in (("grid", GRID, 3), ("writing", WRITING, 2)):
-        evaluate(job(name, suite, checkpoint, sources, work), output(work, name))
+        evaluate(job(name, suite, checkpoint, work), output(work, name))
         found = read_parquet(output(work, name), PREDICTIONS)
         assert found.height == rows
         assert found["score"].is_between(0, 1).all()
@@ -110,10 +78,8 @@ def test_other_suites_pass_the_same_way(checkpoint: Path, sources: Sources, work
         check_scores(suite, output(work, name))
 
 
-def test_lengths_that_are_not_supported_are_left_out(
-    checkpoint: Path, sources: Sources, work: Path
-) -> None:
-    asked = dataclasses.replace(job("ruler", RULER, checkpoint, sources, work), supports=600)
+def test_lengths_that_are_not_supported_are_left_out(checkpoint: Path, work: Path) -> None:
+    asked = dataclasses.replace(job("ruler", RULER, checkpoint, work), supports=600)
     assert asked_lengths(asked, None) == [512]
     evaluate(asked, work / "none.parquet", [700])
     assert read_parquet(work / "none.parquet", PREDICTIONS).is_empty()
@@ -121,70 +87,7 @@ def test_lengths_that_are_not_supported_are_left_out(
         asked_lengths(asked, [9])
 
 
-def test_a_length_beyond_the_checkpoint_is_refused(
-    checkpoint: Path, sources: Sources, work: Path
-) -> None:
+def test_a_length_beyond_the_checkpoint_is_refused(checkpoint: Path, work: Path) -> None:
     suite = RULER.model_copy(update={"lengths": [2000], "samples": {2000: 1}})
     with pytest.raises(UserError, match="is served with 1024"):
-        evaluate(job("long", suite, checkpoint, sources, work), work / "long.parquet")
-
-
-def test_texts_hold_the_questions_and_haystacks(tmp_path: Path) -> None:
-    suites: dict[str, Suite] = {
-        "ruler": RULER,
-        "grid": GRID,
-        "short": ShortTasks(kind="short_tasks", models=["m"], tasks={"x": "y"}),
-    }
-    write_evaluation_texts(suites, tmp_path / "texts.parquet")
-    texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
-    names = set(zip(texts["suite"], texts["name"], strict=True))
-    assert {("ruler", "noise"), ("ruler", "qa_1/question"), ("grid", "essays")} <= names
-    assert ("ruler", "essays") not in names  # none of its tasks reads them
-    questions = texts.filter(pl.col("name") == "qa_1/question")["text"].to_list()
-    assert len(questions) == 2
-    assert all("?" in question for question in questions)
-    (essays,) = texts.filter(pl.col("name") == "essays")["text"]
-    assert len(essays) > 1_000_000
-
-
-def test_a_suite_can_name_its_haystack_and_questions(tmp_path: Path) -> None:
-    haystack = tmp_path / "rain.txt"
-    haystack.write_text("Rain fell on the hills. The river rose by noon.")
-    questions = tmp_path / "questions.json"
-    paragraph = [["Hills", ["The hills are green."]]]
-    row = {"question": "Which colour have the hills?", "answer": "green", "context": paragraph}
-    questions.write_text(json.dumps([row]))
-    files = RulerFiles(haystack=haystack, qa_2=questions)
-    named = {"tasks": ["niah_single_2", "qa_2"], "files": files}
-    suites: dict[str, Suite] = {
-        "named": RULER.model_copy(update=named),
-        "grid": GRID.model_copy(update={"files": HaystackFile(haystack=haystack)}),
-    }
-    write_evaluation_texts(suites, tmp_path / "texts.parquet")
-    texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
-    found = {(suite, name): text for suite, name, text in texts.iter_rows()}
-    assert found["named", "essays"] == found["grid", "essays"] == haystack.read_text()
-    assert found["named", "qa_2/question"] == "Which colour have the hills? green"
-    assert found["named", "qa_2/document"] == "Hills\nThe hills are green."
-    assert suite_sources(suites["named"]).squad == suite_sources(RULER).squad
-
-
-def test_a_suite_that_names_no_file_has_the_digest_of_before() -> None:
-    assert "files" not in RULER.model_dump()
-    assert RULER.model_copy(update={"files": RulerFiles()}).digest != RULER.digest
-
-
-def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    suite = RULER.model_copy(update={"files": RulerFiles(haystack=tmp_path / "none.txt")})
-    recipe = Recipe(
-        name="r",
-        description="",
-        seed=1,
-        models={"m": Model(label="m", weights=FolderWeights(kind="folder", path=tmp_path))},
-        suites={"ruler": suite},
-    )
-    site = load_site(REPOSITORY / "config.yaml")
-    with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
-        Run(recipe, site).suite_files("ruler")
-    (tmp_path / "none.txt").write_text("Rain.")
-    assert Run(recipe, site).named_files == [str(tmp_path / "none.txt")]
+        evaluate(job("long", suite, checkpoint, work), work / "long.parquet")

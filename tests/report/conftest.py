@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selflong.evaluation import needle_grid
 from selflong.formats import (
     ACCOUNTING,
     CONTAMINATION,
@@ -20,25 +19,12 @@ from selflong.formats import (
     write_json,
     write_parquet,
 )
-from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.report.data import SYNTHESIS_STEPS, trained_checkpoints
 from selflong.scores import aggregate_files
+from selflong.suites.needle_grid.prompts import TASK, depths
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.ruler.section import RulerSuite
-
-REPOSITORY = Path(__file__).parent.parent.parent
-RECIPES = REPOSITORY / "recipes"
-
-
-@pytest.fixture(scope="session")
-def laptop() -> Recipe:
-    return load_recipe(RECIPES / "laptop.yaml")
-
-
-@pytest.fixture(scope="session")
-def selflong() -> Recipe:
-    return load_recipe(RECIPES / "selflong.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -74,14 +60,14 @@ def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
     if isinstance(suite, NeedleGrid):
         return [
             {
-                "task": needle_grid.TASK,
+                "task": TASK,
                 "length": length,
                 "index": repeat * suite.depths + row,
                 "depth": depth,
             }
             for length in suite.lengths
             for repeat in range(suite.repeats)
-            for row, depth in enumerate(needle_grid.depths(suite))
+            for row, depth in enumerate(depths(suite))
         ]
     assert isinstance(suite, RulerSuite)
     return [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from selflong.drawing import SUFFIXES
 from selflong.formats import file_sha256
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
@@ -21,7 +22,6 @@ from selflong.report.build import (
 from selflong.report.data import document_lengths
 from selflong.report.manifest import write_manifest
 from selflong.report.page import write_page
-from selflong.report.style import SUFFIXES
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

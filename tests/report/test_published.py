@@ -5,11 +5,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from selflong.formats import SCORES
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.report import published
 from selflong.report.build import PUBLISHED_RESULTS
-from selflong.report.tables import Table, to_csv, to_latex, to_markdown
+from selflong.suites.measured import Measured
+from selflong.suites.ruler.report import ABLATION_ROWS, RULER_AVERAGE
+from selflong.tables import Table, to_csv, to_latex, to_markdown
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +67,11 @@ def test_every_selflong_name_maps_to_the_recipe(printed: pl.DataFrame, selflong:
     known = {model.published for model in selflong.models.values()}
     for table, model in cells.select("table", "model").unique().rows():
         if table == "Table3":
-            assert published.ABLATION_ROWS[model] in selflong.report.ablation
+            assert ABLATION_ROWS[model] in selflong.report.ablation
         elif table in ("Table1", "Table4"):
             assert model in known, f"no model of the recipe is published as {model}"
     metrics = set(cells.filter(pl.col("table") == "Table4")["metric"])
-    assert metrics == set(selflong.suites["short_tasks"].tasks)  # type: ignore[union-attr]
+    assert metrics == set(selflong.suites["short_tasks"].tasks)  # type: ignore[attr-defined]
 
 
 # Names of RULER's leaderboard, with those of the same models in the paper; others it does not compare with.
@@ -104,14 +107,15 @@ def test_no_published_name_of_the_recipe_is_unknown_to_the_file(
 ) -> None:
     names = set(printed["model"])
     assert {m.published for m in selflong.models.values() if m.published} <= names
-    assert set(published.ABLATION_ROWS.values()) == set(selflong.report.ablation)
+    assert set(ABLATION_ROWS.values()) == set(selflong.report.ablation)
 
 
-def test_a_missing_cell_is_none(printed: pl.DataFrame) -> None:
-    average = published.RULER_AVERAGE
-    assert published.value(printed, "Table1", "SelfLong-8B-1M", average, "1M") == 69.6
-    assert published.value(printed, "Table1", "Llama-3.1-8B-Instruct", average, "1M") is None
-    assert published.value(printed, "Table1", "Llama-3.2-1B-Instruct", average, "128k") == 0.0
+def test_a_missing_cell_is_none(printed: pl.DataFrame, selflong: Recipe) -> None:
+    printed_by = Measured(selflong, pl.DataFrame(schema=SCORES), printed)
+    average = RULER_AVERAGE
+    assert printed_by.published_value("Table1", "SelfLong-8B-1M", average, "1M") == 69.6
+    assert printed_by.published_value("Table1", "Llama-3.1-8B-Instruct", average, "1M") is None
+    assert printed_by.published_value("Table1", "Llama-3.2-1B-Instruct", average, "128k") == 0.0
 
 
 def test_a_cell_that_stands_twice_is_refused(tmp_path: Path) -> None:

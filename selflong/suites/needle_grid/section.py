@@ -1,23 +1,30 @@
 """The needle grid's settings."""
 
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Positive, Section
-from selflong.suites.section import HaystackFile, _is_none
+from selflong.recipe.section import Positive
+from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+
+ANSWER_TOKENS = 32
+"""Room for an answer."""
 
 
-class NeedleGrid(Section):
+class NeedleGrid(PromptLengthsSection):
     """Needle-in-a-haystack over depth and length."""
 
     kind: Literal["needle_grid"]
-    models: list[str] = Field(min_length=1)
-    lengths: list[Positive] = Field(min_length=1)
-    job_per_length: bool = False
-    """Evaluate each length in a job of its own, where one takes hours."""
     depths: Positive
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
     seed: int
-    files: HaystackFile | None = Field(default=None, exclude_if=_is_none)
+    files: HaystackFile | None = Field(default=None, exclude_if=is_none)
+
+    by_depth: ClassVar[bool] = True
+    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files"})
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        return self.files.named if self.files else {}

@@ -1,18 +1,19 @@
 """Settings of the suite on output length."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from selflong.recipe.section import Positive
+from selflong.suites.section import LengthsSection
 
-from selflong.recipe.section import Positive, Section
+TOKENS_PER_WORD = 2
+"""Room for the answer: English takes about 1.3 tokens a word, and too long an answer must be able to show."""
 
 
-class OutputLength(Section):
-    """Length asked for against length produced."""
+class OutputLength(LengthsSection):
+    """Length asked for against length produced; its lengths are the words asked for."""
 
     kind: Literal["output_length"]
-    models: list[str] = Field(min_length=1)
-    lengths: list[Positive] = Field(min_length=1)
-    """Words asked for."""
     prompts: Positive
     seed: int
+
+    lengths_of_answers: ClassVar[bool] = True

@@ -1,19 +1,33 @@
-"""Settings of the published RULER sets."""
+"""Settings of the published RULER sets. Their tasks are RULER's (`selflong.suites.ruler`)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from selflong.recipe.section import HubDataset
+from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
 
-from selflong.recipe.section import Positive, Section
 
-
-class PublishedRulerSuite(Section):
+class PublishedRulerSuite(AnyRuler):
     """Prompts of self-long/RULER-llama3-1M, and its stored predictions scored again."""
 
     kind: Literal["published_ruler"]
     models: list[str]
     repository: str
     revision: str
-    lengths: list[Positive] = Field(min_length=1)
-    job_per_length: bool = False
-    """Evaluate each length in a job of its own, where one takes hours."""
+
+    carries_predictions: ClassVar[bool] = True
+
+    @property
+    def download(self) -> HubDataset:
+        return HubDataset(repository=self.repository, revision=self.revision, files="*.parquet")
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        return RULER_TASKS
+
+    @property
+    def which_prompts(self) -> str:
+        return "published prompts"
+
+    @property
+    def comparable(self) -> bool:
+        return True

@@ -1,12 +1,12 @@
 """RULER's settings."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section
-from selflong.suites.section import HaystackFile, _is_none
+from selflong.recipe.section import Positive
+from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
 
 RULER_TASKS = (
     "niah_single_1",
@@ -24,6 +24,9 @@ RULER_TASKS = (
     "qa_2",
 )
 
+ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50, "qa": 32}
+"""Room for an answer by family of tasks (RULER's scripts/data/synthetic/constants.py)."""
+
 RulerTask = Literal[RULER_TASKS]  # type: ignore[valid-type]
 
 
@@ -34,22 +37,43 @@ class RulerFiles(HaystackFile):
     qa_2: Path | None = None
 
 
-class RulerSuite(Section):
+class AnyRuler(PromptLengthsSection):
+    """RULER's tasks, whoever made the prompts."""
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        """Those of RULER's tasks that it asks."""
+        raise NotImplementedError
+
+    @property
+    def which_prompts(self) -> str:
+        """How a table names its prompts."""
+        raise NotImplementedError
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its scores may stand beside SelfLong's: its published prompts, or the code of its time.
+
+        The published prompts "128k" hold 128,000 tokens, so lengths must be whole thousands, and the mean
+        must be that of all 13 tasks.
+        """
+        raise NotImplementedError
+
+
+class RulerSuite(AnyRuler):
     """RULER (arXiv 2404.06654) in one named convention."""
 
     kind: Literal["ruler"]
-    models: list[str] = Field(min_length=1)
     convention: Literal["ruler_exact", "ruler_head", "ruler_2024"]
     tasks: list[RulerTask] = Field(min_length=1)
-    lengths: list[Positive] = Field(min_length=1)
-    job_per_length: bool = False
-    """Evaluate each length in a job of its own, where one takes hours."""
     samples: dict[int, Positive]
     """Of each task, by length."""
     seed: int
     chat: bool = True
     answer_prefix: bool = True
-    files: RulerFiles | None = Field(default=None, exclude_if=_is_none)
+    files: RulerFiles | None = Field(default=None, exclude_if=is_none)
+
+    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "samples", "files"})
 
     @model_validator(mode="after")
     def _samples_by_length(self) -> Self:
@@ -59,3 +83,23 @@ class RulerSuite(Section):
                 f"not {sorted(self.samples)}"
             )
         return self
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        return self.files.named if self.files else {}
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        return tuple(self.tasks)
+
+    @property
+    def which_prompts(self) -> str:
+        return self.convention
+
+    @property
+    def comparable(self) -> bool:
+        return (
+            self.convention == "ruler_2024"
+            and set(self.tasks) == set(RULER_TASKS)
+            and all(length % 1000 == 0 for length in self.lengths)
+        )

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Positive
+from selflong.suites.section import SuiteSection
 
 
-class ShortTasks(Section):
+class ShortTasks(SuiteSection):
     """lm-evaluation-harness on short tasks."""
 
     kind: Literal["short_tasks"]
-    models: list[str] = Field(min_length=1)
     tasks: dict[str, str] = Field(min_length=1)
     """Name in the table -> task of lm-evaluation-harness."""
     limit: Positive | None = None

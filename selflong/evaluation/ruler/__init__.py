@@ -1,6 +1,0 @@
-"""RULER (arXiv 2404.06654) to a million tokens and more: every sample exact by the tokenizer."""
-
-from selflong.evaluation.ruler.generate import RulerSample, generate_samples
-from selflong.evaluation.ruler.sources import Sources, packaged_sources, suite_sources
-
-__all__ = ["RulerSample", "Sources", "generate_samples", "packaged_sources", "suite_sources"]

@@ -1,0 +1,34 @@
+"""What is asked of which checkpoint: all that a kind's prompts or harness may need beside its settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selflong.recipe.section import Section
+from selflong.recipe.site import HelmetSite, Serving
+from selflong.suites.section import SuiteSection
+
+
+@dataclass(frozen=True)
+class Job:
+    """A suite and a checkpoint."""
+
+    suite_name: str
+    suite: SuiteSection
+    checkpoint: str
+    """<model>/<stage>, as the predictions name it."""
+    model: Path
+    """Hugging Face model folder."""
+    tokenizer: Path
+    """Folder of the tokenizer, which is that of the model at the head of the checkpoint's chain."""
+    serving: Serving
+    work: Path
+    """Where answers are kept, so that an interrupted job goes on; jobs of other lengths may share it."""
+    chat_date: str
+    supports: int | None = None
+    """Longest length that the model is asked at; longer ones of the suite are left out."""
+    files: Sequence[Path] = ()
+    """Its download, or the files that it names."""
+    parts: Mapping[str, Section | None] = field(default_factory=dict)
+    """The recipe's sections that it `reads`."""
+    helmet: HelmetSite | None = None

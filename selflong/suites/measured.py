@@ -1,0 +1,126 @@
+"""Scores of a run, as the tables of every kind of suite show them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from selflong.formats import MEAN_OF_TASKS
+from selflong.recipe.models import INITIAL
+from selflong.recipe.recipe import Recipe
+from selflong.scores import length_name
+from selflong.tables import (
+    NOT_RUN,
+    NOT_SUPPORTED,
+    Cell,
+    difference_cell,
+    number_cell,
+    score_cell,
+)
+
+INTERVALS = "In brackets the 95% interval by bootstrap over samples"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores of a run with the recipe that made them."""
+
+    recipe: Recipe
+    scores: pl.DataFrame
+    """formats.SCORES"""
+    printed: pl.DataFrame
+    """Cells that papers print, by the columns paper, table, model, metric, context_length and value."""
+    predictions: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Suite -> files of its predictions, for what scores do not hold."""
+
+    def cell(self, suite: str, checkpoint: str, task: str, length: int | None) -> Cell:
+        """One score over all depths, or why there is none."""
+        found = self.scores.filter(
+            (pl.col("suite") == suite)
+            & (pl.col("model") == checkpoint)
+            & (pl.col("task") == task)
+            & pl.col("length").eq_missing(length)
+            & pl.col("depth").is_null()
+        )
+        if not found.is_empty():
+            row = found.row(0, named=True)
+            return score_cell(
+                row["mean"], row["low"], row["high"], row["samples"], file=row["files"][0]
+            )
+        model = self.recipe.models.get(checkpoint.partition("/")[0])
+        limit = model.supports if model else None
+        beyond = limit is not None and length is not None and length > limit
+        return Cell(NOT_SUPPORTED if beyond else NOT_RUN)
+
+    def checkpoints(self, suite: str) -> list[str]:
+        """'<model>/<stage>' of a suite in the recipe's order, then models whose predictions were stored."""
+        asked = [self.recipe.resolve(name) for name in self.recipe.suites[suite].models]
+        found = self.scores.filter(pl.col("suite") == suite)["model"].unique().to_list()
+        return asked + sorted(set(found) - set(asked))
+
+    def label(self, checkpoint: str) -> str:
+        """How a table names a checkpoint."""
+        name, _, stage = checkpoint.partition("/")
+        if name not in self.recipe.models or checkpoint not in set(self.recipe.checkpoints()):
+            return f"{checkpoint} (stored predictions)"
+        label = self.recipe.models[name].label
+        last = checkpoint == self.recipe.last_checkpoint(name)
+        return label if last or stage == INITIAL else f"{label}, after {stage}"
+
+    def published_name(self, checkpoint: str) -> str | None:
+        """Name in the published tables of a model that its last stage stands for."""
+        name = checkpoint.partition("/")[0]
+        model = self.recipe.models.get(name)
+        whole = model is not None and checkpoint == self.recipe.last_checkpoint(name)
+        return model.published if model and whole else None
+
+    def published_value(self, table: str, model: str, metric: str, context: str) -> float | None:
+        """A cell of a SelfLong table as a number; None where the paper, as far as known, prints none."""
+        found = self.printed.filter(
+            (pl.col("paper") == "SelfLong")
+            & (pl.col("table") == table)
+            & (pl.col("model") == model)
+            & (pl.col("metric") == metric)
+            & (pl.col("context_length") == context)
+        )
+        return None if found.is_empty() else float(found["value"][0])
+
+    def mean_cells(self, suite: str, checkpoint: str, lengths: Sequence[int]) -> list[Cell]:
+        """The mean of the tasks at each length."""
+        return [self.cell(suite, checkpoint, MEAN_OF_TASKS, length) for length in lengths]
+
+
+def task_rows(
+    measured: Measured, name: str, lengths: Sequence[int], tasks: Sequence[str]
+) -> tuple[tuple[Cell, ...], ...]:
+    """A row for each model and length, a column for each task."""
+    return tuple(
+        (
+            Cell(measured.label(checkpoint)),
+            Cell(length_name(length)),
+            *(measured.cell(name, checkpoint, task, length) for task in tasks),
+        )
+        for checkpoint in measured.checkpoints(name)
+        for length in lengths
+    )
+
+
+def three_rows(
+    label: str, cells: Sequence[Cell], values: Sequence[float | None]
+) -> Iterator[tuple[Cell, ...]]:
+    """Measured, published and their difference."""
+    yield (Cell(label), Cell("measured"), *cells)
+    yield (Cell(label), Cell("published"), *(_published_cell(value) for value in values))
+    yield (
+        Cell(label),
+        Cell("difference"),
+        *(
+            Cell("") if value is None or cell.value is None else difference_cell(cell, value)
+            for cell, value in zip(cells, values, strict=True)
+        ),
+    )
+
+
+def _published_cell(value: float | None) -> Cell:
+    return Cell("") if value is None else number_cell(value, digits=1)

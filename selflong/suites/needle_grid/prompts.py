@@ -1,0 +1,127 @@
+"""Needle in a haystack over depth and length.
+
+The convention of the original test (https://github.com/gkamradt/LLMTest_NeedleInAHaystack): one sentence is
+put into essays at a share of their length, right after the sentence that ends before it, and asked for at
+the end; 35 depths and 35 lengths, both evenly spaced. The original let a model grade the answers; here, as is
+usual since, the score is the share of the needle's content words that the answer holds. SelfLong does not
+print its own settings. The essays are RULER's (`selflong.suites.ruler.generator`).
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from selflong.job import UserError
+from selflong.llm.protocol import Endpoint
+from selflong.suites.job import Job
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid
+from selflong.suites.prompt import Prompt
+from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
+from selflong.tokens import Tokenizer
+
+TASK = "needle"
+NEEDLE = "The best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
+QUESTION = "What is the best thing to do in San Francisco?"
+KEYWORDS = ("eat", "sandwich", "sit", "dolores", "park", "sunny", "day")
+
+_BEFORE = "Answer the question at the end from the text alone, short and direct.\n\n"
+_AFTER = f"\n\nQuestion: {QUESTION}"
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+def depths(suite: NeedleGrid) -> list[float]:
+    """Shares of the haystack before the needle, from 0 to 1."""
+    if suite.depths == 1:
+        return [0.5]
+    return [round(step / (suite.depths - 1), 4) for step in range(suite.depths)]
+
+
+def prompts(
+    suite: NeedleGrid, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
+) -> Iterator[Prompt]:
+    """Every cell of the grid at `lengths`."""
+    return cells(suite, tokenizer, suite_sources(suite.named_files).essays, lengths)
+
+
+def cells(
+    suite: NeedleGrid, tokenizer: Tokenizer, essays: Path, lengths: Sequence[int]
+) -> Iterator[Prompt]:
+    """Every cell of the grid `repeats` times; each repeat begins at another sentence of the essays.
+
+    A prompt with its answer is at most the length, and shorter by less than the next sentence.
+    """
+    for length in lengths:
+        for repeat in range(suite.repeats):
+            start = random.Random(f"{suite.seed} {length} {repeat}").random()
+            haystack = _Haystack(tokenizer, sentences(essays), start, length)
+            for row, depth in enumerate(depths(suite)):
+                yield haystack.prompt(depth, index=repeat * suite.depths + row)
+
+
+@cache
+def sentences(essays: Path) -> tuple[str, ...]:
+    """The haystack as sentences."""
+    return tuple(_SENTENCE_END.split(haystack_text(essays).strip()))
+
+
+@cache
+def _sizes(tokenizer: Tokenizer, units: tuple[str, ...]) -> np.ndarray:
+    """Tokens of each sentence inside a text."""
+    return tokenizer.count_many([f" {unit}" for unit in units])
+
+
+class _Haystack:
+    """The sentences of one length, from a place in the essays on, repeated where they are too short."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, units: tuple[str, ...], start: float, length: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._units = units
+        self._first = int(start * len(units))
+        self._length = length
+        sizes = np.roll(_sizes(tokenizer, units), -self._first)
+        room = length - ANSWER_TOKENS - len(self._ids(self._text(0, 0)))
+        if room < 0:
+            raise UserError(
+                f"needle grid: length {length} is too short for the question alone; ask for at "
+                f"least {length - room}"
+            )
+        rounds = room // int(sizes.sum()) + 1
+        self._ends = np.concatenate([[0], np.cumsum(np.tile(sizes, rounds))])
+        self._count = int(np.searchsorted(self._ends, room, side="right")) - 1
+
+    def prompt(self, depth: float, index: int) -> Prompt:
+        """The needle after as many whole sentences as fit into its share of the haystack."""
+        for count in range(self._count, -1, -1):
+            position = int(np.searchsorted(self._ends, depth * self._ends[count], "right")) - 1
+            text = self._text(count, min(position, count))
+            ids = self._ids(text)
+            # Sizes of single sentences may not add up exactly.
+            if len(ids) + ANSWER_TOKENS <= self._length:
+                return Prompt(
+                    task=TASK,
+                    length=self._length,
+                    index=index,
+                    ids=ids,
+                    text=self._tokenizer.decode(ids),
+                    answers=KEYWORDS,
+                    answer_tokens=ANSWER_TOKENS,
+                    depth=depth,
+                )
+        raise AssertionError("the question alone fits, as __init__ found")
+
+    def _text(self, count: int, position: int) -> str:
+        units = [self._units[(self._first + i) % len(self._units)] for i in range(count)]
+        return _BEFORE + " ".join([*units[:position], NEEDLE, *units[position:]]) + _AFTER
+
+    def _ids(self, text: str) -> list[int]:
+        message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
+        rendered: list[int] = self._tokenizer.render(
+            [message], add_generation_prompt=True
+        ).ids.tolist()
+        return rendered

@@ -1,0 +1,67 @@
+"""Length asked for against length produced, in words."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from selflong.job import UserError
+from selflong.llm.protocol import Endpoint
+from selflong.suites.job import Job
+from selflong.suites.output_length.section import TOKENS_PER_WORD, OutputLength
+from selflong.suites.prompt import Prompt
+from selflong.tokens import Tokenizer
+
+TASK = "writing"
+
+TEMPLATES = (
+    "Write {form} of about {words} words about {topic}.",
+    "I need {form} on {topic}. It should be {words} words long.",
+    "Please draft {form} about {topic} with a length of {words} words, and do not stop early.",
+)
+FORMS = ("an essay", "a report", "a guide for beginners", "a story", "a lecture")
+TOPICS = (
+    "the history of lighthouses",
+    "how a city plans its water supply",
+    "keeping bees in a cold country",
+    "a voyage along an unknown coast",
+    "the trade in spices before the railway",
+    "how bridges are built and tested",
+    "a village that moves to higher ground",
+    "teaching children to read music",
+    "the life of a mountain forest",
+    "repairing old clocks",
+    "the first winter of a research station",
+    "how markets set the price of bread",
+)
+
+
+def prompts(
+    suite: OutputLength, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
+) -> Iterator[Prompt]:
+    """Requests at each length, whose answers the endpoint has room for."""
+    return requests(suite, tokenizer, endpoint.context_tokens, lengths)
+
+
+def requests(
+    suite: OutputLength, tokenizer: Tokenizer, context_tokens: int, lengths: Sequence[int]
+) -> Iterator[Prompt]:
+    """`suite.prompts` requests at each length; forms, topics and wordings are combined without repeats."""
+    combinations = [(t, f, topic) for t in TEMPLATES for f in FORMS for topic in TOPICS]
+    if suite.prompts > len(combinations):
+        raise UserError(
+            f"output length: prompts is {suite.prompts}, there are {len(combinations)}: ask for fewer"
+        )
+    for words in lengths:
+        drawn = random.Random(f"{suite.seed} {words}").sample(combinations, suite.prompts)
+        for index, (template, form, topic) in enumerate(drawn):
+            text = template.format(form=form, words=words, topic=topic)
+            message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
+            ids = tokenizer.render([message], add_generation_prompt=True).ids.tolist()
+            yield Prompt(
+                task=TASK,
+                length=words,
+                index=index,
+                ids=ids,
+                text=tokenizer.decode(ids),
+                answers=(str(words),),
+                answer_tokens=min(TOKENS_PER_WORD * words + 64, context_tokens - len(ids)),
+            )

@@ -1,0 +1,58 @@
+"""RULER's prompts as SelfLong published them (self-long/RULER-llama3-1M)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from selflong.job import UserError
+from selflong.llm.protocol import Endpoint
+from selflong.suites.job import Job
+from selflong.suites.prompt import Prompt
+from selflong.suites.published_ruler.files import read_files
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.ruler.section import ANSWER_TOKENS
+from selflong.tokens import Tokenizer
+
+PROMPTS: Mapping[Any, Any] = {
+    "index": pl.Int64,
+    "input": pl.String,
+    "answers": pl.List(pl.String),
+}
+
+
+def prompts(
+    suite: PublishedRulerSuite,
+    job: Job,
+    tokenizer: Tokenizer,
+    endpoint: Endpoint,
+    lengths: Sequence[int],
+) -> Iterator[Prompt]:
+    """Every published prompt of `lengths`."""
+    if not job.files:
+        raise UserError(f"suites.{job.suite_name}: its download is missing")
+    pretrained = AutoTokenizer.from_pretrained(str(job.tokenizer), local_files_only=True)
+    return read_prompts(job.files[0], lengths, pretrained)
+
+
+def read_prompts(
+    folder: Path, lengths: Sequence[int], pretrained: PreTrainedTokenizerBase
+) -> Iterator[Prompt]:
+    """Every published prompt of `lengths`. Control tokens that the input writes out become control tokens."""
+    for task, length, rows in read_files(folder, lengths, list(PROMPTS)):
+        for row in rows.cast(PROMPTS).iter_rows(named=True):
+            ids = pretrained.encode(row["input"], add_special_tokens=False)
+            bos = pretrained.bos_token_id
+            if bos is not None and ids[:1] != [bos]:
+                ids = [bos, *ids]
+            yield Prompt(
+                task=task,
+                length=length,
+                index=row["index"],
+                ids=ids,
+                text=row["input"],
+                answers=tuple(row["answers"]),
+                answer_tokens=ANSWER_TOKENS[task.partition("_")[0]],
+            )

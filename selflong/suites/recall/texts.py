@@ -1,0 +1,10 @@
+"""The suite on recall draws sequences of a made language: it asks about no text."""
+
+from collections.abc import Iterator
+
+from selflong.suites.recall.section import RecallSuite
+
+
+def texts(suite: RecallSuite) -> Iterator[tuple[str, str]]:
+    """None."""
+    return iter(())

@@ -1,0 +1,79 @@
+"""Prompts of the needle grid, and how their answers are scored."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selflong.job import UserError
+from selflong.suites.needle_grid.metric import score
+from selflong.suites.needle_grid.prompts import KEYWORDS, NEEDLE, cells, depths, sentences
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid
+from selflong.suites.ruler.generator import Sources
+from selflong.tokens import Tokenizer
+
+
+def grid(**changes: object) -> NeedleGrid:
+    settings_ = {"models": ["m"], "lengths": [600, 2000], "depths": 5, "repeats": 2, "seed": 7}
+    return NeedleGrid(kind="needle_grid", **{**settings_, **changes})  # type: ignore[arg-type]
+
+
+def test_the_default_of_the_field_has_35_depths() -> None:
+    found = depths(grid(depths=35))
+    assert len(found) == 35
+    assert (found[0], found[-1]) == (0.0, 1.0)
+
+
+def test_needles_stand_at_their_depth_after_a_sentence(
+    smollm2_tokenizer: Tokenizer, sources: Sources
+) -> None:
+    suite = grid()
+    prompts = list(cells(suite, smollm2_tokenizer, sources.essays, suite.lengths))
+    assert len(prompts) == 2 * 5 * 2
+    for prompt in prompts:
+        size = len(prompt.ids) + ANSWER_TOKENS
+        assert size <= prompt.length
+        assert prompt.text.count(NEEDLE) == 1
+        haystack = prompt.text.partition("short and direct.\n\n")[2].partition("\n\nQuestion:")[0]
+        before, _, after = haystack.partition(NEEDLE)
+        share = len(before) / (len(before) + len(after))
+        # After the sentence that ends before the place: never later, earlier by one sentence at most.
+        longest = max(map(len, sentences(sources.essays)))
+        assert prompt.depth - longest / len(haystack) - 0.03 <= share <= prompt.depth + 0.03
+        assert not before.strip() or before.rstrip()[-1] in ".!?"
+
+
+def test_the_grid_fills_its_lengths(smollm2_tokenizer: Tokenizer, sources: Sources) -> None:
+    suite = grid(lengths=[8000], repeats=1)
+    sizes = [
+        len(prompt.ids) + ANSWER_TOKENS
+        for prompt in cells(suite, smollm2_tokenizer, sources.essays, [8000])
+    ]
+    assert min(sizes) > 0.97 * 8000
+
+
+def test_repeats_differ_and_runs_do_not(smollm2_tokenizer: Tokenizer, sources: Sources) -> None:
+    suite = grid(lengths=[600])
+
+    def texts() -> list[str]:
+        found = cells(suite, smollm2_tokenizer, sources.essays, [600])
+        return [prompt.text for prompt in found]
+
+    assert texts() == texts()
+    assert len(set(texts())) == 10
+
+
+def test_a_length_without_room_is_refused(smollm2_tokenizer: Tokenizer, sources: Sources) -> None:
+    with pytest.raises(UserError, match="length 60 is too short"):
+        list(cells(grid(), smollm2_tokenizer, sources.essays, [60]))
+
+
+@given(st.sets(st.sampled_from(KEYWORDS)))
+def test_the_needles_score_is_its_keywords_share(said: set[str]) -> None:
+    text = f"One could {' or '.join(sorted(said)).upper()}."
+    expected = len(said) / len(KEYWORDS)
+    assert score(text, KEYWORDS) == pytest.approx(expected)
+
+
+def test_the_needle_itself_scores_1_and_parts_of_words_nothing() -> None:
+    assert score(NEEDLE, KEYWORDS) == 1
+    assert score("Sunday eating situations parks", KEYWORDS) == 0

