@@ -26,6 +26,7 @@ import polars as pl
 from transformers import AutoTokenizer
 
 from selflong.corpus.sources import READERS
+from selflong.estimate.data import samples, stage_data
 from selflong.formats import (
     ACCOUNTING,
     EVALUATION_TEXTS,
@@ -36,7 +37,6 @@ from selflong.formats import (
 )
 from selflong.mixture.build import build_mixture
 from selflong.packages import package_folder
-from selflong.plan.data import samples, stage_data
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.tokens import Tokenizer, load_tokenizer

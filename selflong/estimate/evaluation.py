@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selflong.evaluation import needle_grid, output_length, published_ruler
-from selflong.plan.architecture import Architecture
-from selflong.plan.machines import Machine
+from selflong.placement.machines import Machine
+from selflong.placement.shapes import Architecture
 from selflong.recipe.suites import Suite
 from selflong.suites.helmet.section import Helmet
 from selflong.suites.needle_grid.section import NeedleGrid

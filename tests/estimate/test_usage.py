@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from selflong.estimate.usage import StepUsage, expected_usage, unfilled
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import FAMILIES
 from selflong.synthesis.instructions import plan_instructions
-from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.

@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from selflong.plan.architecture import Architecture
-from selflong.plan.data import Documents
-from selflong.plan.machines import Machine
-from selflong.recipe.retrieval import Encoder
-from selflong.retrieval.cost import EXACT, index_cost
+from selflong.estimate.data import Documents
+from selflong.estimate.index import index_cost
+from selflong.placement.machines import Machine
+from selflong.placement.shapes import Architecture
+from selflong.recipe.retrieval import EXACT, Encoder
 
 HALF = 2
 CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
@@ -36,9 +36,12 @@ class IndexUse:
 
 
 def alternatives(encoder: Encoder) -> list[Encoder]:
-    """The encoder with every choice of an index that is not its own."""
+    """The encoder with every choice of an index that is not its own and takes its dimensions."""
     found = []
     for choice in CHOICES:
+        codes = re.search(r"PQ(\d+)", choice)
+        if codes and encoder.dimensions % int(codes[1]) != 0:
+            continue
         settings: dict[str, Any] = {"index": choice, "probes": None, "index_training_sample": None}
         if match := re.match(r"IVF(\d+)", choice):
             lists = int(match[1])

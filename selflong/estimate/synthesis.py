@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from selflong.plan.data import documents
+from selflong.estimate.data import documents
+from selflong.estimate.usage import expected_usage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator
-from selflong.synthesis.usage import expected_usage
 
 RULES = {
     "instructions": ("instruction",),

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selflong.plan.data import documents, stage_data
-from selflong.plan.evaluation import loads
-from selflong.plan.machines import H100, TWO_CORES, choose_machine
-from selflong.plan.schedule import peak_bytes, schedule
-from selflong.plan.steps import Planner, Step
-from selflong.plan.synthesis import Usage, usage
-from selflong.plan.write import write_plan
+from selflong.estimate.data import documents, stage_data
+from selflong.estimate.evaluation import loads
+from selflong.estimate.schedule import peak_bytes, schedule
+from selflong.estimate.steps import Planner, Step
+from selflong.estimate.synthesis import Usage, usage
+from selflong.estimate.write import write_plan
+from selflong.placement.machines import H100, TWO_CORES, choose_machine
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import PlanSite, TrainingSite
 from selflong.workflow import Run

@@ -1,30 +1,16 @@
-"""Memory of a device and time of a step for a model, a length and a layout of parallelism."""
+"""What a device holds while it trains: a model, a length and a layout of parallelism."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from selflong.plan.architecture import Architecture
-from selflong.plan.machines import GB, Machine
+from selflong.placement.layout import Parallelism
+from selflong.placement.machines import GB
+from selflong.placement.shapes import Architecture
 
 FRAMEWORK_BYTES = 2 * GB
 """CUDA context, NCCL buffers, kernels."""
 LOSS_CHUNK_TOKENS = 1024
 CPU_FRAMEWORK_BYTES = 3.3 * GB
 """Libraries, and freed memory that a rank keeps: 4.7 to 5.8 GB in all in the laptop recipe's stages."""
-NODE_COUNTS = (1, 2, 4, 8)
-
-
-@dataclass(frozen=True)
-class Parallelism:
-    """Ranks and what leaves the device."""
-
-    ranks: int
-    sequence: int
-    """Ranks that share one sequence."""
-    zero_stage: int = 3
-    offload_optimizer: bool = False
-    offload_activations: bool = False
-    activation_checkpointing: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,68 +70,3 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         loss=LOSS_CHUNK_TOKENS * model.vocabulary * 8.0,
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )
-
-
-def step_flops(model: Architecture, tokens: float, attended: float) -> float:
-    """Model FLOPs of forward and backward."""
-    return 3 * model.forward_flops(tokens, attended)
-
-
-def seconds_of(
-    model: Architecture, tokens: float, attended: float, machine: Machine, devices: int
-) -> float:
-    """Time to train on `tokens`; the machine's share of its peak holds the recomputation already."""
-    return step_flops(model, tokens, attended) / (devices * machine.flops * machine.training_share)
-
-
-def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:
-    """Layouts to try, the cheapest first: rings as short as may be, then the longest with offloading.
-
-    What a ring leaves of the ranks is data parallel, as far as the `sequences` of a step keep them busy. What
-    is offloaded lies in the node's memory, where the longest ring needs the least.
-    """
-    for sequence in range(1, ranks + 1):
-        if ranks % sequence == 0 and ranks // sequence <= sequences:
-            yield Parallelism(ranks, sequence)
-    if offload:
-        yield Parallelism(ranks, ranks, offload_activations=True)
-        yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A layout and what it needs."""
-
-    layout: Parallelism
-    memory: Memory
-    nodes: int
-    fits: bool
-
-
-def first_fit(
-    model: Architecture,
-    length: int,
-    tried: Iterable[Parallelism],
-    nodes: int,
-    machine: Machine,
-    device: str = "cuda",
-) -> Fit:
-    """The first layout whose devices hold the stage; the last where none does."""
-    fit = None
-    for layout in tried:
-        need = memory(model, length, layout, device)
-        fit = Fit(layout, need, nodes, need.total <= machine.usable_memory)
-        if fit.fits:
-            break
-    assert fit is not None
-    return fit
-
-
-def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
-    """The cheapest layout on the fewest nodes that hold the stage; the largest tried where none does."""
-    for nodes in NODE_COUNTS:
-        tried = layouts(nodes * machine.devices_per_node, sequences)
-        fit = first_fit(model, length, tried, nodes, machine)
-        if fit.fits:
-            break
-    return fit

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from selflong.plan.machines import TWO_CORES
-from selflong.plan.schedule import schedule
-from selflong.plan.steps import Planner, Step
+from selflong.estimate.schedule import schedule
+from selflong.estimate.steps import Planner, Step
+from selflong.placement.machines import TWO_CORES
 from selflong.recipe.loading import load_recipe, load_site
 
 HERE = Path(__file__).parent

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selflong.plan import evaluation, retrieval, training
-from selflong.plan.architecture import architecture
-from selflong.plan.data import (
+from selflong.estimate import evaluation, retrieval
+from selflong.estimate.data import (
     BYTES_PER_TOKEN,
     COMPRESSION,
     documents,
@@ -13,9 +12,11 @@ from selflong.plan.data import (
     stage_data,
     synthesised,
 )
-from selflong.plan.machines import GB, Machine
-from selflong.plan.stages import model_shape, plan_stage
-from selflong.plan.synthesis import Usage, usage
+from selflong.estimate.shapes import model_shape, weights_shape
+from selflong.estimate.synthesis import Usage, usage
+from selflong.estimate.training import estimate_stage
+from selflong.placement.fit import Fit
+from selflong.placement.machines import GB, Machine
 from selflong.recipe.models import Model, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
@@ -111,7 +112,7 @@ class Planner:
 
     def _downloads(self) -> Iterator[Step]:
         sizes: dict[str, float] = {
-            weights.repository: MODEL_BYTES * architecture(weights).parameters
+            weights.repository: MODEL_BYTES * weights_shape(self.site, weights).parameters
             for weights in self._weights()
         }
         for name, corpus in self.recipe.corpora.items():
@@ -173,7 +174,11 @@ class Planner:
             return
         encoder = self.recipe.encoders[section.encoder]
         corpus = self.recipe.corpora[section.corpus]
-        size, shape, machine = documents(corpus), architecture(encoder.weights), self.machine
+        size, shape, machine = (
+            documents(corpus),
+            weights_shape(self.site, encoder.weights),
+            self.machine,
+        )
         embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
         queries = section.long_input.samples // section.long_input.shards
         index = retrieval.index_use(encoder, size.rows, queries, machine)
@@ -217,7 +222,7 @@ class Planner:
         index = retrieval.index_use(encoder, rows, queries, machine)
         yield Step(
             found, "retrieval", long_input.shards, machine.start_seconds + index.search_seconds,
-            (asked, f"index {section.encoder}"), uses_devices=machine.devices_per_node > 2,
+            (asked, f"index {section.encoder}"), uses_devices=machine.has_gpus,
             memory=index.search_memory + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
         made = synthesised(self.recipe)
@@ -253,7 +258,7 @@ class Planner:
 
     def _generator_bytes(self, generator: Generator) -> float:
         assert generator.weights is not None
-        shape = architecture(generator.weights)
+        shape = weights_shape(self.site, generator.weights)
         need = 2 * shape.parameters + shape.cache_bytes(generator.context_tokens)
         return need / self.machine.devices_per_node
 
@@ -267,7 +272,7 @@ class Planner:
         if isinstance(serving, LlamaCppServing):
             prompt = asked.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
             return prompt + asked.completion_tokens / LLAMA_CPP_ANSWER_TOKENS
-        shape, machine = architecture(generator.weights), self.machine
+        shape, machine = weights_shape(self.site, generator.weights), self.machine
         mean = asked.prompt_tokens / asked.requests
         prefill = shape.forward_flops(asked.prompt_tokens, mean / 2, logits=False)
         # Dozens of answers are decoded together, so arithmetic bounds them too.
@@ -312,7 +317,7 @@ class Planner:
 
     def _training(self) -> Iterator[Step]:
         for name, model in self.recipe.models.items():
-            size = MODEL_BYTES * model_shape(self.recipe, name).parameters
+            size = MODEL_BYTES * model_shape(self.recipe, self.site, name).parameters
             if not model.stages:
                 seconds = 2 * size / self.machine.disk_bandwidth
                 if isinstance(model.weights, GgufWeights):
@@ -333,16 +338,16 @@ class Planner:
                 self.machine.start_seconds + size / self.machine.disk_bandwidth,
                 (f"model {before}",), kept_bytes=size,
             )  # fmt: skip
-        planned = plan_stage(self.recipe, self.site, self.machine, name, stage)
-        fit = planned.fit
+        estimated = estimate_stage(self.recipe, self.site, self.machine, name, stage)
+        fit = estimated.fit
         # A state at each interval but the last, which is the model; one stays until the next is whole.
-        states = min(2, (planned.steps - 1) // stage.checkpoint_steps)
+        states = min(2, (estimated.steps - 1) // stage.checkpoint_steps)
         return Step(
-            f"model {checkpoint}", "training", 1, planned.seconds,
+            f"model {checkpoint}", "training", 1, estimated.seconds,
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
-            uses_devices=True, tokens=planned.tokens, kept_bytes=size,
+            uses_devices=True, tokens=estimated.tokens, kept_bytes=size,
             work_bytes=states * STATE_BYTES * size / MODEL_BYTES,
-            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, planned.best),
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, estimated.best),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------ evaluation
@@ -353,7 +358,7 @@ class Planner:
                 checkpoint = self.recipe.resolve(reference)
                 model = checkpoint.partition("/")[0]
                 shape, supports = (
-                    model_shape(self.recipe, model),
+                    model_shape(self.recipe, self.site, model),
                     self.recipe.models[model].supports,
                 )
                 loads = list(evaluation.loads(suite, supports))
@@ -382,7 +387,7 @@ class Planner:
             )  # fmt: skip
 
 
-def _settings(fit: training.Fit) -> str:
+def _settings(fit: Fit) -> str:
     layout = fit.layout
     settings = [f"training.nodes: {fit.nodes}", f"ring x ulysses: {layout.sequence}"]
     if layout.offload_activations:
@@ -392,7 +397,7 @@ def _settings(fit: training.Fit) -> str:
     return ", ".join(settings)
 
 
-def _advice(fit: training.Fit, better: training.Fit) -> str:
+def _advice(fit: Fit, better: Fit) -> str:
     """The layout; where it does not fit, the cheapest one that does."""
     if fit.fits:
         return _settings(fit)

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selflong.plan.steps import Step
+from selflong.estimate.steps import Step
 
 
 @dataclass(frozen=True)

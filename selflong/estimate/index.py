@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import faiss
 
 from selflong.job import UserError
-from selflong.recipe.retrieval import Encoder
+from selflong.recipe.retrieval import EXACT, Encoder
+from selflong.retrieval import BLOCK_BYTES
 
-EXACT = "Flat"
-BLOCK_BYTES = 32 << 20  # of embeddings in single precision, held at a time
 ID_BYTES = 8  # of a vector in an inverted list
 
 

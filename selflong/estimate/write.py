@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selflong.estimate import retrieval
+from selflong.estimate.data import EntryData, documents, stage_data
+from selflong.estimate.schedule import Span, peak_bytes, schedule
+from selflong.estimate.shapes import model_shape
+from selflong.estimate.steps import Planner, Step
 from selflong.formats import publish, write_json, write_text
-from selflong.plan import retrieval, training
-from selflong.plan.architecture import architecture
-from selflong.plan.data import EntryData, documents, stage_data
-from selflong.plan.machines import H100, Machine, choose_machine
-from selflong.plan.schedule import Span, peak_bytes, schedule
-from selflong.plan.steps import Planner, Step
+from selflong.placement.fit import choose
+from selflong.placement.machines import H100, Machine, choose_machine
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
@@ -30,7 +31,7 @@ def write_plan(recipe: Recipe, site: Site, output: Path) -> None:
     spans = schedule(steps, machine.nodes)
     with publish(output) as folder:
         folder.mkdir()
-        write_text(_markdown(recipe, machine, steps, spans), folder / "plan.md")
+        write_text(_markdown(recipe, site, machine, steps, spans), folder / "plan.md")
         write_json(_as_json(recipe, machine, steps, spans), folder / "plan.json")
         draw_timeline(recipe, machine, steps, spans, folder)
 
@@ -155,12 +156,12 @@ def _cells(name: str, total: dict[str, Any]) -> list[str]:
 
 
 def _markdown(
-    recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
+    recipe: Recipe, site: Site, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
 ) -> str:
     plan = _as_json(recipe, machine, steps, spans)
     total = plan["total"]
     columns = list(COLUMNS)
-    if machine.devices_per_node <= 2:
+    if not machine.has_gpus:
         columns[2] = "core hours"
     lines = [
         f"# Plan of the recipe {recipe.name}",
@@ -184,7 +185,7 @@ def _markdown(
         "",
         *(_misfits(steps) or ["Everything fits."]),
         "",
-        *_training_lines(recipe, steps, machine),
+        *(_training_lines(recipe, site) if machine.has_gpus else []),
         *_index_lines(recipe, machine),
         *_mixture_lines(recipe),
         "## Steps",
@@ -218,22 +219,19 @@ def _misfits(steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _training_lines(recipe: Recipe, steps: Sequence[Step], machine: Machine) -> Iterator[str]:
+def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """Memory by part of each stage on one node of 8 x 80 GB, the smallest cluster that the paper's need."""
     rows: dict[tuple[str, int], Sequence[str]] = {}
     for name, model in recipe.models.items():
-        root = recipe.models[recipe.root(recipe.last_checkpoint(name))]
-        if root.weights is None or machine.devices_per_node <= 2:
-            continue
+        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
         for stage in model.stages:
-            if stage.tokens == 0 or (root.label, stage.length) in rows:
+            if stage.tokens == 0 or (start, stage.length) in rows:
                 continue
-            fit = training.choose(
-                architecture(root.weights), stage.length, stage.sequences_per_step, H100
-            )
+            shape = model_shape(recipe, site, name)
+            fit = choose(shape, stage.length, stage.sequences_per_step, H100)
             need = fit.memory
-            rows[root.label, stage.length] = (
-                root.label,
+            rows[start, stage.length] = (
+                start,
                 f"{stage.length:,}",
                 str(8 * fit.nodes),
                 _size(need.total),
