@@ -10,9 +10,8 @@ from selflong.placement.machines import Machine
 from selflong.placement.shapes import Architecture
 from selflong.recipe.retrieval import EXACT, Encoder
 
-HALF = 2
 CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
-"""What the plan compares."""
+"""What is compared."""
 VISITED_SHARE = 0.25
 """Of the lists: a recall@1000 of 0.90 on 20,000 passages (benchmarks/retrieval.py)."""
 TRAINING_VECTORS = 40
@@ -72,11 +71,6 @@ def index_use(encoder: Encoder, rows: int, queries: int, machine: Machine) -> In
         build + cost.build_flops / machine.cpu_flops,
         search,
     )
-
-
-def embedding_bytes(rows: int, dimensions: int) -> int:
-    """float16 on disk."""
-    return rows * dimensions * HALF
 
 
 def encode_seconds(

@@ -12,11 +12,13 @@ from selflong.estimate.data import (
     stage_data,
     synthesised,
 )
+from selflong.estimate.index import embedding_bytes
 from selflong.estimate.shapes import model_shape, weights_shape
 from selflong.estimate.synthesis import Usage, usage
 from selflong.estimate.training import estimate_stage
 from selflong.placement.fit import Fit
 from selflong.placement.machines import GB, Machine
+from selflong.placement.memory import OPTIMIZER_BYTES, WEIGHT_BYTES
 from selflong.recipe.models import Model, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
@@ -27,10 +29,6 @@ from selflong.suites.published_ruler.section import PublishedRulerSuite
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
 """A token as uint32 and its role as uint8."""
-MODEL_BYTES = 2
-"""Of a parameter in a model folder."""
-STATE_BYTES = 12
-"""Of a parameter in a training checkpoint: master weights and two moments."""
 DEQUANTIZED_PARAMETERS = 7e6
 """A second, from a GGUF file on one core."""
 PREDICTION_COMPRESSION = 0.16
@@ -38,6 +36,7 @@ PREDICTION_COMPRESSION = 0.16
 TEXTS_BYTES = 1e6
 """Questions and essays of the evaluation."""
 REPORT_BYTES = 2e6
+REMOTE_CONCURRENCY = RemoteServing.model_fields["maximum_concurrency"].default
 REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
 LLAMA_CPP_PROMPT_TOKENS = 280
@@ -50,7 +49,8 @@ class Step:
     """Jobs of one kind that may run at the same time."""
 
     name: str
-    stage: str
+    part: str
+    """Of the workflow: the rules file that runs it."""
     jobs: int
     seconds: float
     """Of one job."""
@@ -112,7 +112,7 @@ class Planner:
 
     def _downloads(self) -> Iterator[Step]:
         sizes: dict[str, float] = {
-            weights.repository: MODEL_BYTES * weights_shape(self.site, weights).parameters
+            weights.repository: WEIGHT_BYTES * weights_shape(self.site, weights).parameters
             for weights in self._weights()
         }
         for name, corpus in self.recipe.corpora.items():
@@ -179,7 +179,7 @@ class Planner:
             weights_shape(self.site, encoder.weights),
             self.machine,
         )
-        embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
+        embeddings = embedding_bytes(size.rows, encoder.dimensions)
         queries = section.long_input.samples // section.long_input.shards
         index = retrieval.index_use(encoder, size.rows, queries, machine)
         seconds = retrieval.encode_seconds(
@@ -190,7 +190,7 @@ class Planner:
             embed, "retrieval", corpus.shards, machine.start_seconds + seconds / corpus.shards,
             (f"corpus {section.corpus}",), uses_devices=True, tokens=size.tokens,
             kept_bytes=embeddings, work_bytes=embeddings / corpus.shards,
-            memory=2 * shape.parameters + 2 * GB,
+            memory=WEIGHT_BYTES * shape.parameters + 2 * GB,
         )  # fmt: skip
         # One job builds it, the other one compares it with exact search.
         yield Step(
@@ -259,7 +259,7 @@ class Planner:
     def _generator_bytes(self, generator: Generator) -> float:
         assert generator.weights is not None
         shape = weights_shape(self.site, generator.weights)
-        need = 2 * shape.parameters + shape.cache_bytes(generator.context_tokens)
+        need = WEIGHT_BYTES * shape.parameters + shape.cache_bytes(generator.context_tokens)
         return need / self.machine.devices_per_node
 
     def _serving_seconds(
@@ -267,7 +267,7 @@ class Planner:
     ) -> float:
         """Of all requests, on one node or over the whole endpoint."""
         if isinstance(serving, RemoteServing) or generator.weights is None:
-            concurrency = serving.maximum_concurrency if isinstance(serving, RemoteServing) else 256
+            concurrency = getattr(serving, "maximum_concurrency", REMOTE_CONCURRENCY)
             return asked.completion_tokens / (concurrency * REMOTE_TOKENS_PER_SECOND)
         if isinstance(serving, LlamaCppServing):
             prompt = asked.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
@@ -303,7 +303,7 @@ class Planner:
                 )  # fmt: skip
 
     def _recall_data(self) -> Iterator[Step]:
-        """The recall study's sequences, which the plan writes once for each stage that trains on them."""
+        """The recall study's sequences, written once for each stage that trains on them."""
         names = self.recipe.recall.data if self.recipe.recall else {}
         for name in names:
             for stage in stages_of_mixture(self.recipe, name):
@@ -317,11 +317,11 @@ class Planner:
 
     def _training(self) -> Iterator[Step]:
         for name, model in self.recipe.models.items():
-            size = MODEL_BYTES * model_shape(self.recipe, self.site, name).parameters
+            size = WEIGHT_BYTES * model_shape(self.recipe, self.site, name).parameters
             if not model.stages:
                 seconds = 2 * size / self.machine.disk_bandwidth
                 if isinstance(model.weights, GgufWeights):
-                    seconds += size / MODEL_BYTES / DEQUANTIZED_PARAMETERS
+                    seconds += size / WEIGHT_BYTES / DEQUANTIZED_PARAMETERS
                 yield Step(
                     f"model {name}/initial", "training", 1, self.machine.start_seconds + seconds,
                     self._sources, kept_bytes=size, memory=2 * size,
@@ -346,7 +346,7 @@ class Planner:
             f"model {checkpoint}", "training", 1, estimated.seconds,
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
             uses_devices=True, tokens=estimated.tokens, kept_bytes=size,
-            work_bytes=states * STATE_BYTES * size / MODEL_BYTES,
+            work_bytes=states * OPTIMIZER_BYTES * size / WEIGHT_BYTES,
             memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, estimated.best),
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ RULES = {
     "answers": ("summary", "answer", "closed book"),
     "long outputs": ("back-translation",),
 }
-"""Step of the plan -> steps of the synthesis."""
+"""Step of the estimate -> steps of the synthesis."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from selflong.estimate import retrieval
 from selflong.estimate.data import EntryData, documents, stage_data
+from selflong.estimate.index import embedding_bytes
 from selflong.estimate.schedule import Span, peak_bytes, schedule
 from selflong.estimate.shapes import model_shape
 from selflong.estimate.steps import Planner, Step
@@ -15,7 +16,7 @@ from selflong.placement.machines import H100, Machine, choose_machine
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
-STAGES = (
+PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
 )  # fmt: skip
 COLUMNS = (
@@ -59,16 +60,16 @@ def _totals(machine: Machine, steps: Sequence[Step], spans: dict[str, Span]) -> 
 def _as_json(
     recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
 ) -> dict[str, Any]:
-    stages = {
-        stage: _totals(machine, chosen, {step.name: spans[step.name] for step in chosen})
-        for stage in STAGES
-        if (chosen := [step for step in steps if step.stage == stage])
+    parts = {
+        part: _totals(machine, chosen, {step.name: spans[step.name] for step in chosen})
+        for part in PARTS
+        if (chosen := [step for step in steps if step.part == part])
     }
     return {
         "recipe": recipe.name,
         "machine": {"name": machine.name, "nodes": machine.nodes, "devices": machine.devices},
         "total": _totals(machine, steps, spans) | {"peak_bytes": peak_bytes(steps, spans)},
-        "stages": stages,
+        "stages": parts,
         "mixtures": [
             {
                 "mixture": mixture,
@@ -84,7 +85,7 @@ def _as_json(
         "steps": [
             {
                 "name": step.name,
-                "stage": step.stage,
+                "stage": step.part,
                 "jobs": step.jobs,
                 "nodes": step.nodes,
                 "seconds_of_a_job": step.seconds,
@@ -268,7 +269,7 @@ def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
     yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
     yield ""
     yield (
-        f"Beside {_size(retrieval.embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
+        f"Beside {_size(embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
         f"which Flat searches where they lie; the time of a search is that of a job with {queries:,} queries."
     )
     yield ""
@@ -337,24 +338,24 @@ def _mixture_lines(recipe: Recipe) -> Iterator[str]:
 def draw_timeline(
     recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span], folder: Path
 ) -> None:
-    """Draw one bar a step, from its first job to its last, by stage."""
+    """Draw one bar a step, from its first job to its last, by part of the workflow."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import seaborn as sns
     from matplotlib.figure import Figure
 
-    colors = dict(zip(STAGES, sns.color_palette("colorblind", len(STAGES)), strict=True))
+    colors = dict(zip(PARTS, sns.color_palette("colorblind", len(PARTS)), strict=True))
     longest = max(span.end for span in spans.values())
     unit, scale = ("hours", 3600) if longest > 5400 else ("minutes", 60)
-    shown = sorted(steps, key=lambda step: (spans[step.name].begin, STAGES.index(step.stage)))
+    shown = sorted(steps, key=lambda step: (spans[step.name].begin, PARTS.index(step.part)))
     figure = Figure(figsize=(9, 1 + 0.16 * len(shown)), layout="constrained")
     axes = figure.subplots()
     for row, step in enumerate(shown):
         span = spans[step.name]
         axes.barh(
             row, (span.end - span.begin) / scale, left=span.begin / scale,
-            color=colors[step.stage], label=step.stage,
+            color=colors[step.part], label=step.part,
         )  # fmt: skip
     axes.set_yticks(range(len(shown)), [step.name for step in shown], fontsize=6)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -364,8 +365,8 @@ def draw_timeline(
     axes.set_title(f"Recipe {recipe.name}")
     handles, labels = axes.get_legend_handles_labels()
     legend = dict(zip(labels, handles, strict=True))
-    ordered = [stage for stage in STAGES if stage in legend]
-    axes.legend([legend[stage] for stage in ordered], ordered, fontsize=7)
+    ordered = [part for part in PARTS if part in legend]
+    axes.legend([legend[part] for part in ordered], ordered, fontsize=7)
     sns.despine(figure)
     for suffix in ("png", "pdf", "svg"):
         figure.savefig(folder / f"timeline.{suffix}", dpi=150, metadata=_undated(suffix))

@@ -47,7 +47,7 @@ class Machine:
 
     @property
     def usable_memory(self) -> float:
-        """What a job may plan with: the allocator and the driver keep some."""
+        """What a job may count on: the allocator and the driver keep some."""
         return 0.92 * self.memory
 
 

@@ -6,9 +6,12 @@ from selflong.placement.layout import Parallelism
 from selflong.placement.machines import GB
 from selflong.placement.shapes import Architecture
 
+WEIGHT_BYTES = 2
+"""Of a parameter in bf16: in a device, in a model folder, and of its gradient."""
+OPTIMIZER_BYTES = 12
+"""Of a parameter in float32: master weight and two moments, in memory and in a training checkpoint."""
 FRAMEWORK_BYTES = 2 * GB
 """CUDA context, NCCL buffers, kernels."""
-LOSS_CHUNK_TOKENS = 1024
 CPU_FRAMEWORK_BYTES = 3.3 * GB
 """Libraries, and freed memory that a rank keeps: 4.7 to 5.8 GB in all in the laptop recipe's stages."""
 
@@ -56,17 +59,19 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         shard[stage] = layout.ranks
     layer = layer_bytes(model, tokens) * (1 if layout.activation_checkpointing else model.layers)
     kept_layers = 2 if layout.offload_activations else model.layers
-    gathered = 2 * max(model.embedding_parameters, 2 * model.layer_parameters)
+    gathered = WEIGHT_BYTES * max(model.embedding_parameters, 2 * model.layer_parameters)
     return Memory(
-        parameters=2 * model.parameters / shard[3],
-        gradients=2 * model.parameters / shard[2],
-        optimizer=0.0 if layout.offload_optimizer else 12 * model.parameters / shard[1],
+        parameters=WEIGHT_BYTES * model.parameters / shard[3],
+        gradients=WEIGHT_BYTES * model.parameters / shard[2],
+        optimizer=0.0
+        if layout.offload_optimizer
+        else OPTIMIZER_BYTES * model.parameters / shard[1],
         gathered=gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
         checkpoints=2.0 * kept_layers * tokens * model.hidden,
         # The gradients of the widest tensors live beside them.
         layer=layer + 2 * tokens * (2 * model.intermediate + model.hidden),
         # Keys and values that arrive, that are used and that leave, and their float32 gradients.
         ring=(3 * 2 + 2 * 4) * 2.0 * tokens * model.key_value_width if layout.sequence > 1 else 0.0,
-        loss=LOSS_CHUNK_TOKENS * model.vocabulary * 8.0,
+        loss=1024 * model.vocabulary * 8.0,
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )
