@@ -10,6 +10,8 @@ WEIGHT_BYTES = 2
 """Of a parameter in bf16: in a device, in a model folder, and of its gradient."""
 OPTIMIZER_BYTES = 12
 """Of a parameter in float32: master weight and two moments, in memory and in a training checkpoint."""
+LOSS_CHUNK_ELEMENTS = 2**26
+"""Logits that the loss holds at once: 0.27 GB in float32."""
 FRAMEWORK_BYTES = 2 * GB
 """CUDA context, NCCL buffers, kernels."""
 CPU_FRAMEWORK_BYTES = 3.3 * GB
@@ -51,6 +53,15 @@ def layer_bytes(model: Architecture, tokens: int, element: int = 2) -> float:
     return tokens * (element * elements + 4 * model.heads)
 
 
+def loss_bytes(model: Architecture, tokens: int) -> float:
+    """What the loss of a model in bf16 holds.
+
+    A chunk's logits in bf16 and float32 and the gradient of the chunk before; the head's gradient in float32.
+    """
+    logits = min(LOSS_CHUNK_ELEMENTS, tokens * model.vocabulary)
+    return (2.0 + 4.0 + 2.0) * logits + 4.0 * model.embedding_parameters
+
+
 def memory(model: Architecture, length: int, layout: Parallelism, device: str = "cuda") -> Memory:
     """Peak of one device: weights and gradients in bf16, master weights and two moments in float32."""
     tokens = -(-length // layout.sequence)
@@ -72,6 +83,6 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         layer=layer + 2 * tokens * (2 * model.intermediate + model.hidden),
         # Keys and values that arrive, that are used and that leave, and their float32 gradients.
         ring=(3 * 2 + 2 * 4) * 2.0 * tokens * model.key_value_width if layout.sequence > 1 else 0.0,
-        loss=1024 * model.vocabulary * 8.0,
+        loss=loss_bytes(model, tokens),
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )

@@ -1,13 +1,19 @@
 """What a device holds, by formula and as measured."""
 
+from itertools import accumulate
+
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
+from selflong.placement import memory as memory_module
 from selflong.placement.layout import Parallelism
-from selflong.placement.memory import layer_bytes, memory
+from selflong.placement.memory import layer_bytes, loss_bytes, memory
 from selflong.placement.shapes import KNOWN, Architecture
+from selflong.training import loss as loss_module
+from selflong.training.loss import chunked_cross_entropy
 
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
 SMALL = Architecture(2, 256, 4, 2, 64, 896, 1000, tied=True)
@@ -47,6 +53,25 @@ def test_what_a_layer_keeps_is_what_autograd_saves() -> None:
         layer(hidden, position_embeddings=angles, position_ids=positions)
     measured = sum(storage.nbytes() for storage in saved.values())
     assert layer_bytes(SMALL, tokens) == pytest.approx(measured, rel=0.25)
+
+
+def test_the_loss_holds_what_is_counted() -> None:
+    """The peak of what PyTorch allocates for a bf16 head's loss and gradients, chunk by chunk."""
+    shape = Architecture(1, 64, 1, 1, 64, 64, 30_000, tied=True)
+    tokens, elements = 1024, 2**20
+    hidden = torch.randn(tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
+    head = torch.randn(shape.vocabulary, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
+    labels = torch.randint(shape.vocabulary, (tokens,))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (loss_module, memory_module):
+            patch.setattr(module, "LOSS_CHUNK_ELEMENTS", elements)
+        counted = loss_bytes(shape, tokens)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            chunked_cross_entropy(hidden, head, labels)
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    sizes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    assert max(accumulate(sizes)) == pytest.approx(counted, rel=0.1)
 
 
 def test_memory_falls_with_ranks_and_offloading() -> None:
