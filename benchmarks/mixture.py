@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 from transformers import AutoTokenizer
 
+from selflong.estimate.data import samples, stage_data
 from selflong.formats import (
     ACCOUNTING,
     EVALUATION_TEXTS,
@@ -35,7 +36,6 @@ from selflong.formats import (
 )
 from selflong.mixture.build import build_mixture
 from selflong.packages import package_folder
-from selflong.plan.data import samples, stage_data
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.sources.documents.packages import READERS

@@ -34,11 +34,11 @@ import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 
+from selflong.estimate.index import index_cost
 from selflong.formats import DOCUMENTS, EMBEDDING_IDS, TOKEN_COUNTS, table, write_parquet
 from selflong.packages import package_folder
 from selflong.recipe.loading import parse
 from selflong.recipe.retrieval import Encoder
-from selflong.retrieval.cost import index_cost
 from selflong.retrieval.encode import encode_shard
 from selflong.retrieval.index import ExactSearcher, Vectors, build_index, open_index
 from selflong.retrieval.quality import recall

@@ -24,7 +24,7 @@ os.environ.update(RUN.environment(Path(workflow.basedir)))
 # Of training's jobs, where the site has a queue; inside a job nothing is tried again.
 TRAINING_RETRIES = None
 if workflow.is_main_process and "training" in RUN.site.resources:
-    from selflong.plan.stages import retries
+    from selflong.estimate.training import retries
 
     TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
 

@@ -17,7 +17,7 @@ rule plan:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=RUN.digest("plan", RUN.recipe, RUN.site),
+        digest=RUN.digest("estimate", RUN.recipe, RUN.site),
     shell:
         '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.estimate.commands import dry_launch
 from selflong.job import run
 from selflong.launcher import job_parser
-from selflong.plan.commands import dry_launch
 from selflong.workflow import Run
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selflong.launcher import job_parser, run_resumable
-from selflong.plan.stages import planned_site
+from selflong.placement.fit import stage_site
 from selflong.training.launch import run_stage, stage_job
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="state to resume from")
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     arguments = parser.parse_args()
-    site = planned_site(arguments.recipe, arguments.site, arguments.checkpoint)
+    site = stage_site(arguments.recipe, arguments.site, arguments.checkpoint, arguments.initial)
     job = stage_job(
         arguments.recipe,
         site,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.estimate.write import write_plan
 from selflong.job import run
 from selflong.launcher import job_parser
-from selflong.plan.write import write_plan
 
 
 def main() -> None:

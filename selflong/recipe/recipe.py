@@ -18,6 +18,7 @@ from selflong.recipe.retrieval import Encoder
 from selflong.recipe.section import Name, Section
 from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, Synthesis
+from selflong.recipe.weights import Weights
 
 
 class Recipe(Section):
@@ -92,6 +93,12 @@ class Recipe(Section):
         while (before := self.forerunner(checkpoint)) is not None:
             checkpoint = before
         return checkpoint.partition("/")[0]
+
+    def root_weights(self, model: str) -> Weights:
+        """The weights that the chain of a model's stages begins with."""
+        weights = self.models[self.root(self.last_checkpoint(model))].weights
+        assert weights is not None
+        return weights
 
     def checkpoints(self) -> Iterator[str]:
         """Every '<model>/<stage>' of the recipe."""

@@ -7,6 +7,9 @@ from pydantic import Field
 from selflong.recipe.section import Positive, Section
 from selflong.recipe.weights import Weights
 
+EXACT = "Flat"
+"""The index that needs no index: the embeddings are searched where they lie."""
+
 
 class Encoder(Section):
     """The embedding model and its index."""
@@ -20,7 +23,7 @@ class Encoder(Section):
     pooling: Literal["mean", "last_token", "from_model"] = "from_model"
     append_end_token: bool = False
     """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
-    index: str = "Flat"
+    index: str = EXACT
     """FAISS factory string; inner product over normalised vectors.
 
     Flat searches the embeddings where they lie, exactly. Where they are too large: SQ8, one byte a dimension,

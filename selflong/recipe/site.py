@@ -54,7 +54,7 @@ Serving = Annotated[
 
 
 class TrainingSite(Section):
-    """Devices and the layout of parallelism; what is null of the layout, the plan chooses for each stage."""
+    """Devices and the layout of parallelism; what is null of the layout is chosen for each stage."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     nodes: Positive = 1
@@ -62,11 +62,11 @@ class TrainingSite(Section):
     threads_per_rank: Positive = 1
     ring: Positive | None = None
     ulysses: Positive = 1
-    """Ranks that share a sequence = ring x ulysses; the plan chooses the shortest ring that fits."""
+    """Ranks that share a sequence = ring x ulysses; without `ring` the shortest that fits."""
     zero_stage: Annotated[int, Field(ge=1, le=3)] = 3
     offload_optimizer: bool | None = None
     offload_activations: bool | None = None
-    """To the node's memory; the plan offloads only what does not fit otherwise."""
+    """To the node's memory; where null, only what does not fit otherwise."""
     activation_checkpointing: bool = True
     """Compute each layer again in the backward pass in place of keeping what it held."""
     tensorboard: bool = False
@@ -93,7 +93,7 @@ class EncodingSite(Section):
 
 
 class PlanSite(Section):
-    """The machines that the plan counts with, where they are not those that it chooses by the recipe."""
+    """The machines that `snakemake plan` counts with, where not those that follow from the recipe."""
 
     machine: Literal["two_cores", "h100"]
     nodes: Positive = 1

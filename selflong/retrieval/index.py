@@ -23,8 +23,8 @@ from faiss.contrib.ondisk import merge_ondisk
 
 from selflong.formats import EMBEDDING_IDS, digest, publish, read_parquet, remove, write_json
 from selflong.job import UserError, sole_owner
-from selflong.recipe.retrieval import Encoder
-from selflong.retrieval.cost import BLOCK_BYTES, EXACT
+from selflong.recipe.retrieval import EXACT, Encoder
+from selflong.retrieval import BLOCK_BYTES
 from selflong.retrieval.encode import EMBEDDINGS, IDS
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selflong.formats import TokenRole
+from selflong.placement.memory import LOSS_CHUNK_ELEMENTS
 
 IGNORE = -100
-CHUNK_ELEMENTS = 2**26
-"""Logits held at once, in elements: 0.27 GB in float32."""
 STRIP_ROWS = 2**14
 """Rows of the weight whose gradient is added up at once."""
 
@@ -70,7 +69,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden_grad = torch.zeros_like(hidden) if learn else None
         weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device) if learn else None
         valid = (labels != IGNORE).nonzero().squeeze(1)
-        for rows in valid.split(max(1, CHUNK_ELEMENTS // weight.shape[0])):
+        for rows in valid.split(max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])):
             chunk, targets = hidden[rows], labels[rows, None]
             logits = (chunk @ weight.T).to(wide)
             target_logits = logits.gather(1, targets)
@@ -106,7 +105,7 @@ def chunked_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Ten
 
     hidden [tokens, width], weight [vocabulary, width], labels [tokens]; each row predicts its own
     label (the caller shifts). Memory above the inputs and the weight's gradient: the weight's gradient
-    in float32 and CHUNK_ELEMENTS logits. Differentiable once.
+    in float32 and LOSS_CHUNK_ELEMENTS logits. Differentiable once.
     """
     return _ChunkedCrossEntropy.apply(hidden, weight, labels)
 

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from selflong.formats import publish
 from selflong.job import UserError
 from selflong.packages import find_gguf
+from selflong.placement.shapes import random_shape
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, RandomWeights
 from selflong.training.checkpoint import materialise_gguf
 
@@ -55,7 +56,7 @@ def _write_random(weights: RandomWeights, output: Path, seed: int) -> None:
             max_position_embeddings=weights.max_position_embeddings,
             rope_parameters={"rope_type": "default", "rope_theta": weights.rope_base},
             initializer_range=weights.initializer_range,
-            tie_word_embeddings=False,
+            tie_word_embeddings=random_shape(weights).tied,
         )
     )
     with publish(output) as partial:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selflong.estimate.index import index_cost
 from selflong.formats import EMBEDDING_IDS, table, write_parquet
 from selflong.job import UserError
 from selflong.recipe.retrieval import Encoder
 from selflong.retrieval import index as index_module
-from selflong.retrieval.cost import index_cost
 from selflong.retrieval.index import ExactSearcher, Vectors, build_index, open_index, sample_rows
 from tests.retrieval.conftest import make_encoder
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selflong.estimate.evaluation import loads
+from selflong.estimate.write import write_plan
 from selflong.formats import PREDICTIONS, SCORES, table, write_parquet
-from selflong.plan.evaluation import loads
-from selflong.plan.write import write_plan
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.recipe import Recipe
 from selflong.report.build import (

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selflong.plan.steps import Step
+from selflong.estimate.steps import Step
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Span:
 def schedule(steps: Sequence[Step], nodes: int) -> dict[str, Span]:
     """Simulate the run: jobs in the order of the steps, on `nodes` nodes.
 
-    A job that wants more nodes than there are gets all of them: the plan says elsewhere that it does not
+    A job that wants more nodes than there are gets all of them: elsewhere it is said that it does not
     fit. Steps with nodes 0 take none.
     """
     waiting = {step.name: set(step.after) for step in steps}

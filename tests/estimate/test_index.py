@@ -4,10 +4,10 @@ import faiss
 import numpy as np
 import pytest
 
+from selflong.estimate.index import index_cost
 from selflong.job import UserError
 from selflong.recipe.loading import parse
 from selflong.recipe.retrieval import Encoder
-from selflong.retrieval.cost import index_cost
 
 ROWS, DIMENSIONS = 20_000, 32
 # Threads that wait for each other spin: on a busy machine one is faster.

@@ -4,17 +4,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selflong.estimate import retrieval
+from selflong.estimate.data import EntryData, documents, stage_data
+from selflong.estimate.index import embedding_bytes
+from selflong.estimate.schedule import Span, peak_bytes, schedule
+from selflong.estimate.shapes import model_shape
+from selflong.estimate.steps import Planner, Step
 from selflong.formats import publish, write_json, write_text
-from selflong.plan import retrieval, training
-from selflong.plan.architecture import architecture
-from selflong.plan.data import EntryData, documents, stage_data
-from selflong.plan.machines import H100, Machine, choose_machine
-from selflong.plan.schedule import Span, peak_bytes, schedule
-from selflong.plan.steps import Planner, Step
+from selflong.placement.fit import choose
+from selflong.placement.machines import H100, Machine, choose_machine
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
-STAGES = (
+PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
 )  # fmt: skip
 COLUMNS = (
@@ -30,7 +32,7 @@ def write_plan(recipe: Recipe, site: Site, output: Path) -> None:
     spans = schedule(steps, machine.nodes)
     with publish(output) as folder:
         folder.mkdir()
-        write_text(_markdown(recipe, machine, steps, spans), folder / "plan.md")
+        write_text(_markdown(recipe, site, machine, steps, spans), folder / "plan.md")
         write_json(_as_json(recipe, machine, steps, spans), folder / "plan.json")
         draw_timeline(recipe, machine, steps, spans, folder)
 
@@ -58,16 +60,16 @@ def _totals(machine: Machine, steps: Sequence[Step], spans: dict[str, Span]) -> 
 def _as_json(
     recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
 ) -> dict[str, Any]:
-    stages = {
-        stage: _totals(machine, chosen, {step.name: spans[step.name] for step in chosen})
-        for stage in STAGES
-        if (chosen := [step for step in steps if step.stage == stage])
+    parts = {
+        part: _totals(machine, chosen, {step.name: spans[step.name] for step in chosen})
+        for part in PARTS
+        if (chosen := [step for step in steps if step.part == part])
     }
     return {
         "recipe": recipe.name,
         "machine": {"name": machine.name, "nodes": machine.nodes, "devices": machine.devices},
         "total": _totals(machine, steps, spans) | {"peak_bytes": peak_bytes(steps, spans)},
-        "stages": stages,
+        "stages": parts,
         "mixtures": [
             {
                 "mixture": mixture,
@@ -83,7 +85,7 @@ def _as_json(
         "steps": [
             {
                 "name": step.name,
-                "stage": step.stage,
+                "stage": step.part,
                 "jobs": step.jobs,
                 "nodes": step.nodes,
                 "seconds_of_a_job": step.seconds,
@@ -155,12 +157,12 @@ def _cells(name: str, total: dict[str, Any]) -> list[str]:
 
 
 def _markdown(
-    recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
+    recipe: Recipe, site: Site, machine: Machine, steps: Sequence[Step], spans: dict[str, Span]
 ) -> str:
     plan = _as_json(recipe, machine, steps, spans)
     total = plan["total"]
     columns = list(COLUMNS)
-    if machine.devices_per_node <= 2:
+    if not machine.has_gpus:
         columns[2] = "core hours"
     lines = [
         f"# Plan of the recipe {recipe.name}",
@@ -184,7 +186,7 @@ def _markdown(
         "",
         *(_misfits(steps) or ["Everything fits."]),
         "",
-        *_training_lines(recipe, steps, machine),
+        *(_training_lines(recipe, site) if machine.has_gpus else []),
         *_index_lines(recipe, machine),
         *_mixture_lines(recipe),
         "## Steps",
@@ -218,22 +220,19 @@ def _misfits(steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _training_lines(recipe: Recipe, steps: Sequence[Step], machine: Machine) -> Iterator[str]:
+def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """Memory by part of each stage on one node of 8 x 80 GB, the smallest cluster that the paper's need."""
     rows: dict[tuple[str, int], Sequence[str]] = {}
     for name, model in recipe.models.items():
-        root = recipe.models[recipe.root(recipe.last_checkpoint(name))]
-        if root.weights is None or machine.devices_per_node <= 2:
-            continue
+        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
         for stage in model.stages:
-            if stage.tokens == 0 or (root.label, stage.length) in rows:
+            if stage.tokens == 0 or (start, stage.length) in rows:
                 continue
-            fit = training.choose(
-                architecture(root.weights), stage.length, stage.sequences_per_step, H100
-            )
+            shape = model_shape(recipe, site, name)
+            fit = choose(shape, stage.length, stage.sequences_per_step, H100)
             need = fit.memory
-            rows[root.label, stage.length] = (
-                root.label,
+            rows[start, stage.length] = (
+                start,
                 f"{stage.length:,}",
                 str(8 * fit.nodes),
                 _size(need.total),
@@ -270,7 +269,7 @@ def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
     yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
     yield ""
     yield (
-        f"Beside {_size(retrieval.embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
+        f"Beside {_size(embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
         f"which Flat searches where they lie; the time of a search is that of a job with {queries:,} queries."
     )
     yield ""
@@ -339,24 +338,24 @@ def _mixture_lines(recipe: Recipe) -> Iterator[str]:
 def draw_timeline(
     recipe: Recipe, machine: Machine, steps: Sequence[Step], spans: dict[str, Span], folder: Path
 ) -> None:
-    """Draw one bar a step, from its first job to its last, by stage."""
+    """Draw one bar a step, from its first job to its last, by part of the workflow."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import seaborn as sns
     from matplotlib.figure import Figure
 
-    colors = dict(zip(STAGES, sns.color_palette("colorblind", len(STAGES)), strict=True))
+    colors = dict(zip(PARTS, sns.color_palette("colorblind", len(PARTS)), strict=True))
     longest = max(span.end for span in spans.values())
     unit, scale = ("hours", 3600) if longest > 5400 else ("minutes", 60)
-    shown = sorted(steps, key=lambda step: (spans[step.name].begin, STAGES.index(step.stage)))
+    shown = sorted(steps, key=lambda step: (spans[step.name].begin, PARTS.index(step.part)))
     figure = Figure(figsize=(9, 1 + 0.16 * len(shown)), layout="constrained")
     axes = figure.subplots()
     for row, step in enumerate(shown):
         span = spans[step.name]
         axes.barh(
             row, (span.end - span.begin) / scale, left=span.begin / scale,
-            color=colors[step.stage], label=step.stage,
+            color=colors[step.part], label=step.part,
         )  # fmt: skip
     axes.set_yticks(range(len(shown)), [step.name for step in shown], fontsize=6)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -366,8 +365,8 @@ def draw_timeline(
     axes.set_title(f"Recipe {recipe.name}")
     handles, labels = axes.get_legend_handles_labels()
     legend = dict(zip(labels, handles, strict=True))
-    ordered = [stage for stage in STAGES if stage in legend]
-    axes.legend([legend[stage] for stage in ordered], ordered, fontsize=7)
+    ordered = [part for part in PARTS if part in legend]
+    axes.legend([legend[part] for part in ordered], ordered, fontsize=7)
     sns.despine(figure)
     for suffix in ("png", "pdf", "svg"):
         figure.savefig(folder / f"timeline.{suffix}", dpi=150, metadata=_undated(suffix))

@@ -9,8 +9,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.synthesis import Synthesis
+from selflong.recipe.synthesis import LongInput, Synthesis
 from selflong.synthesis.instructions import plan_instructions
 from selflong.synthesis.prompting import Prompt, load_prompt
 
@@ -59,12 +62,12 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
     """
     assert recipe.synthesis is not None
     section = recipe.synthesis.long_input
-    rooms = [
-        max(0, plan.target_tokens - section.answer_tokens - INSTRUCTION_TOKENS)
+    targets = [
+        plan.target_tokens
         for shard in range(section.shards)
         for plan in plan_instructions(recipe, generator, shard)
     ]
-    filled = [room - unfilled(room, document_tokens) for room in rooms]
+    filled = filled_tokens(np.array(targets, dtype=np.float64), section, document_tokens).tolist()
     context_tokens = recipe.generators[generator].context_tokens
     return [
         _instructions(recipe.synthesis),
@@ -73,10 +76,18 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
     ]
 
 
-def unfilled(room: float, document_tokens: float) -> float:
+def filled_tokens(
+    targets: NDArray[np.float64], section: LongInput, document_tokens: float
+) -> NDArray[np.float64]:
+    """Tokens of the documents of samples that may have `targets` tokens each."""
+    rooms = np.maximum(0, targets - section.answer_tokens - INSTRUCTION_TOKENS)
+    return rooms - unfilled(rooms, document_tokens)
+
+
+def unfilled(rooms: NDArray[np.float64], document_tokens: float) -> NDArray[np.float64]:
     """Tokens of a sample that whole documents leave free; of any length up to the room where most documents
     of the corpus are longer."""
-    return UNFILLED * min(document_tokens, room)
+    return UNFILLED * np.minimum(document_tokens, rooms)
 
 
 def _usage(step: str, calls: float, filled_in: float, completion: float, prompt: str) -> StepUsage:

@@ -4,15 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from selflong.plan.architecture import Architecture
-from selflong.plan.machines import Machine
-from selflong.recipe.retrieval import Encoder
-from selflong.retrieval.cost import EXACT, index_cost
+from selflong.estimate.index import index_cost
+from selflong.placement.machines import Machine
+from selflong.placement.shapes import Architecture
+from selflong.recipe.retrieval import EXACT, Encoder
 from selflong.sources.documents.section import Size
 
-HALF = 2
 CHOICES = ("Flat", "SQ8", "IVF16384,Flat", "IVF16384,SQ8", "IVF16384,PQ512")
-"""What the plan compares."""
+"""What is compared."""
 VISITED_SHARE = 0.25
 """Of the lists: a recall@1000 of 0.90 on 20,000 passages (benchmarks/retrieval.py)."""
 TRAINING_VECTORS = 40
@@ -36,9 +35,12 @@ class IndexUse:
 
 
 def alternatives(encoder: Encoder) -> list[Encoder]:
-    """The encoder with every choice of an index that is not its own."""
+    """The encoder with every choice of an index that is not its own and takes its dimensions."""
     found = []
     for choice in CHOICES:
+        codes = re.search(r"PQ(\d+)", choice)
+        if codes and encoder.dimensions % int(codes[1]) != 0:
+            continue
         settings: dict[str, Any] = {"index": choice, "probes": None, "index_training_sample": None}
         if match := re.match(r"IVF(\d+)", choice):
             lists = int(match[1])
@@ -69,11 +71,6 @@ def index_use(encoder: Encoder, rows: int, queries: int, machine: Machine) -> In
         build + cost.build_flops / machine.cpu_flops,
         search,
     )
-
-
-def embedding_bytes(rows: int, dimensions: int) -> int:
-    """float16 on disk."""
-    return rows * dimensions * HALF
 
 
 def encode_seconds(

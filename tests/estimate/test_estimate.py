@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selflong.plan.data import documents, stage_data
-from selflong.plan.evaluation import loads
-from selflong.plan.machines import H100, TWO_CORES, choose_machine
-from selflong.plan.schedule import peak_bytes, schedule
-from selflong.plan.steps import Planner, Step
-from selflong.plan.synthesis import Usage, usage
-from selflong.plan.write import write_plan
+from selflong.estimate.data import documents, stage_data
+from selflong.estimate.evaluation import loads
+from selflong.estimate.schedule import peak_bytes, schedule
+from selflong.estimate.steps import Planner, Step
+from selflong.estimate.synthesis import Usage, usage
+from selflong.estimate.write import write_plan
+from selflong.placement.machines import H100, TWO_CORES, choose_machine
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import PlanSite, TrainingSite
 from selflong.workflow import Run
@@ -77,7 +77,7 @@ def test_the_jobs_are_those_of_the_rules() -> None:
     run = Run(PAPER, SITE)
     jobs = Counter[str]()
     for step in Planner(PAPER, SITE, H100).steps():
-        jobs[step.stage] += step.jobs
+        jobs[step.part] += step.jobs
     predictions = sum(len(run.predictions(suite)) for suite in PAPER.suites)
     assert jobs["evaluation"] == predictions + len(PAPER.suites) + 1
     assert jobs["training"] == len(list(PAPER.checkpoints()))
@@ -127,7 +127,7 @@ def test_the_files_are_whole_and_the_same_each_time(tmp_path: Path) -> None:
 def test_the_laptop_holds_its_recipe() -> None:
     steps = Planner(LAPTOP, SITE, TWO_CORES).steps()
     assert all(step.fits for step in steps)
-    assert not any(step.stage == "download" for step in steps)
+    assert not any(step.part == "download" for step in steps)
 
 
 # ---------------------------------------------------------------------------------------- schedule

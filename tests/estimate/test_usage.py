@@ -1,13 +1,14 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from selflong.estimate.usage import StepUsage, expected_usage, unfilled
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import FAMILIES
 from selflong.synthesis.instructions import plan_instructions
-from selflong.synthesis.usage import StepUsage, expected_usage, unfilled
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.
@@ -56,8 +57,9 @@ def test_the_estimate_of_the_laptop_recipe_is_near_what_a_run_used() -> None:
 
 
 def test_short_documents_fill_a_sample_better_than_long_ones() -> None:
-    assert unfilled(60_000, WEB_DOCUMENT) < 0.01 * 60_000
-    assert unfilled(1800, LAPTOP_DOCUMENT) == pytest.approx(0.15 * 1800)
+    rooms = np.array([60_000.0, 1800.0])
+    assert unfilled(rooms, WEB_DOCUMENT)[0] < 0.01 * 60_000
+    assert unfilled(rooms, LAPTOP_DOCUMENT)[1] == pytest.approx(0.15 * 1800)
 
 
 def test_shards_divide_the_samples_and_follow_the_distributions(paper: Recipe) -> None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import faiss
 
 from selflong.job import UserError
-from selflong.recipe.retrieval import Encoder
+from selflong.recipe.retrieval import EXACT, Encoder
+from selflong.retrieval import BLOCK_BYTES
 
-EXACT = "Flat"
-BLOCK_BYTES = 32 << 20  # of embeddings in single precision, held at a time
 ID_BYTES = 8  # of a vector in an inverted list
 
 
@@ -28,6 +27,11 @@ class IndexCost:
     """For one query; an exact search reads all embeddings once for a whole batch of queries."""
 
 
+def embedding_bytes(vectors: int, dimensions: int) -> int:
+    """float16 on disk."""
+    return 2 * vectors * dimensions
+
+
 def index_cost(encoder: Encoder, vectors: int) -> IndexCost:
     """Cost of `encoder`'s index over `vectors` embeddings; UserError where FAISS tells no size."""
     try:
@@ -41,10 +45,10 @@ def index_cost(encoder: Encoder, vectors: int) -> IndexCost:
 
 def _index_cost(encoder: Encoder, vectors: int) -> IndexCost:
     dimensions = encoder.dimensions
-    embedding_bytes = 2 * dimensions * vectors
+    stored = embedding_bytes(vectors, dimensions)
     if encoder.index == EXACT:
         flops = 2.0 * dimensions * vectors
-        return IndexCost(embedding_bytes, 0, BLOCK_BYTES, 0.0, flops)
+        return IndexCost(stored, 0, BLOCK_BYTES, 0.0, flops)
     index = faiss.index_factory(dimensions, encoder.index, faiss.METRIC_INNER_PRODUCT)
     sample = min(encoder.index_training_sample or vectors, vectors)
     sample_bytes = 4 * dimensions * sample
@@ -52,9 +56,7 @@ def _index_cost(encoder: Encoder, vectors: int) -> IndexCost:
     if lists is None:
         index_bytes = index.sa_code_size() * vectors
         build_memory = max(sample_bytes, BLOCK_BYTES + 2 * index_bytes)
-        return IndexCost(
-            embedding_bytes, index_bytes, build_memory, 0.0, 2.0 * dimensions * vectors
-        )
+        return IndexCost(stored, index_bytes, build_memory, 0.0, 2.0 * dimensions * vectors)
     width = lists.d  # smaller than `dimensions` behind a projection
     centroid_bytes = 4 * width * lists.nlist
     index_bytes = (lists.code_size + ID_BYTES) * vectors + centroid_bytes
@@ -62,7 +64,7 @@ def _index_cost(encoder: Encoder, vectors: int) -> IndexCost:
     assignments = lists.cp.niter * trained_on + vectors
     probes = min(encoder.probes or 1, lists.nlist)
     return IndexCost(
-        embedding_bytes,
+        stored,
         index_bytes,
         max(2 * sample_bytes, BLOCK_BYTES + centroid_bytes),
         2.0 * width * lists.nlist * assignments,

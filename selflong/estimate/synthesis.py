@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from selflong.plan.data import documents
+from selflong.estimate.data import documents
+from selflong.estimate.usage import expected_usage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator
-from selflong.synthesis.usage import expected_usage
 
 RULES = {
     "instructions": ("instruction",),
     "answers": ("summary", "answer", "closed book"),
     "long outputs": ("back-translation",),
 }
-"""Step of the plan -> steps of the synthesis."""
+"""Step of the estimate -> steps of the synthesis."""
 
 
 @dataclass(frozen=True)

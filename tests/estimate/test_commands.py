@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from deepspeed.runtime.config import DeepSpeedConfig
 
+from selflong.estimate.commands import PORT_OF_JOB, dry_launch
 from selflong.job import UserError
-from selflong.plan.commands import PORT_OF_JOB, dry_launch
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.training.launch import master_port
 from selflong.workflow import Run

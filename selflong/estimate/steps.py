@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selflong.plan import evaluation, retrieval, training
-from selflong.plan.architecture import architecture
-from selflong.plan.data import (
+from selflong.estimate import evaluation, retrieval
+from selflong.estimate.data import (
     documents,
     samples,
     stage_data,
     synthesised,
 )
-from selflong.plan.machines import GB, Machine
-from selflong.plan.stages import model_shape, plan_stage
-from selflong.plan.synthesis import Usage, usage
+from selflong.estimate.index import embedding_bytes
+from selflong.estimate.shapes import model_shape, weights_shape
+from selflong.estimate.synthesis import Usage, usage
+from selflong.estimate.training import estimate_stage
+from selflong.placement.fit import Fit
+from selflong.placement.machines import GB, Machine
+from selflong.placement.memory import OPTIMIZER_BYTES, WEIGHT_BYTES
 from selflong.recipe.models import Model, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
@@ -24,10 +27,6 @@ from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
 """A token as uint32 and its role as uint8."""
-MODEL_BYTES = 2
-"""Of a parameter in a model folder."""
-STATE_BYTES = 12
-"""Of a parameter in a training checkpoint: master weights and two moments."""
 DEQUANTIZED_PARAMETERS = 7e6
 """A second, from a GGUF file on one core."""
 PREDICTION_COMPRESSION = 0.16
@@ -35,6 +34,7 @@ PREDICTION_COMPRESSION = 0.16
 TEXTS_BYTES = 1e6
 """Questions and essays of the evaluation."""
 REPORT_BYTES = 2e6
+REMOTE_CONCURRENCY = RemoteServing.model_fields["maximum_concurrency"].default
 REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
 LLAMA_CPP_PROMPT_TOKENS = 280
@@ -47,7 +47,8 @@ class Step:
     """Jobs of one kind that may run at the same time."""
 
     name: str
-    stage: str
+    part: str
+    """Of the workflow: the rules file that runs it."""
     jobs: int
     seconds: float
     """Of one job."""
@@ -109,7 +110,7 @@ class Planner:
 
     def _downloads(self) -> Iterator[Step]:
         sizes: dict[str, float] = {
-            weights.repository: MODEL_BYTES * architecture(weights).parameters
+            weights.repository: WEIGHT_BYTES * weights_shape(self.site, weights).parameters
             for weights in self._weights()
         }
         for name, corpus in self.recipe.corpora.items():
@@ -169,8 +170,12 @@ class Planner:
             return
         encoder = self.recipe.encoders[section.encoder]
         corpus = self.recipe.corpora[section.corpus]
-        size, shape, machine = documents(corpus), architecture(encoder.weights), self.machine
-        embeddings = retrieval.embedding_bytes(size.rows, encoder.dimensions)
+        size, shape, machine = (
+            documents(corpus),
+            weights_shape(self.site, encoder.weights),
+            self.machine,
+        )
+        embeddings = embedding_bytes(size.rows, encoder.dimensions)
         queries = section.long_input.samples // section.long_input.shards
         index = retrieval.index_use(encoder, size.rows, queries, machine)
         seconds = retrieval.encode_seconds(
@@ -181,7 +186,7 @@ class Planner:
             embed, "retrieval", corpus.shards, machine.start_seconds + seconds / corpus.shards,
             (f"corpus {section.corpus}",), uses_devices=True, tokens=size.tokens,
             kept_bytes=embeddings, work_bytes=embeddings / corpus.shards,
-            memory=2 * shape.parameters + 2 * GB,
+            memory=WEIGHT_BYTES * shape.parameters + 2 * GB,
         )  # fmt: skip
         # One job builds it, the other one compares it with exact search.
         yield Step(
@@ -213,7 +218,7 @@ class Planner:
         index = retrieval.index_use(encoder, rows, queries, machine)
         yield Step(
             found, "retrieval", long_input.shards, machine.start_seconds + index.search_seconds,
-            (asked, f"index {section.encoder}"), uses_devices=machine.devices_per_node > 2,
+            (asked, f"index {section.encoder}"), uses_devices=machine.has_gpus,
             memory=index.search_memory + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
         made = synthesised(self.recipe)
@@ -249,8 +254,8 @@ class Planner:
 
     def _generator_bytes(self, generator: Generator) -> float:
         assert generator.weights is not None
-        shape = architecture(generator.weights)
-        need = 2 * shape.parameters + shape.cache_bytes(generator.context_tokens)
+        shape = weights_shape(self.site, generator.weights)
+        need = WEIGHT_BYTES * shape.parameters + shape.cache_bytes(generator.context_tokens)
         return need / self.machine.devices_per_node
 
     def _serving_seconds(
@@ -258,12 +263,12 @@ class Planner:
     ) -> float:
         """Of all requests, on one node or over the whole endpoint."""
         if isinstance(serving, RemoteServing) or generator.weights is None:
-            concurrency = serving.maximum_concurrency if isinstance(serving, RemoteServing) else 256
+            concurrency = getattr(serving, "maximum_concurrency", REMOTE_CONCURRENCY)
             return asked.completion_tokens / (concurrency * REMOTE_TOKENS_PER_SECOND)
         if isinstance(serving, LlamaCppServing):
             prompt = asked.prompt_tokens / LLAMA_CPP_PROMPT_TOKENS
             return prompt + asked.completion_tokens / LLAMA_CPP_ANSWER_TOKENS
-        shape, machine = architecture(generator.weights), self.machine
+        shape, machine = weights_shape(self.site, generator.weights), self.machine
         mean = asked.prompt_tokens / asked.requests
         prefill = shape.forward_flops(asked.prompt_tokens, mean / 2, logits=False)
         # Dozens of answers are decoded together, so arithmetic bounds them too.
@@ -294,7 +299,7 @@ class Planner:
                 )  # fmt: skip
 
     def _recall_data(self) -> Iterator[Step]:
-        """The recall study's sequences, which the plan writes once for each stage that trains on them."""
+        """The recall study's sequences, written once for each stage that trains on them."""
         names = self.recipe.recall.data if self.recipe.recall else {}
         for name in names:
             for stage in stages_of_mixture(self.recipe, name):
@@ -308,11 +313,11 @@ class Planner:
 
     def _training(self) -> Iterator[Step]:
         for name, model in self.recipe.models.items():
-            size = MODEL_BYTES * model_shape(self.recipe, name).parameters
+            size = WEIGHT_BYTES * model_shape(self.recipe, self.site, name).parameters
             if not model.stages:
                 seconds = 2 * size / self.machine.disk_bandwidth
                 if isinstance(model.weights, GgufWeights):
-                    seconds += size / MODEL_BYTES / DEQUANTIZED_PARAMETERS
+                    seconds += size / WEIGHT_BYTES / DEQUANTIZED_PARAMETERS
                 yield Step(
                     f"model {name}/initial", "training", 1, self.machine.start_seconds + seconds,
                     self._sources, kept_bytes=size, memory=2 * size,
@@ -329,16 +334,16 @@ class Planner:
                 self.machine.start_seconds + size / self.machine.disk_bandwidth,
                 (f"model {before}",), kept_bytes=size,
             )  # fmt: skip
-        planned = plan_stage(self.recipe, self.site, self.machine, name, stage)
-        fit = planned.fit
+        estimated = estimate_stage(self.recipe, self.site, self.machine, name, stage)
+        fit = estimated.fit
         # A state at each interval but the last, which is the model; one stays until the next is whole.
-        states = min(2, (planned.steps - 1) // stage.checkpoint_steps)
+        states = min(2, (estimated.steps - 1) // stage.checkpoint_steps)
         return Step(
-            f"model {checkpoint}", "training", 1, planned.seconds,
+            f"model {checkpoint}", "training", 1, estimated.seconds,
             (f"model {before}", f"mixture {stage.mixture} {stage.name}"), nodes=fit.nodes,
-            uses_devices=True, tokens=planned.tokens, kept_bytes=size,
-            work_bytes=states * STATE_BYTES * size / MODEL_BYTES,
-            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, planned.best),
+            uses_devices=True, tokens=estimated.tokens, kept_bytes=size,
+            work_bytes=states * OPTIMIZER_BYTES * size / WEIGHT_BYTES,
+            memory=fit.memory.total, fits=fit.fits, advice=_advice(fit, estimated.best),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------ evaluation
@@ -349,7 +354,7 @@ class Planner:
                 checkpoint = self.recipe.resolve(reference)
                 model = checkpoint.partition("/")[0]
                 shape, supports = (
-                    model_shape(self.recipe, model),
+                    model_shape(self.recipe, self.site, model),
                     self.recipe.models[model].supports,
                 )
                 loads = list(evaluation.loads(suite, supports))
@@ -377,7 +382,7 @@ class Planner:
             )  # fmt: skip
 
 
-def _settings(fit: training.Fit) -> str:
+def _settings(fit: Fit) -> str:
     layout = fit.layout
     settings = [f"training.nodes: {fit.nodes}", f"ring x ulysses: {layout.sequence}"]
     if layout.offload_activations:
@@ -387,7 +392,7 @@ def _settings(fit: training.Fit) -> str:
     return ", ".join(settings)
 
 
-def _advice(fit: training.Fit, better: training.Fit) -> str:
+def _advice(fit: Fit, better: Fit) -> str:
     """The layout; where it does not fit, the cheapest one that does."""
     if fit.fits:
         return _settings(fit)

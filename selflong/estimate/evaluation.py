@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from selflong.plan.architecture import Architecture
-from selflong.plan.machines import Machine
+from selflong.placement.machines import Machine
+from selflong.placement.shapes import Architecture
 from selflong.recipe.suites import Suite
 from selflong.suites.kinds import kind_of
 from selflong.suites.load import Load

@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from selflong.estimate.usage import FILLED_ANSWER, INSTRUCTION_TOKENS, filled_tokens
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.recipe.recipe import Recipe, stages_of_mixture
@@ -14,8 +15,6 @@ from selflong.recipe.synthesis import Gates, Lengths, Synthesis
 from selflong.sources.documents.section import Size
 from selflong.synthesis.lengths import draw_length
 
-LEFT_ROOM = 0.25
-"""Of a sample's length, where a document is at least as long; less where documents are shorter."""
 KEPT_BY_GATES = 0.65
 """Of the long inputs, with the gates on and the laptop recipe's generator."""
 
@@ -53,11 +52,12 @@ def document_lengths(minimum: int, maximum: int, power: float, count: int = 1000
 
 def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
     """Documents are taken whole, so the last ones leave room; the gates drop some samples."""
-    size = documents(recipe.corpora[synthesis.corpus])
-    lengths = sample_lengths(synthesis.long_input.lengths)
-    left = LEFT_ROOM * np.minimum(1, size.tokens / size.rows / lengths)
+    section, size = synthesis.long_input, documents(recipe.corpora[synthesis.corpus])
+    answer = FILLED_ANSWER * section.answer_tokens
+    lengths = sample_lengths(section.lengths)
+    filled = filled_tokens(lengths, section, size.tokens / size.rows)
     kept = 1.0 if synthesis.gates == Gates() else KEPT_BY_GATES
-    return Samples(kept * synthesis.long_input.samples, lengths * (1 - left))
+    return Samples(kept * section.samples, filled + INSTRUCTION_TOKENS + answer)
 
 
 def _long_outputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":

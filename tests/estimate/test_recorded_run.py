@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from selflong.plan.machines import TWO_CORES
-from selflong.plan.schedule import schedule
-from selflong.plan.steps import Planner, Step
+from selflong.estimate.schedule import schedule
+from selflong.estimate.steps import Planner, Step
+from selflong.placement.machines import TWO_CORES
 from selflong.recipe.loading import load_recipe, load_site
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ def steps() -> list[Step]:
 
 
 def planned(steps: list[Step], what: str, stage: str | None = None) -> float:
-    return sum(getattr(step, what) for step in steps if stage in (None, step.stage))
+    return sum(getattr(step, what) for step in steps if stage in (None, step.part))
 
 
 @pytest.mark.parametrize(("what", "stage"), COUNTED)
@@ -58,7 +58,7 @@ def test_disk_of_the_whole(steps: list[Step]) -> None:
 
 @pytest.mark.parametrize("stage", list(RECORDED["seconds"]))
 def test_time_of_a_stage(steps: list[Step], stage: str) -> None:
-    seconds = sum(step.jobs * step.seconds for step in steps if step.stage == stage)
+    seconds = sum(step.jobs * step.seconds for step in steps if step.part == stage)
     assert RECORDED["seconds"][stage] / 2 < seconds < 2 * RECORDED["seconds"][stage]
 
 

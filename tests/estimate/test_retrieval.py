@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from selflong.plan.machines import H100
-from selflong.plan.retrieval import CHOICES, alternatives, index_use
+from selflong.estimate.retrieval import CHOICES, alternatives, index_use
+from selflong.placement.machines import H100
 from selflong.recipe.loading import load_recipe
 
 ROWS, DIMENSIONS = 9_672_101, 4096

@@ -42,8 +42,12 @@ class Machine:
         return self.nodes * self.devices_per_node
 
     @property
+    def has_gpus(self) -> bool:
+        return self.devices_per_node > 2
+
+    @property
     def usable_memory(self) -> float:
-        """What a job may plan with: the allocator and the driver keep some."""
+        """What a job may count on: the allocator and the driver keep some."""
         return 0.92 * self.memory
 
 

@@ -20,7 +20,7 @@ from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from selflong.cluster import scheduled
 from selflong.job import UserError
 from selflong.llm.serve import vllm_command
-from selflong.plan.stages import planned_site
+from selflong.placement.fit import stage_site
 from selflong.recipe.site import JobKind, VllmServing
 from selflong.recipe.weights import FolderWeights
 from selflong.training.launch import rank_command, rank_environment, stage_job
@@ -106,10 +106,10 @@ def _submission(run: Run, kind: JobKind, name: str) -> str:
 
 
 def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
-    site = planned_site(run.recipe, run.site, checkpoint)
+    initial = Path(run.initial(checkpoint))
+    site = stage_site(run.recipe, run.site, checkpoint, initial)
     job = stage_job(
-        run.recipe, site, checkpoint,
-        Path(run.initial(checkpoint)), Path(run.packed(checkpoint)),
+        run.recipe, site, checkpoint, initial, Path(run.packed(checkpoint)),
         run.work / "training" / checkpoint,
     )  # fmt: skip
     variables = rank_environment(job, site, FIRST_NODE, PORT_OF_JOB)

@@ -1,0 +1,19 @@
+"""Shapes of a recipe's models: by what is downloaded already, else by what is known of them."""
+
+from selflong.placement.shapes import Architecture, architecture
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.recipe.weights import HubWeights, Weights
+from selflong.workflow import download_name
+
+
+def weights_shape(site: Site, weights: Weights | str) -> Architecture:
+    """Shape of weights that a site has or will download; UserError where it is not known."""
+    if isinstance(weights, HubWeights):
+        return architecture(weights, site.results / "downloads" / download_name(weights))
+    return architecture(weights)
+
+
+def model_shape(recipe: Recipe, site: Site, model: str) -> Architecture:
+    """Shape of a model: that of the weights that its chain starts from."""
+    return weights_shape(site, recipe.root_weights(model))

@@ -1,0 +1,87 @@
+"""A training stage on a site: its layout, its time, and how often its job must be started."""
+
+import math
+from dataclasses import dataclass
+
+from selflong.cluster import asked, usable_seconds
+from selflong.estimate.data import stage_data
+from selflong.estimate.shapes import model_shape
+from selflong.job import UserError
+from selflong.placement.fit import Fit, choose, site_fit
+from selflong.placement.machines import Machine, choose_machine
+from selflong.placement.shapes import Architecture
+from selflong.recipe.models import Stage
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+
+STARTS = 4
+"""A stage's start and end over another job's start: its ranks load DeepSpeed and the weights, and at the
+end gather and write them."""
+MORE_THAN_ESTIMATED = 2.0
+"""How much longer than estimated a stage may take before its job is given up."""
+FAILURES = 3
+"""Attempts beside: nodes fail."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What a training stage takes."""
+
+    seconds: float
+    steps: int
+    tokens: int
+    fit: Fit
+    best: Fit
+    """The cheapest layout, whatever the site's."""
+
+
+def estimate_stage(
+    recipe: Recipe, site: Site, machine: Machine, model: str, stage: Stage
+) -> StageEstimate:
+    """Estimate a stage that trains."""
+    assert stage.mixture is not None and stage.global_batch_tokens is not None
+    built = model_shape(recipe, site, model)
+    steps = -(-stage.tokens // stage.global_batch_tokens)
+    tokens = steps * stage.global_batch_tokens
+    attended = stage_data(recipe, stage.mixture, stage.name).attended
+    best = choose(built, stage.length, stage.sequences_per_step, machine)
+    # Where only the machine that is counted with has GPUs, the site's layout says nothing about it.
+    elsewhere = machine.has_gpus and site.training.device == "cpu"
+    fit = best if elsewhere else site_fit(built, stage, site.training, machine)
+    devices = fit.nodes * machine.devices_per_node
+    seconds = seconds_of(built, tokens, attended, machine, devices)
+    return StageEstimate(STARTS * machine.start_seconds + seconds, steps, tokens, fit, best)
+
+
+def step_flops(model: Architecture, tokens: float, attended: float) -> float:
+    """Model FLOPs of forward and backward."""
+    return 3 * model.forward_flops(tokens, attended)
+
+
+def seconds_of(
+    model: Architecture, tokens: float, attended: float, machine: Machine, devices: int
+) -> float:
+    """Time to train on `tokens`; the machine's share of its peak holds the recomputation already."""
+    return step_flops(model, tokens, attended) / (devices * machine.flops * machine.training_share)
+
+
+def retries(recipe: Recipe, site: Site) -> int | None:
+    """How often Snakemake submits a training job again: for each allocation that its longest stage needs.
+
+    A job that nears its time limit requeues itself, which counts as no retry; a cluster that forbids this
+    fails the job instead, and each allocation is a retry. None where the shape of a model is not known.
+    """
+    machine = choose_machine(recipe, site)
+    usable = usable_seconds(60 * asked(site, "training").minutes)
+    allocations = 1
+    try:
+        for name, model in recipe.models.items():
+            for stage in model.stages:
+                if stage.tokens > 0:
+                    seconds = estimate_stage(recipe, site, machine, name, stage).seconds
+                    allocations = max(
+                        allocations, math.ceil(MORE_THAN_ESTIMATED * seconds / usable)
+                    )
+    except UserError:
+        return None
+    return FAILURES + allocations - 1

@@ -1,0 +1,1 @@
+"""How a training stage is laid out on devices: shapes of models, what devices hold, layouts that fit."""

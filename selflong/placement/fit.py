@@ -1,0 +1,106 @@
+"""The layout of a stage on a site: the cheapest that its devices hold."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selflong.job import UserError
+from selflong.placement.layout import Parallelism, layouts
+from selflong.placement.machines import TWO_CORES, Machine, choose_machine
+from selflong.placement.memory import Memory, memory
+from selflong.placement.shapes import Architecture, architecture
+from selflong.recipe.models import Stage
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site, TrainingSite
+
+NODE_COUNTS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A layout and what it needs."""
+
+    layout: Parallelism
+    memory: Memory
+    nodes: int
+    fits: bool
+
+
+def first_fit(
+    model: Architecture,
+    length: int,
+    tried: Iterable[Parallelism],
+    nodes: int,
+    machine: Machine,
+    device: str = "cuda",
+) -> Fit:
+    """The first layout whose devices hold the stage; the last where none does."""
+    fit = None
+    for layout in tried:
+        need = memory(model, length, layout, device)
+        fit = Fit(layout, need, nodes, need.total <= machine.usable_memory)
+        if fit.fits:
+            break
+    assert fit is not None
+    return fit
+
+
+def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
+    """The cheapest layout on the fewest nodes that hold the stage; the largest tried where none does."""
+    for nodes in NODE_COUNTS:
+        tried = layouts(nodes * machine.devices_per_node, sequences)
+        fit = first_fit(model, length, tried, nodes, machine)
+        if fit.fits:
+            break
+    return fit
+
+
+def site_fit(built: Architecture, stage: Stage, section: TrainingSite, machine: Machine) -> Fit:
+    """The cheapest layout that fits and agrees with the site."""
+    return first_fit(
+        built, stage.length, _site_layouts(section, stage.sequences_per_step),
+        section.nodes, machine, section.device,
+    )  # fmt: skip
+
+
+def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[Parallelism]:
+    """The layouts of the site's ranks, with what the site gives in place of what is tried."""
+    for layout in layouts(section.ranks, sequences, section.device == "cuda"):
+        given = section.ring * section.ulysses if section.ring else layout.sequence
+        if given % section.ulysses == 0:
+            yield replace(
+                layout,
+                sequence=given,
+                zero_stage=section.zero_stage,
+                activation_checkpointing=section.activation_checkpointing,
+                offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
+                offload_activations=_or(section.offload_activations, layout.offload_activations),
+            )
+
+
+def _or(given: bool | None, tried: bool) -> bool:
+    return tried if given is None else given
+
+
+def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> TrainingSite:
+    """The site of a stage's job, with the layout that fits the stage in place of what it leaves open.
+
+    initial: folder of the checkpoint that the stage starts from, by whose config.json it is laid out; before
+    there is one, by the known shape. Of a model whose shape neither tells all ranks share a sequence, and
+    nothing is offloaded.
+    """
+    section, stage = site.training, recipe.stage(checkpoint)
+    assert stage is not None
+    try:
+        built = architecture(recipe.root_weights(checkpoint.partition("/")[0]), initial)
+    except UserError:
+        return section
+    machine = choose_machine(recipe, site) if section.device == "cuda" else TWO_CORES
+    layout = site_fit(built, stage, section, machine).layout
+    return section.model_copy(
+        update={
+            "ring": layout.sequence // section.ulysses,
+            "offload_optimizer": layout.offload_optimizer,
+            "offload_activations": layout.offload_activations,
+        }
+    )

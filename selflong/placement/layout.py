@@ -1,0 +1,31 @@
+"""How the ranks of a training job share sequences, and what leaves their devices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parallelism:
+    """Ranks and what leaves the device."""
+
+    ranks: int
+    sequence: int
+    """Ranks that share one sequence."""
+    zero_stage: int = 3
+    offload_optimizer: bool = False
+    offload_activations: bool = False
+    activation_checkpointing: bool = True
+
+
+def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:
+    """Layouts to try, the cheapest first: rings as short as may be, then the longest with offloading.
+
+    What a ring leaves of the ranks is data parallel, as far as the `sequences` of a step keep them busy. What
+    is offloaded lies in the node's memory, where the longest ring needs the least.
+    """
+    for sequence in range(1, ranks + 1):
+        if ranks % sequence == 0 and ranks // sequence <= sequences:
+            yield Parallelism(ranks, sequence)
+    if offload:
+        yield Parallelism(ranks, ranks, offload_activations=True)
+        yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)

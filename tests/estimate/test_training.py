@@ -1,0 +1,56 @@
+"""How long a stage's job takes, and how often it is started."""
+
+from pathlib import Path
+
+import pytest
+
+from selflong.estimate.training import FAILURES, retries, seconds_of
+from selflong.placement.machines import H100
+from selflong.placement.shapes import KNOWN
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Resources
+from selflong.recipe.weights import FolderWeights
+
+ROOT = Path(__file__).parents[2]
+SITE = load_site(ROOT / "config.yaml")
+PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
+
+
+def test_the_speed_of_prolong_at_64k_is_met() -> None:
+    """2,770 tokens a second and H100 (arXiv 2410.02660), while the share of the peak comes from 1M runs."""
+    tokens, llama = 2**22, KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+    seconds = seconds_of(llama, tokens, 65_536 / 2, H100, devices=64)
+    assert tokens / seconds / 64 == pytest.approx(2770, rel=0.1)
+
+
+def with_limit(minutes: int, recipe: Recipe = PAPER) -> int | None:
+    site = SITE.model_copy(update={"resources": {"training": Resources(minutes=minutes)}})
+    return retries(recipe, site)
+
+
+def test_a_stage_of_days_is_retried_as_often_as_it_passes_through_the_queue() -> None:
+    by_hours = with_limit(4 * 60)
+    by_days = with_limit(30 * 24 * 60)
+    assert by_days == FAILURES
+    assert by_hours is not None
+    assert by_hours > with_limit(8 * 60) > FAILURES  # type: ignore[operator]
+
+
+def without_shapes() -> Recipe:
+    unknown = FolderWeights(kind="folder", path=Path("somewhere"))
+    models = {
+        name: model.model_copy(update={"weights": unknown}) if model.weights else model
+        for name, model in PAPER.models.items()
+    }
+    return PAPER.model_copy(update={"models": models})
+
+
+def test_a_model_that_nobody_knows_leaves_the_retries_to_the_profile() -> None:
+    assert with_limit(60, without_shapes()) is None
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 60])
+def test_a_short_limit_still_gets_on(minutes: int) -> None:
+    attempts = with_limit(minutes)
+    assert attempts is not None and attempts < 100_000

@@ -1,0 +1,94 @@
+"""The layout of a stage's job."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import LlamaConfig
+
+from selflong.placement.fit import choose, stage_site
+from selflong.placement.machines import GB, H100
+from selflong.placement.shapes import KNOWN
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import TrainingSite
+from selflong.recipe.weights import FolderWeights
+from selflong.training.launch import site_layout
+
+ROOT = Path(__file__).parents[2]
+SITE = load_site(ROOT / "config.yaml")
+PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
+LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+NOWHERE = Path("nowhere")
+
+
+def without_shapes() -> Recipe:
+    unknown = FolderWeights(kind="folder", path=Path("somewhere"))
+    models = {
+        name: model.model_copy(update={"weights": unknown}) if model.weights else model
+        for name, model in PAPER.models.items()
+    }
+    return PAPER.model_copy(update={"models": models})
+
+
+def laid_out(
+    checkpoint: str, recipe: Recipe = PAPER, initial: Path = NOWHERE, **settings: Any
+) -> TrainingSite:
+    training = TrainingSite(**{"device": "cuda", "ranks_per_node": 8} | settings)
+    site = SITE.model_copy(update={"training": training})
+    return stage_site(recipe, site, checkpoint, initial)
+
+
+def test_what_the_site_leaves_open_is_chosen() -> None:
+    ladder = [laid_out(f"selflong_8b/{stage}", nodes=2) for stage in ("256k", "512k", "1m")]
+    rings = [site_layout(site).ring for site in ladder]
+    assert rings == sorted(rings) and rings[0] < rings[-1]
+    assert all(site_layout(site).world == 16 for site in ladder)
+    assert laid_out("selflong_8b/1m").offload_activations
+    assert not laid_out("selflong_8b/256k", nodes=2).offload_activations
+
+
+def test_what_the_site_gives_stands() -> None:
+    given = laid_out("selflong_8b/256k", ring=2, ulysses=4, offload_optimizer=True, zero_stage=2)
+    assert (given.ring, given.ulysses, given.offload_optimizer, given.zero_stage) == (2, 4, True, 2)
+    assert laid_out("selflong_8b/1m", offload_activations=False).offload_activations is False
+    by_heads = laid_out("selflong_8b/1m", ulysses=8)
+    assert site_layout(by_heads).sequence == 8
+
+
+def test_ranks_of_an_unknown_model_share_a_sequence() -> None:
+    site = laid_out("selflong_8b/256k", without_shapes())
+    assert site_layout(site).ring == 8 and not site.offload_activations
+
+
+@pytest.mark.parametrize("length", [2**18, 2**19, 2**20])
+def test_the_papers_stages_fit_eight_h100(length: int) -> None:
+    fit = choose(LLAMA_8B, length, 4, H100)
+    assert fit.fits
+    assert fit.nodes == 1
+    assert 20 * GB < fit.memory.total < 80 * GB
+
+
+def test_short_stages_are_data_parallel() -> None:
+    fit = choose(LLAMA_8B, 4096, 64, H100)
+    assert fit.fits and fit.layout.sequence == 1 and not fit.layout.offload_activations
+
+
+def test_what_no_cluster_holds_says_so() -> None:
+    assert not choose(LLAMA_8B, 2**27, 4, H100).fits
+
+
+def test_a_model_is_laid_out_by_the_checkpoint_that_lies_there(tmp_path: Path) -> None:
+    LlamaConfig(num_hidden_layers=2, hidden_size=128, intermediate_size=256).save_pretrained(
+        tmp_path
+    )
+    assert laid_out("selflong_8b/256k", without_shapes()).ring is None
+    assert laid_out("selflong_8b/256k", without_shapes(), tmp_path).ring == 1
+    assert (laid_out("selflong_8b/256k").ring or 0) > 1
+
+
+def test_ranks_of_a_machine_without_gpus_are_those_of_its_site() -> None:
+    site = laid_out("selflong_8b/1m", device="cpu", ranks_per_node=2)
+    assert site_layout(site).world == 2
+    given = laid_out("selflong_8b/1m", device="cpu", ranks_per_node=4, ring=2)
+    assert given.ring == 2
