@@ -21,5 +21,5 @@ include: "rules/plan.smk"
 rule all:
     default_target: True
     input:
-        "<results>/report/report.html",
-        "<results>/manifest.json",
+        RESULTS.page,
+        RESULTS.manifest,

@@ -7,7 +7,7 @@ localrules:
 
 rule collect_source:
     output:
-        directory("<results>/corpus/{corpus}/sources/{source}"),
+        directory(RESULTS.source("{corpus}", "{source}")),
     log:
         "<logs>/corpus/{corpus}/collect/{source}.log",
     benchmark:
@@ -15,10 +15,7 @@ rule collect_source:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus",
-            RUN.recipe.corpora[wildcards.corpus].sources[int(wildcards.source)],
-        ),
+        digest=lambda wildcards: DIGESTS.source(wildcards.corpus, wildcards.source),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py"'
         " --corpus {wildcards.corpus} --source {wildcards.source} --output {output}"
@@ -28,12 +25,12 @@ rule collect_source:
 
 rule scan_documents:
     input:
-        sources=lambda wildcards: RUN.sources(wildcards.corpus),
-        tokenizer=lambda wildcards: RUN.target_tokenizer(),
-        evaluation_texts="<results>/evaluation/texts.parquet",
+        sources=lambda wildcards: INPUTS.sources(wildcards.corpus),
+        tokenizer=lambda wildcards: INPUTS.target_tokenizer(),
+        evaluation_texts=RESULTS.evaluation_texts,
     output:
-        notes="<results>/corpus/{corpus}/notes/{shard}.parquet",
-        overlaps="<results>/corpus/{corpus}/overlaps/{shard}.parquet",
+        notes=RESULTS.notes("{corpus}", "{shard}"),
+        overlaps=RESULTS.overlaps("{corpus}", "{shard}"),
     log:
         "<logs>/corpus/{corpus}/scan/{shard}.log",
     benchmark:
@@ -41,11 +38,9 @@ rule scan_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py"'
         " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
@@ -55,14 +50,10 @@ rule scan_documents:
 
 rule select_documents:
     input:
-        notes=lambda wildcards: expand(
-            "<results>/corpus/{corpus}/notes/{shard}.parquet",
-            corpus=wildcards.corpus,
-            shard=RUN.corpus_shards(wildcards.corpus),
-        ),
+        notes=lambda wildcards: INPUTS.notes(wildcards.corpus),
     output:
-        selection=directory("<results>/corpus/{corpus}/selection"),
-        drops="<results>/corpus/{corpus}/drops.parquet",
+        selection=directory(RESULTS.selection("{corpus}")),
+        drops=RESULTS.corpus_drops("{corpus}"),
     log:
         "<logs>/corpus/{corpus}/select.log",
     benchmark:
@@ -70,11 +61,9 @@ rule select_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py"'
         " --corpus {wildcards.corpus} --notes {input.notes}"
@@ -83,11 +72,11 @@ rule select_documents:
 
 rule write_documents:
     input:
-        sources=lambda wildcards: RUN.sources(wildcards.corpus),
-        selection="<results>/corpus/{corpus}/selection",
+        sources=lambda wildcards: INPUTS.sources(wildcards.corpus),
+        selection=RESULTS.selection("{corpus}"),
     output:
-        documents="<results>/corpus/{corpus}/documents/{shard}.parquet",
-        token_counts="<results>/corpus/{corpus}/token_counts/{shard}.parquet",
+        documents=RESULTS.documents("{corpus}", "{shard}"),
+        token_counts=RESULTS.token_counts("{corpus}", "{shard}"),
     log:
         "<logs>/corpus/{corpus}/write/{shard}.log",
     benchmark:
@@ -95,11 +84,9 @@ rule write_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py"'
         " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"

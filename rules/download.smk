@@ -7,7 +7,7 @@ localrules:
 
 rule download:
     output:
-        directory("<downloads>/{download}"),
+        directory(download_folder(RUN.site, "{download}")),
     log:
         "<logs>/download/{download}.log",
     benchmark:
@@ -15,7 +15,7 @@ rule download:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=lambda wildcards: RUN.downloads[wildcards.download].digest,
+        digest=lambda wildcards: INPUTS.downloads[wildcards.download].digest,
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/download.py" --name {wildcards.download}'
         ' --work "$SELFLONG_WORK/downloads/{wildcards.download}" --output {output} > {log} 2>&1'

@@ -3,9 +3,9 @@
 
 rule write_evaluation_texts:
     input:
-        RUN.named_files,
+        INPUTS.named_files,
     output:
-        "<results>/evaluation/texts.parquet",
+        RESULTS.evaluation_texts,
     log:
         "<logs>/evaluation/texts.log",
     benchmark:
@@ -13,9 +13,9 @@ rule write_evaluation_texts:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.texts_digest(),
+        digest=DIGESTS.evaluation_texts(),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
         " > {log} 2>&1"
@@ -23,28 +23,26 @@ rule write_evaluation_texts:
 
 rule evaluate:
     input:
-        model="<results>/models/{model}/{stage}",
-        tokenizer=lambda wildcards: RUN.tokenizer(
+        model=RESULTS.checkpoint("{model}/{stage}"),
+        tokenizer=lambda wildcards: INPUTS.tokenizer(
             f"{wildcards.model}/{wildcards.stage}"
         ),
-        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+        files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/{model}/{stage}/{lengths}.parquet",
+        RESULTS.predictions("{suite}", "{model}/{stage}", "{lengths}"),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
     benchmark:
         "<benchmarks>/evaluation/{suite}/{model}/{stage}/{lengths}.tsv"
     wildcard_constraints:
-        suite=alternatives(RUN.asked_suites),
+        suite=alternatives(INPUTS.asked_suites),
     conda:
         "../envs/evaluation.yaml"
-    threads: RUN.threads("evaluation")
+    threads: JOBS.threads("evaluation")
     resources:
-        **RUN.resources("evaluation"),
+        **JOBS.resources("evaluation"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
@@ -55,23 +53,21 @@ rule evaluate:
 
 rule score_stored:
     input:
-        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+        files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/stored.parquet",
+        RESULTS.stored_predictions("{suite}"),
     log:
         "<logs>/evaluation/{suite}/stored.log",
     benchmark:
         "<benchmarks>/evaluation/{suite}/stored.tsv"
     wildcard_constraints:
-        suite=alternatives(RUN.published_suites),
+        suite=alternatives(INPUTS.published_suites),
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" --suite {wildcards.suite}'
         " --published {input.files} --output {output} > {log} 2>&1"
@@ -79,9 +75,9 @@ rule score_stored:
 
 rule score:
     input:
-        lambda wildcards: RUN.predictions(wildcards.suite),
+        lambda wildcards: INPUTS.predictions(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/scores.parquet",
+        RESULTS.scores("{suite}"),
     log:
         "<logs>/evaluation/{suite}/score.log",
     benchmark:
@@ -89,11 +85,9 @@ rule score:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
         " --predictions {input} --output {output} > {log} 2>&1"

@@ -3,15 +3,15 @@
 
 rule build_mixture:
     input:
-        unpack(lambda wildcards: RUN.entries(wildcards.mixture)),
-        tokenizer=lambda wildcards: RUN.mixture_tokenizer(
+        unpack(lambda wildcards: INPUTS.entries(wildcards.mixture)),
+        tokenizer=lambda wildcards: INPUTS.mixture_tokenizer(
             wildcards.mixture, wildcards.stage
         ),
-        evaluation_texts="<results>/evaluation/texts.parquet",
+        evaluation_texts=RESULTS.evaluation_texts,
     output:
-        packed=directory("<results>/mixtures/{mixture}/{stage}/packed"),
-        accounting="<results>/mixtures/{mixture}/{stage}/accounting.parquet",
-        contamination="<results>/mixtures/{mixture}/{stage}/contamination.parquet",
+        packed=directory(RESULTS.packed("{mixture}", "{stage}")),
+        accounting=RESULTS.accounting("{mixture}", "{stage}"),
+        contamination=RESULTS.contamination("{mixture}", "{stage}"),
     log:
         "<logs>/mixture/{mixture}/{stage}.log",
     benchmark:
@@ -19,10 +19,10 @@ rule build_mixture:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.mixture_digest(wildcards.mixture, wildcards.stage),
-        entries=lambda wildcards: RUN.entry_arguments(wildcards.mixture),
+        digest=lambda wildcards: DIGESTS.mixture(wildcards.mixture, wildcards.stage),
+        entries=lambda wildcards: INPUTS.entry_arguments(wildcards.mixture),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py"'
         " --mixture {wildcards.mixture} --stage {wildcards.stage} {params.entries}"

@@ -9,7 +9,7 @@ localrules:
 
 rule plan:
     output:
-        directory("<results>/plan"),
+        directory(RESULTS.plan),
     log:
         "<logs>/plan.log",
     benchmark:
@@ -17,7 +17,7 @@ rule plan:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=RUN.digest("plan", RUN.recipe, RUN.site),
+        digest=DIGESTS.of("plan", RUN.recipe, RUN.site),
     shell:
         '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
 
@@ -35,7 +35,7 @@ for kind in JOB_KINDS:
         name:
             f"check_{kind}"
         output:
-            temp(f"<results>/check/{kind}.txt"),
+            temp(RESULTS.check(kind)),
         log:
             f"<logs>/check/{kind}.log",
         benchmark:
@@ -44,7 +44,7 @@ for kind in JOB_KINDS:
         conda:
             f"../envs/{ENVIRONMENTS[kind]}.yaml"
         resources:
-            **RUN.resources(kind),
+            **JOBS.resources(kind),
         params:
             kind=kind,
             start=f'${kind.upper()}_LAUNCH "${kind.upper()}_PYTHON"',
@@ -55,7 +55,7 @@ for kind in JOB_KINDS:
 
 rule check:
     input:
-        expand("<results>/check/{kind}.txt", kind=JOB_KINDS),
+        [RESULTS.check(kind) for kind in JOB_KINDS],
     log:
         "<logs>/check/all.log",
     retries: 0

@@ -3,22 +3,20 @@
 
 rule write_recall_data:
     output:
-        directory("<results>/recall/{data}/{length}/packed"),
+        directory(RESULTS.recall_packed("{data}", "{length}")),
     log:
         "<logs>/recall/{data}/{length}.log",
     benchmark:
         "<benchmarks>/recall/{data}/{length}.tsv"
     wildcard_constraints:
-        data=alternatives(RUN.recall_data),
+        data=alternatives(INPUTS.recall_data),
         length=r"\d+",
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.recall_digest(
-            RUN.recipe.recall.data[wildcards.data]
-        ),
+        digest=lambda wildcards: DIGESTS.recall_data(wildcards.data),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_recall_data.py" --data {wildcards.data}'
         " --length {wildcards.length} --output {output} > {log} 2>&1"
@@ -26,21 +24,21 @@ rule write_recall_data:
 
 rule measure_recall:
     input:
-        "<results>/models/{model}/{stage}",
+        RESULTS.checkpoint("{model}/{stage}"),
     output:
-        "<results>/evaluation/{suite}/{model}/{stage}/all.parquet",
+        RESULTS.predictions("{suite}", "{model}/{stage}", "all"),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/all.log",
     benchmark:
         "<benchmarks>/evaluation/{suite}/{model}/{stage}/all.tsv"
     wildcard_constraints:
-        suite=alternatives(RUN.recall_suites),
+        suite=alternatives(INPUTS.recall_suites),
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("evaluation"),
+        **JOBS.resources("evaluation"),
     params:
-        digest=lambda wildcards: RUN.recall_digest(RUN.recipe.suites[wildcards.suite]),
+        digest=lambda wildcards: DIGESTS.recall(RUN.recipe.suites[wildcards.suite]),
     shell:
         'export OMP_NUM_THREADS=1; exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/measure_recall.py"'
         " --suite {wildcards.suite} --checkpoint {wildcards.model}/{wildcards.stage}"

@@ -4,10 +4,10 @@
 
 rule tables:
     input:
-        **RUN.report_inputs(),
+        **INPUTS.report(),
     output:
         report(
-            directory("<results>/tables"),
+            directory(RESULTS.tables),
             patterns=["{name}.csv"],
             caption="captions/tables.rst",
             category="Tables",
@@ -21,9 +21,9 @@ rule tables:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" --output {output}'
         " > {log} 2>&1"
@@ -31,10 +31,10 @@ rule tables:
 
 rule figures:
     input:
-        **RUN.report_inputs(),
+        **INPUTS.report(),
     output:
         report(
-            directory("<results>/figures"),
+            directory(RESULTS.figures),
             patterns=["{name}.png"],
             caption="captions/figures.rst",
             category="Figures",
@@ -48,9 +48,9 @@ rule figures:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" --output {output}'
         " > {log} 2>&1"
@@ -58,7 +58,7 @@ rule figures:
 
 rule workflow_figure:
     output:
-        directory("<results>/report/workflow"),
+        directory(RESULTS.workflow_figure),
     log:
         "<logs>/report/workflow.log",
     benchmark:
@@ -66,7 +66,7 @@ rule workflow_figure:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     shell:
         '("$PIPELINE_PYTHON" -m snakemake --snakefile "$SELFLONG/Snakefile" --rulegraph dot'
         ' --configfile "$SELFLONG_SITE" --cores 1 --nolock'
@@ -76,11 +76,11 @@ rule workflow_figure:
 
 rule report:
     input:
-        tables="<results>/tables",
-        figures="<results>/figures",
-        workflow="<results>/report/workflow",
+        tables=RESULTS.tables,
+        figures=RESULTS.figures,
+        workflow=RESULTS.workflow_figure,
     output:
-        "<results>/report/report.html",
+        RESULTS.page,
     log:
         "<logs>/report/page.log",
     benchmark:
@@ -90,9 +90,9 @@ rule report:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
         " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
@@ -100,12 +100,12 @@ rule report:
 
 rule manifest:
     input:
-        tables="<results>/tables",
-        figures="<results>/figures",
-        page="<results>/report/report.html",
+        tables=RESULTS.tables,
+        figures=RESULTS.figures,
+        page=RESULTS.page,
     output:
-        manifest="<results>/manifest.json",
-        crate="<results>/ro-crate-metadata.json",
+        manifest=RESULTS.manifest,
+        crate=RESULTS.crate,
     log:
         "<logs>/report/manifest.log",
     benchmark:
@@ -115,9 +115,9 @@ rule manifest:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py"'
         " --manifest {output.manifest} --crate {output.crate} > {log} 2>&1"

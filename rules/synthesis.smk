@@ -3,28 +3,26 @@
 
 rule write_instructions:
     input:
-        documents=lambda wildcards: RUN.synthesis_files("documents"),
-        token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
-        target=lambda wildcards: RUN.target_tokenizer(),
-        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(
-            RUN.recipe.generators[wildcards.generator].weights
-        ),
+        documents=lambda wildcards: INPUTS.synthesis_documents(),
+        token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
+        target=lambda wildcards: INPUTS.target_tokenizer(),
+        counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
+        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
-        instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
-        drops="<results>/synthesis/{generator}/drops/instructions/{shard}.parquet",
-        usage="<results>/synthesis/{generator}/usage/instructions/{shard}.json",
+        instructions=RESULTS.instructions("{generator}", "{shard}"),
+        drops=RESULTS.synthesis_drops("{generator}", "instructions", "{shard}"),
+        usage=RESULTS.usage("{generator}", "instructions", "{shard}"),
     log:
         "<logs>/synthesis/{generator}/instructions/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/instructions/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
-    threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
+    threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
-        **RUN.resources("synthesis"),
+        **JOBS.resources("synthesis"),
     params:
-        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
+        digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_input"),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
@@ -37,34 +35,31 @@ rule write_instructions:
 
 rule answer_instructions:
     input:
-        instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
-        earlier=lambda wildcards: [
-            f"{RUN.results}/synthesis/{wildcards.generator}/instructions/{shard}.parquet"
-            for shard in range(int(wildcards.shard))
-        ],
-        retrieved="<results>/synthesis/{generator}/retrieved/{shard}.parquet",
-        documents=lambda wildcards: RUN.synthesis_files("documents"),
-        target=lambda wildcards: RUN.target_tokenizer(),
-        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(
-            RUN.recipe.generators[wildcards.generator].weights
+        instructions=RESULTS.instructions("{generator}", "{shard}"),
+        earlier=lambda wildcards: INPUTS.earlier_instructions(
+            wildcards.generator, wildcards.shard
         ),
+        retrieved=RESULTS.retrieved("{generator}", "{shard}"),
+        documents=lambda wildcards: INPUTS.synthesis_documents(),
+        target=lambda wildcards: INPUTS.target_tokenizer(),
+        counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
+        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
-        samples="<results>/synthesis/{generator}/long_input/{shard}.parquet",
-        summaries="<results>/synthesis/{generator}/summaries/{shard}.parquet",
-        drops="<results>/synthesis/{generator}/drops/long_input/{shard}.parquet",
-        usage="<results>/synthesis/{generator}/usage/long_input/{shard}.json",
+        samples=RESULTS.samples("{generator}", "long_input", "{shard}"),
+        summaries=RESULTS.summaries("{generator}", "{shard}"),
+        drops=RESULTS.synthesis_drops("{generator}", "long_input", "{shard}"),
+        usage=RESULTS.usage("{generator}", "long_input", "{shard}"),
     log:
         "<logs>/synthesis/{generator}/long_input/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/long_input/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
-    threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
+    threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
-        **RUN.resources("synthesis"),
+        **JOBS.resources("synthesis"),
     params:
-        digest=lambda wildcards: RUN.synthesis_digest(wildcards.generator, "long_input"),
+        digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_input"),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/answer_instructions.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
@@ -80,30 +75,26 @@ rule answer_instructions:
 
 rule backtranslate:
     input:
-        documents=lambda wildcards: RUN.synthesis_files("documents"),
-        token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
-        target=lambda wildcards: RUN.target_tokenizer(),
-        counter=lambda wildcards: RUN.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: RUN.files_of(
-            RUN.recipe.generators[wildcards.generator].weights
-        ),
+        documents=lambda wildcards: INPUTS.synthesis_documents(),
+        token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
+        target=lambda wildcards: INPUTS.target_tokenizer(),
+        counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
+        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
-        samples="<results>/synthesis/{generator}/long_output/{shard}.parquet",
-        drops="<results>/synthesis/{generator}/drops/long_output/{shard}.parquet",
-        usage="<results>/synthesis/{generator}/usage/long_output/{shard}.json",
+        samples=RESULTS.samples("{generator}", "long_output", "{shard}"),
+        drops=RESULTS.synthesis_drops("{generator}", "long_output", "{shard}"),
+        usage=RESULTS.usage("{generator}", "long_output", "{shard}"),
     log:
         "<logs>/synthesis/{generator}/long_output/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/long_output/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
-    threads: lambda wildcards: RUN.generator_threads(wildcards.generator)
+    threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
-        **RUN.resources("synthesis"),
+        **JOBS.resources("synthesis"),
     params:
-        digest=lambda wildcards: RUN.synthesis_digest(
-            wildcards.generator, "long_output"
-        ),
+        digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_output"),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py"'
         " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"

@@ -3,9 +3,9 @@
 
 rule load_model:
     input:
-        lambda wildcards: RUN.files_of(RUN.recipe.models[wildcards.model].weights),
+        lambda wildcards: INPUTS.model_weights(wildcards.model),
     output:
-        directory("<results>/models/{model}/initial"),
+        directory(RESULTS.checkpoint("{model}/initial")),
     log:
         "<logs>/training/load/{model}.log",
     benchmark:
@@ -13,9 +13,9 @@ rule load_model:
     conda:
         "../envs/training.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.weights_digest(wildcards.model),
+        digest=lambda wildcards: DIGESTS.weights(wildcards.model),
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
         " --download {input} --output {output} > {log} 2>&1"
@@ -23,23 +23,21 @@ rule load_model:
 
 rule adjust_rope:
     input:
-        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
+        initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
     output:
-        directory("<results>/models/{checkpoint}"),
+        directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/rope/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/rope/{checkpoint}.tsv"
     wildcard_constraints:
-        checkpoint=alternatives(RUN.adjusted_checkpoints),
+        checkpoint=alternatives(INPUTS.adjusted_checkpoints),
     conda:
         "../envs/training.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "training", RUN.recipe.stage(wildcards.checkpoint)
-        ),
+        digest=lambda wildcards: DIGESTS.adjustment(wildcards.checkpoint),
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --output {output}"
@@ -48,24 +46,24 @@ rule adjust_rope:
 
 rule train_stage:
     input:
-        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
-        packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
+        initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
+        packed=lambda wildcards: INPUTS.packed(wildcards.checkpoint),
     output:
-        directory("<results>/models/{checkpoint}"),
+        directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/{checkpoint}.tsv"
     wildcard_constraints:
-        checkpoint=alternatives(RUN.trained_checkpoints),
+        checkpoint=alternatives(INPUTS.trained_checkpoints),
     retries: TRAINING_RETRIES
     conda:
         "../envs/training.yaml"
-    threads: RUN.threads("training")
+    threads: JOBS.threads("training")
     resources:
-        **RUN.resources("training"),
+        **JOBS.resources("training"),
     params:
-        digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
+        digest=lambda wildcards: DIGESTS.training(wildcards.checkpoint),
     shell:
         'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"

@@ -7,7 +7,7 @@ from selflong.hub import download_files, download_model
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.recipe.weights import HubWeights
-from selflong.workflow import Run, dataset_files
+from selflong.run.inputs import Inputs, dataset_files
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     token_variable = arguments.site.hub_token_variable
-    source = Run(arguments.recipe, arguments.site).downloads[arguments.name]
+    source = Inputs(arguments.recipe, arguments.site).downloads[arguments.name]
     if isinstance(source, HubWeights):
         download_model(source, arguments.work, token_variable)
     else:

@@ -5,6 +5,7 @@ from pathlib import Path
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.report.build import write_report_figures
+from selflong.results import results_of
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the figures")
     arguments = parser.parse_args()
     recipe = arguments.recipe
-    write_report_figures(recipe, arguments.site.results / recipe.name, arguments.output)
+    write_report_figures(recipe, results_of(recipe, arguments.site), arguments.output)
 
 
 if __name__ == "__main__":

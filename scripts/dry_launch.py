@@ -5,7 +5,7 @@ from pathlib import Path
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.plan.commands import dry_launch
-from selflong.workflow import Run
+from selflong.run.run import Run
 
 
 def main() -> None:

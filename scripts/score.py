@@ -5,6 +5,7 @@ from pathlib import Path
 from selflong.evaluation.score import score
 from selflong.job import run
 from selflong.launcher import job_parser
+from selflong.results import results_of
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
         arguments.suite,
         recipe.suites[arguments.suite],
         arguments.predictions,
-        arguments.site.results / recipe.name,
+        results_of(recipe, arguments.site).root,
         arguments.output,
         recipe.seed,
     )

@@ -2,16 +2,17 @@
 
 from selflong.job import UserError, run
 from selflong.launcher import job_parser
+from selflong.results import results_of
 
 
 def main() -> None:
     arguments = job_parser(__doc__).parse_args()
-    results = arguments.site.results / arguments.recipe.name
+    results = results_of(arguments.recipe, arguments.site)
     places = {
-        "tables": results / "tables",
-        "figures": results / "figures",
-        "report": results / "report" / "report.html",
-        "manifest": results / "manifest.json",
+        "tables": results.tables,
+        "figures": results.figures,
+        "report": results.page,
+        "manifest": results.manifest,
     }
     for name, path in places.items():
         if not path.exists():

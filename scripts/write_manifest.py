@@ -6,6 +6,7 @@ from pathlib import Path
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.report.manifest import write_manifest
+from selflong.results import results_of
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     write_manifest(
         recipe,
         repository / site.recipes / f"{recipe.name}.yaml",
-        site.results / recipe.name,
+        results_of(recipe, site),
         arguments.manifest,
         arguments.crate,
     )

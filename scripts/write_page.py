@@ -5,6 +5,7 @@ from pathlib import Path
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.report.page import write_page
+from selflong.results import results_of
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     recipe = arguments.recipe
     write_page(
         recipe,
-        arguments.site.results / recipe.name,
+        results_of(recipe, arguments.site),
         arguments.tables,
         arguments.figures,
         arguments.workflow,

@@ -5,6 +5,7 @@ from pathlib import Path
 from selflong.job import run
 from selflong.launcher import job_parser
 from selflong.report.build import recompute, write_report_tables
+from selflong.results import results_of
 
 
 def main() -> None:
@@ -17,8 +18,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     recipe = arguments.recipe
-    results = arguments.site.results / recipe.name
-    tables = arguments.output or results / "tables"
+    results = results_of(recipe, arguments.site)
+    tables = arguments.output or results.tables
     if arguments.check:
         print(f"{recompute(recipe, results, tables)} cells recomputed, all equal")
     else:

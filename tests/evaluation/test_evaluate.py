@@ -21,12 +21,12 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TransformersServing
 from selflong.recipe.suites import Suite
 from selflong.recipe.weights import FolderWeights
+from selflong.run.run import Run
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.output_length.section import OutputLength
 from selflong.suites.ruler.section import RulerFiles, RulerSuite
 from selflong.suites.section import HaystackFile
 from selflong.suites.short_tasks.section import ShortTasks
-from selflong.workflow import Run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -185,6 +185,6 @@ def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> N
     )
     site = load_site(REPOSITORY / "config.yaml")
     with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
-        Run(recipe, site).suite_files("ruler")
+        Run(recipe, site).inputs.suite_files("ruler")
     (tmp_path / "none.txt").write_text("Rain.")
-    assert Run(recipe, site).named_files == [str(tmp_path / "none.txt")]
+    assert Run(recipe, site).inputs.named_files == [tmp_path / "none.txt"]

@@ -18,7 +18,7 @@ from selflong.plan.synthesis import Usage, usage
 from selflong.plan.write import write_plan
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import PlanSite, TrainingSite
-from selflong.workflow import Run
+from selflong.run.run import Run
 
 ROOT = Path(__file__).parents[2]
 SITE = load_site(ROOT / "config.yaml")

@@ -16,6 +16,7 @@ from selflong.report.build import (
 )
 from selflong.report.results import Measured, comparable, result_tables
 from selflong.report.tables import NOT_RUN, NOT_SUPPORTED, Cell, Table, escape, to_csv, to_markdown
+from selflong.results import Results
 
 
 def score(suite: str, model: str, length: int | None, mean: float, task: str = MEAN_OF_TASKS):
@@ -100,16 +101,18 @@ def test_short_tasks_stand_beside_table_4(tables: dict[str, Table]) -> None:
     assert row(found, "SelfLong-8B-1M", "measured")["GPQA"] == NOT_RUN
 
 
-def test_every_measured_number_names_an_existing_file(laptop: Recipe, results: Path) -> None:
+def test_every_measured_number_names_an_existing_file(laptop: Recipe, results: Results) -> None:
     counted = 0
     for made in report_tables(laptop, results, read_scores(laptop, results)):
         for cell in (cell for cells in made.rows for cell in cells if cell.file is not None):
-            assert (results / cell.file).exists()
+            assert (results.root / cell.file).exists()
             counted += 1
     assert counted > 100
 
 
-def test_tables_are_written_and_recomputed(laptop: Recipe, results: Path, tmp_path: Path) -> None:
+def test_tables_are_written_and_recomputed(
+    laptop: Recipe, results: Results, tmp_path: Path
+) -> None:
     folder = tmp_path / "tables"
     write_report_tables(laptop, results, folder)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -119,7 +122,7 @@ def test_tables_are_written_and_recomputed(laptop: Recipe, results: Path, tmp_pa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
-def test_a_changed_number_is_found(laptop: Recipe, results: Path, tmp_path: Path) -> None:
+def test_a_changed_number_is_found(laptop: Recipe, results: Results, tmp_path: Path) -> None:
     from selflong.job import UserError
 
     write_report_tables(laptop, results, tmp_path / "tables")

@@ -1,0 +1,301 @@
+"""What the rules read: folders and files by the parts of the recipe that name them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from selflong.formats import digest
+from selflong.job import UserError
+from selflong.recipe.mixture import MixtureEntry
+from selflong.recipe.models import INITIAL, Stage
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.section import Section
+from selflong.recipe.site import Site
+from selflong.recipe.synthesis import Synthesis
+from selflong.recipe.weights import FolderWeights, HubWeights
+from selflong.results import (
+    Results,
+    corpus_shards,
+    download_folder,
+    prediction_files,
+    report_files,
+    results_of,
+    synthesis_shards,
+    trained_checkpoints,
+)
+from selflong.sources.conversations.folder import FolderConversations
+from selflong.sources.conversations.hub import HubConversations
+from selflong.sources.conversations.mds import HubTokens
+from selflong.sources.conversations.synthesised import SynthesisedSamples
+from selflong.sources.documents.folder import FolderDocuments
+from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.published_ruler.section import PublishedRulerSuite
+from selflong.suites.recall.section import RecallSuite
+from selflong.suites.ruler.section import RulerSuite
+
+HubSource = HubConversations | HubTokens | HubWeights | PublishedRulerSuite
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Of the rules of one recipe on one site."""
+
+    recipe: Recipe
+    site: Site
+
+    @cached_property
+    def results(self) -> Results:
+        """Where everything that the recipe makes lies."""
+        return results_of(self.recipe, self.site)
+
+    # ------------------------------------------------------------------------------------- the hub
+
+    def _sections(self) -> Iterator[Section]:
+        yield from self.recipe.suites.values()
+        for mixture in self.recipe.mixtures.values():
+            yield from (entry.source for entry in mixture.entries.values())
+        holders = (self.recipe.models, self.recipe.generators, self.recipe.encoders)
+        for holder in holders:
+            yield from (
+                item.weights for item in holder.values() if isinstance(item.weights, Section)
+            )
+
+    @cached_property
+    def downloads(self) -> dict[str, HubSource]:
+        """Folder name -> what is downloaded into it."""
+        found: dict[str, HubSource] = {}
+        for section in self._sections():
+            if isinstance(section, HubSource):
+                found.setdefault(download_name(section), section)
+        return found
+
+    def files_of(self, section: object) -> list[Path]:
+        """What a rule must wait for before it reads a source or weights."""
+        if isinstance(section, HubSource):
+            return [download_folder(self.site, download_name(section))]
+        if isinstance(section, FolderDocuments | FolderConversations | FolderWeights):
+            if not section.path.exists():
+                raise UserError(
+                    f"recipe {self.recipe.name}: path {section.path} does not exist; "
+                    "name an existing folder"
+                )
+            return [section.path]
+        return []
+
+    # --------------------------------------------------------------------------------------- corpus
+
+    def sources(self, corpus: str) -> list[Path]:
+        """Folders that a corpus's sources are collected in."""
+        count = len(self.recipe.corpora[corpus].sources)
+        return [self.results.source(corpus, source) for source in range(count)]
+
+    def notes(self, corpus: str) -> list[Path]:
+        """Notes on every shard of a corpus."""
+        shards = corpus_shards(self.recipe, corpus)
+        return [self.results.notes(corpus, shard) for shard in shards]
+
+    def embeddings(self, encoder: str, corpus: str) -> list[Path]:
+        """Embeddings of every shard of a corpus."""
+        shards = corpus_shards(self.recipe, corpus)
+        return [self.results.embeddings(encoder, corpus, shard) for shard in shards]
+
+    # --------------------------------------------------------------------- retrieval and synthesis
+
+    @property
+    def _synthesis(self) -> Synthesis:
+        assert self.recipe.synthesis is not None
+        return self.recipe.synthesis
+
+    def target_tokenizer(self) -> Path:
+        """Folder of the tokenizer that counts samples and documents."""
+        return self.tokenizer(self._synthesis.target)
+
+    def synthesis_documents(self) -> list[Path]:
+        """Shards of the corpus that the synthesis reads."""
+        corpus = self._synthesis.corpus
+        shards = corpus_shards(self.recipe, corpus)
+        return [self.results.documents(corpus, shard) for shard in shards]
+
+    def synthesis_token_counts(self) -> list[Path]:
+        """Their token counts."""
+        corpus = self._synthesis.corpus
+        shards = corpus_shards(self.recipe, corpus)
+        return [self.results.token_counts(corpus, shard) for shard in shards]
+
+    def synthesis_index(self) -> Path:
+        """The index that the synthesis searches."""
+        return self.results.index(self._synthesis.encoder, self._synthesis.corpus)
+
+    def earlier_instructions(self, generator: str, shard: str) -> list[Path]:
+        """Instructions of the shards before one."""
+        return [self.results.instructions(generator, earlier) for earlier in range(int(shard))]
+
+    def generator_tokenizer(self, generator: str) -> Path:
+        """Folder of the tokenizer that counts a generator's tokens."""
+        section = self.recipe.generators[generator]
+        if section.tokenizer is not None:
+            return self.tokenizer(section.tokenizer)
+        return next(iter(self.files_of(section.weights)), self.target_tokenizer())
+
+    def generator_weights(self, generator: str) -> list[Path]:
+        """Download of a generator, or its folder."""
+        return self.files_of(self.recipe.generators[generator].weights)
+
+    def encoder_weights(self, encoder: str) -> list[Path]:
+        """Download of an encoder, or its folder."""
+        return self.files_of(self.recipe.encoders[encoder].weights)
+
+    def synthesis_encoder_weights(self) -> list[Path]:
+        """Of the encoder that the synthesis searches with."""
+        return self.encoder_weights(self._synthesis.encoder)
+
+    # ------------------------------------------------------------------------------------- mixture
+
+    def entry_files(self, entry: MixtureEntry) -> list[Path]:
+        """Files with the rows of a mixture's entry."""
+        source = entry.source
+        if isinstance(source, SynthesisedSamples):
+            return [
+                self.results.samples(source.generator, source.samples, shard)
+                for shard in synthesis_shards(self.recipe, source.samples)
+            ]
+        return self.files_of(source)
+
+    def entries(self, mixture: str) -> dict[str, list[Path]]:
+        """Entry of a mixture -> the files with its rows."""
+        entries = self.recipe.mixtures[mixture].entries
+        return {name: self.entry_files(entry) for name, entry in entries.items()}
+
+    def entry_arguments(self, mixture: str) -> list[str]:
+        """The same as arguments of a command."""
+        return [
+            f"--entry {name} {' '.join(map(str, files))}"
+            for name, files in self.entries(mixture).items()
+        ]
+
+    def mixture_tokenizer(self, mixture: str, stage: str) -> Path:
+        """Folder of the tokenizer that a stage's sequences are packed with.
+
+        UserError where models with different tokenizers' roots train on it and no synthesis names the target.
+        """
+        if self.recipe.synthesis is not None:
+            return self.target_tokenizer()
+        models = (
+            name
+            for name, model in self.recipe.models.items()
+            if any((s.mixture, s.name) == (mixture, stage) for s in model.stages)
+        )
+        return self.tokenizer(next(models))
+
+    # ------------------------------------------------------------------------------------- training
+
+    def tokenizer(self, model: str) -> Path:
+        """Folder that holds a model's tokenizer: that of the loaded model at the head of its chain."""
+        return self.checkpoint(f"{self.recipe.root(self.recipe.resolve(model))}/{INITIAL}")
+
+    def checkpoint(self, reference: str) -> Path:
+        """Folder of '<model>' (its last stage) or '<model>/<stage>'."""
+        return self.results.checkpoint(self.recipe.resolve(reference))
+
+    def model_weights(self, model: str) -> list[Path]:
+        """Download of a model's own weights, or their folder."""
+        return self.files_of(self.recipe.models[model].weights)
+
+    @cached_property
+    def _staged(self) -> dict[str, Stage]:
+        stages = {
+            checkpoint: self.recipe.stage(checkpoint) for checkpoint in self.recipe.checkpoints()
+        }
+        return {checkpoint: stage for checkpoint, stage in stages.items() if stage is not None}
+
+    @property
+    def trained_checkpoints(self) -> list[str]:
+        """'<model>/<stage>' of the stages that train."""
+        return trained_checkpoints(self.recipe)
+
+    @property
+    def adjusted_checkpoints(self) -> list[str]:
+        """'<model>/<stage>' of the stages that only set another rope base."""
+        return [checkpoint for checkpoint, stage in self._staged.items() if stage.tokens == 0]
+
+    def initial(self, checkpoint: str) -> Path:
+        """Folder of the checkpoint that a stage starts from."""
+        forerunner = self.recipe.forerunner(checkpoint)
+        assert forerunner is not None
+        return self.checkpoint(forerunner)
+
+    def packed(self, checkpoint: str) -> Path:
+        """Folder of the packed sequences that a stage trains on."""
+        stage = self._staged[checkpoint]
+        assert stage.mixture is not None
+        if self.recipe.recall is not None and stage.mixture in self.recipe.recall.data:
+            return self.results.recall_packed(stage.mixture, stage.length)
+        return self.results.packed(stage.mixture, stage.name)
+
+    @property
+    def recall_data(self) -> list[str]:
+        """Names of the data of the recall study."""
+        return list(self.recipe.recall.data) if self.recipe.recall else []
+
+    # ----------------------------------------------------------------------------------- evaluation
+
+    @property
+    def recall_suites(self) -> list[str]:
+        """Suites that ask in the recall study's language."""
+        return [n for n, suite in self.recipe.suites.items() if isinstance(suite, RecallSuite)]
+
+    @property
+    def asked_suites(self) -> list[str]:
+        """Suites whose questions are text."""
+        return [name for name in self.recipe.suites if name not in self.recall_suites]
+
+    @property
+    def published_suites(self) -> list[str]:
+        """Suites that carry predictions."""
+        suites = self.recipe.suites.items()
+        return [name for name, suite in suites if isinstance(suite, PublishedRulerSuite)]
+
+    def suite_files(self, suite: str) -> list[Path]:
+        """Downloads that a suite reads, or the files that it names."""
+        section = self.recipe.suites[suite]
+        if isinstance(section, PublishedRulerSuite):
+            return self.files_of(section)
+        named = section.files if isinstance(section, RulerSuite | NeedleGrid) else None
+        files = named.model_dump(exclude={"assumed"}, exclude_none=True) if named else {}
+        for setting, path in files.items():
+            if not path.is_file():
+                raise UserError(
+                    f"recipe {self.recipe.name}: suites.{suite}.files.{setting}: {path} is no file; "
+                    "name an existing one"
+                )
+        return list(files.values())
+
+    @property
+    def named_files(self) -> list[Path]:
+        """Files that the suites name."""
+        suites = set(self.recipe.suites) - set(self.published_suites)
+        return sorted({file for suite in suites for file in self.suite_files(suite)})
+
+    def predictions(self, suite: str) -> list[Path]:
+        """Every file of predictions of a suite."""
+        return prediction_files(self.recipe, self.results, suite)
+
+    # -------------------------------------------------------------------------------------- report
+
+    def report(self) -> dict[str, list[Path]]:
+        """What the tables and figures are made from, by what it is."""
+        return report_files(self.recipe, self.results)
+
+
+def dataset_files(section: HubConversations | HubTokens | PublishedRulerSuite) -> str:
+    """Glob of the files of a dataset's repository that are downloaded."""
+    return "*.parquet" if isinstance(section, PublishedRulerSuite) else section.files
+
+
+def download_name(section: HubSource) -> str:
+    """Folder name of a download; parts of one repository lie in folders of their own."""
+    name = section.repository.replace("/", "--")
+    return (
+        name if isinstance(section, HubWeights) else f"{name}--{digest(dataset_files(section))[:8]}"
+    )
