@@ -6,7 +6,7 @@ min_version("9.14")
 
 
 include: "rules/common.smk"
-include: "rules/download.smk"
+include: "rules/beginning.smk"
 include: "rules/corpus.smk"
 include: "rules/retrieval.smk"
 include: "rules/synthesis.smk"

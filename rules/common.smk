@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 from selflong.job import UserError, sole_owner
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
+from selflong.run.options import options
 from selflong.run.run import Run, alternatives
 
 try:

@@ -7,7 +7,7 @@ localrules:
 
 rule collect_source:
     output:
-        directory(RESULTS.source("{corpus}", "{source}")),
+        output=directory(RESULTS.source("{corpus}", "{source}")),
     log:
         "<logs>/corpus/{corpus}/collect/{source}.log",
     benchmark:
@@ -16,11 +16,13 @@ rule collect_source:
         "../envs/pipeline.yaml"
     params:
         digest=lambda wildcards: DIGESTS.source(wildcards.corpus, wildcards.source),
+        options=options(
+            corpus="{corpus}",
+            source="{source}",
+            work=JOBS.work / "corpus/{corpus}/{source}",
+        ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py"'
-        " --corpus {wildcards.corpus} --source {wildcards.source} --output {output}"
-        ' --work "$SELFLONG_WORK/corpus/{wildcards.corpus}/{wildcards.source}"'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py" {params.options} > {log:q} 2>&1'
 
 
 rule scan_documents:
@@ -41,11 +43,9 @@ rule scan_documents:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}", part="{shard}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py"'
-        " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
-        " --tokenizer {input.tokenizer} --evaluation-texts {input.evaluation_texts}"
-        " --notes {output.notes} --overlaps {output.overlaps} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule select_documents:
@@ -64,10 +64,9 @@ rule select_documents:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py"'
-        " --corpus {wildcards.corpus} --notes {input.notes}"
-        " --selection {output.selection} --drops {output.drops} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule write_documents:
@@ -87,8 +86,6 @@ rule write_documents:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}", part="{shard}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py"'
-        " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
-        " --selection {input.selection} --documents {output.documents}"
-        " --token-counts {output.token_counts} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py" {params.options} > {log:q} 2>&1'

@@ -1,26 +1,6 @@
 # From checkpoints to predictions and scores; every checkpoint is asked through the same interface.
 
 
-rule write_evaluation_texts:
-    input:
-        INPUTS.named_files,
-    output:
-        RESULTS.evaluation_texts,
-    log:
-        "<logs>/evaluation/texts.log",
-    benchmark:
-        "<benchmarks>/evaluation/texts.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    resources:
-        **JOBS.resources("pipeline"),
-    params:
-        digest=DIGESTS.evaluation_texts(),
-    shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
-        " > {log} 2>&1"
-
-
 rule evaluate:
     input:
         model=RESULTS.checkpoint("{model}/{stage}"),
@@ -29,7 +9,7 @@ rule evaluate:
         ),
         files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        RESULTS.predictions("{suite}", "{model}/{stage}", "{lengths}"),
+        output=RESULTS.predictions("{suite}", "{model}/{stage}", "{lengths}"),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
     benchmark:
@@ -43,19 +23,21 @@ rule evaluate:
         **JOBS.resources("evaluation"),
     params:
         digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(
+            suite="{suite}",
+            checkpoint="{model}/{stage}",
+            lengths="{lengths}",
+            work=JOBS.work / "evaluation/{suite}/{model}/{stage}",
+        ),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
-        " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
-        " --model {input.model} --tokenizer {input.tokenizer} --files {input.files}"
-        ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
-        " --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" {params.options} > {log:q} 2>&1'
 
 
 rule score_stored:
     input:
-        files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
+        download=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        RESULTS.stored_predictions("{suite}"),
+        output=RESULTS.stored_predictions("{suite}"),
     log:
         "<logs>/evaluation/{suite}/stored.log",
     benchmark:
@@ -68,16 +50,16 @@ rule score_stored:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(name="{suite}"),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" --suite {wildcards.suite}'
-        " --published {input.files} --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" {params.options} > {log:q} 2>&1'
 
 
 rule score:
     input:
-        lambda wildcards: INPUTS.predictions(wildcards.suite),
+        predictions=lambda wildcards: INPUTS.predictions(wildcards.suite),
     output:
-        RESULTS.scores("{suite}"),
+        output=RESULTS.scores("{suite}"),
     log:
         "<logs>/evaluation/{suite}/score.log",
     benchmark:
@@ -88,6 +70,6 @@ rule score:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(name="{suite}"),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
-        " --predictions {input} --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" {params.options} > {log:q} 2>&1'

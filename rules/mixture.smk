@@ -3,13 +3,13 @@
 
 rule build_mixture:
     input:
-        unpack(lambda wildcards: INPUTS.entries(wildcards.mixture)),
+        lambda wildcards: INPUTS.mixture_files(wildcards.mixture),
         tokenizer=lambda wildcards: INPUTS.mixture_tokenizer(
             wildcards.mixture, wildcards.stage
         ),
         evaluation_texts=RESULTS.evaluation_texts,
     output:
-        packed=directory(RESULTS.packed("{mixture}", "{stage}")),
+        output=directory(RESULTS.packed("{mixture}", "{stage}")),
         accounting=RESULTS.accounting("{mixture}", "{stage}"),
         contamination=RESULTS.contamination("{mixture}", "{stage}"),
     log:
@@ -22,11 +22,12 @@ rule build_mixture:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.mixture(wildcards.mixture, wildcards.stage),
-        entries=lambda wildcards: INPUTS.entry_arguments(wildcards.mixture),
+        options=options(
+            mixture_name="{mixture}",
+            stage_name="{stage}",
+            sample_files=lambda wildcards: INPUTS.entries(wildcards.mixture),
+            work=JOBS.work / "mixtures/{mixture}",
+        ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py"'
-        " --mixture {wildcards.mixture} --stage {wildcards.stage} {params.entries}"
-        " --tokenizer {input.tokenizer} --evaluation-texts {input.evaluation_texts}"
-        ' --work "$SELFLONG_WORK/mixtures/{wildcards.mixture}" --processes {resources.cpus_per_task}'
-        " --packed {output.packed} --accounting {output.accounting}"
-        " --contamination {output.contamination} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py" {params.options}'
+        " --processes {resources.cpus_per_task} > {log:q} 2>&1"

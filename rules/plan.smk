@@ -9,7 +9,7 @@ localrules:
 
 rule plan:
     output:
-        directory(RESULTS.plan),
+        output=directory(RESULTS.plan),
     log:
         "<logs>/plan.log",
     benchmark:
@@ -18,8 +18,9 @@ rule plan:
         "../envs/pipeline.yaml"
     params:
         digest=DIGESTS.of("plan", RUN.recipe, RUN.site),
+        options=options(),
     shell:
-        '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
+        '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" {params.options} 2> {log:q}'
 
 
 ENVIRONMENTS = {kind: kind for kind in JOB_KINDS} | {
@@ -50,7 +51,7 @@ for kind in JOB_KINDS:
             start=f'${kind.upper()}_LAUNCH "${kind.upper()}_PYTHON"',
         shell:
             '{params.start} -m selflong.check {params.kind} --site "$SELFLONG_SITE" --report'
-            " > {output} 2> {log}"
+            " > {output:q} 2> {log:q}"
 
 
 rule check:
@@ -62,4 +63,4 @@ rule check:
     conda:
         "../envs/pipeline.yaml"
     shell:
-        "cat {input} | tee {log}; if grep -q '^missing' {log}; then rm -f {input}; exit 1; fi"
+        "cat {input:q} | tee {log:q}; if grep -q '^missing' {log:q}; then rm -f {input:q}; exit 1; fi"

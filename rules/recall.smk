@@ -3,7 +3,7 @@
 
 rule write_recall_data:
     output:
-        directory(RESULTS.recall_packed("{data}", "{length}")),
+        output=directory(RESULTS.recall_packed("{data}", "{length}")),
     log:
         "<logs>/recall/{data}/{length}.log",
     benchmark:
@@ -17,16 +17,16 @@ rule write_recall_data:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.recall_data(wildcards.data),
+        options=options(data="{data}", packed_tokens="{length}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_recall_data.py" --data {wildcards.data}'
-        " --length {wildcards.length} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_recall_data.py" {params.options} > {log:q} 2>&1'
 
 
 rule measure_recall:
     input:
-        RESULTS.checkpoint("{model}/{stage}"),
+        model=RESULTS.checkpoint("{model}/{stage}"),
     output:
-        RESULTS.predictions("{suite}", "{model}/{stage}", "all"),
+        output=RESULTS.predictions("{suite}", "{model}/{stage}", "all"),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/all.log",
     benchmark:
@@ -39,7 +39,6 @@ rule measure_recall:
         **JOBS.resources("evaluation"),
     params:
         digest=lambda wildcards: DIGESTS.recall(RUN.recipe.suites[wildcards.suite]),
+        options=options(name="{suite}", checkpoint="{model}/{stage}"),
     shell:
-        'export OMP_NUM_THREADS=1; exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/measure_recall.py"'
-        " --suite {wildcards.suite} --checkpoint {wildcards.model}/{wildcards.stage}"
-        " --model {input} --output {output} > {log} 2>&1"
+        'export OMP_NUM_THREADS=1; exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/measure_recall.py" {params.options} > {log:q} 2>&1'

@@ -4,9 +4,9 @@
 
 rule tables:
     input:
-        **INPUTS.report(),
+        INPUTS.report(),
     output:
-        report(
+        output=report(
             directory(RESULTS.tables),
             patterns=["{name}.csv"],
             caption="captions/tables.rst",
@@ -24,16 +24,16 @@ rule tables:
         **JOBS.resources("pipeline"),
     params:
         digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" --output {output}'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" {params.options} > {log:q} 2>&1'
 
 
 rule figures:
     input:
-        **INPUTS.report(),
+        INPUTS.report(),
     output:
-        report(
+        output=report(
             directory(RESULTS.figures),
             patterns=["{name}.png"],
             caption="captions/figures.rst",
@@ -51,9 +51,9 @@ rule figures:
         **JOBS.resources("pipeline"),
     params:
         digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" --output {output}'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" {params.options} > {log:q} 2>&1'
 
 
 rule workflow_figure:
@@ -71,7 +71,7 @@ rule workflow_figure:
         '("$PIPELINE_PYTHON" -m snakemake --snakefile "$SELFLONG/Snakefile" --rulegraph dot'
         ' --configfile "$SELFLONG_SITE" --cores 1 --nolock'
         ' | "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_workflow.py"'
-        ' --rules "$SELFLONG/rules" --output {output}) 2> {log}'
+        ' --rules "$SELFLONG/rules" --output {output:q}) 2> {log:q}'
 
 
 rule report:
@@ -80,7 +80,7 @@ rule report:
         figures=RESULTS.figures,
         workflow=RESULTS.workflow_figure,
     output:
-        RESULTS.page,
+        output=RESULTS.page,
     log:
         "<logs>/report/page.log",
     benchmark:
@@ -93,16 +93,16 @@ rule report:
         **JOBS.resources("pipeline"),
     params:
         digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
-        " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" {params.options} > {log:q} 2>&1'
 
 
 rule manifest:
     input:
-        tables=RESULTS.tables,
-        figures=RESULTS.figures,
-        page=RESULTS.page,
+        RESULTS.tables,
+        RESULTS.figures,
+        RESULTS.page,
     output:
         manifest=RESULTS.manifest,
         crate=RESULTS.crate,
@@ -118,6 +118,6 @@ rule manifest:
         **JOBS.resources("pipeline"),
     params:
         digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py"'
-        " --manifest {output.manifest} --crate {output.crate} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py" {params.options} > {log:q} 2>&1'

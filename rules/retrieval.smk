@@ -6,7 +6,7 @@ rule embed_documents:
         documents=RESULTS.documents("{corpus}", "{shard}"),
         weights=lambda wildcards: INPUTS.encoder_weights(wildcards.encoder),
     output:
-        directory(RESULTS.embeddings("{encoder}", "{corpus}", "{shard}")),
+        output=directory(RESULTS.embeddings("{encoder}", "{corpus}", "{shard}")),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/embed/{shard}.log",
     benchmark:
@@ -18,19 +18,19 @@ rule embed_documents:
         **JOBS.resources("encoding"),
     params:
         digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(
+            encoder="{encoder}",
+            work=JOBS.work / "retrieval/{encoder}/{corpus}/{shard}",
+        ),
     shell:
-        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py"'
-        " --encoder {wildcards.encoder} --documents {input.documents} --weights {input.weights}"
-        " --output {output}"
-        ' --work "$SELFLONG_WORK/retrieval/{wildcards.encoder}/{wildcards.corpus}/{wildcards.shard}"'
-        " > {log} 2>&1"
+        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule build_index:
     input:
-        lambda wildcards: INPUTS.embeddings(wildcards.encoder, wildcards.corpus),
+        shards=lambda wildcards: INPUTS.embeddings(wildcards.encoder, wildcards.corpus),
     output:
-        directory(RESULTS.index("{encoder}", "{corpus}")),
+        output=directory(RESULTS.index("{encoder}", "{corpus}")),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/index.log",
     benchmark:
@@ -41,11 +41,11 @@ rule build_index:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(
+            encoder="{encoder}", work=JOBS.work / "retrieval/{encoder}/{corpus}/index"
+        ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_index.py"'
-        " --encoder {wildcards.encoder} --embeddings {input} --output {output}"
-        ' --work "$SELFLONG_WORK/retrieval/{wildcards.encoder}/{wildcards.corpus}/index"'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_index.py" {params.options} > {log:q} 2>&1'
 
 
 rule retrieve:
@@ -55,7 +55,7 @@ rule retrieve:
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
         weights=lambda wildcards: INPUTS.synthesis_encoder_weights(),
     output:
-        RESULTS.retrieved("{generator}", "{shard}"),
+        output=RESULTS.retrieved("{generator}", "{shard}"),
     log:
         "<logs>/synthesis/{generator}/retrieve/{shard}.log",
     benchmark:
@@ -67,21 +67,17 @@ rule retrieve:
         **JOBS.resources("encoding"),
     params:
         digest=lambda wildcards: DIGESTS.retrieval(),
+        options=options(),
     shell:
-        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py"'
-        " --instructions {input.instructions} --index {input.index}"
-        " --token-counts {input.token_counts} --weights {input.weights} --output {output}"
-        " > {log} 2>&1"
+        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py" {params.options} > {log:q} 2>&1'
 
 
 rule measure_retrieval:
     input:
+        lambda wildcards: INPUTS.embeddings(wildcards.encoder, wildcards.corpus),
         index=RESULTS.index("{encoder}", "{corpus}"),
-        embeddings=lambda wildcards: INPUTS.embeddings(
-            wildcards.encoder, wildcards.corpus
-        ),
     output:
-        RESULTS.retrieval_quality("{encoder}", "{corpus}"),
+        output=RESULTS.retrieval_quality("{encoder}", "{corpus}"),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/quality.log",
     benchmark:
@@ -92,6 +88,6 @@ rule measure_retrieval:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py"'
-        " --index {input.index} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py" {params.options} > {log:q} 2>&1'

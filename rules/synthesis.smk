@@ -7,7 +7,7 @@ rule write_instructions:
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
         target=lambda wildcards: INPUTS.target_tokenizer(),
         counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
+        download=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
         instructions=RESULTS.instructions("{generator}", "{shard}"),
         drops=RESULTS.synthesis_drops("{generator}", "instructions", "{shard}"),
@@ -23,14 +23,14 @@ rule write_instructions:
         **JOBS.resources("synthesis"),
     params:
         digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_input"),
+        options=options(
+            generator_name="{generator}",
+            shard="{shard}",
+            work=JOBS.work / "synthesis/{generator}",
+        ),
     shell:
-        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_instructions.py"'
-        " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
-        " --target {input.target} --counter {input.counter} --weights {input.weights}"
-        " --server-log {log}.server"
-        " --documents {input.documents} --token-counts {input.token_counts}"
-        ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --instructions {output.instructions}'
-        " --drops {output.drops} --usage {output.usage} > {log} 2>&1"
+        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_instructions.py" {params.options}'
+        " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"
 
 
 rule answer_instructions:
@@ -43,7 +43,7 @@ rule answer_instructions:
         documents=lambda wildcards: INPUTS.synthesis_documents(),
         target=lambda wildcards: INPUTS.target_tokenizer(),
         counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
+        download=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
         samples=RESULTS.samples("{generator}", "long_input", "{shard}"),
         summaries=RESULTS.summaries("{generator}", "{shard}"),
@@ -60,17 +60,12 @@ rule answer_instructions:
         **JOBS.resources("synthesis"),
     params:
         digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_input"),
+        options=options(
+            generator_name="{generator}", work=JOBS.work / "synthesis/{generator}"
+        ),
     shell:
-        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/answer_instructions.py"'
-        " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
-        " --target {input.target} --counter {input.counter} --weights {input.weights}"
-        " --server-log {log}.server"
-        " --instructions {input.instructions} --earlier {input.earlier}"
-        " --retrieved {input.retrieved}"
-        " --documents {input.documents}"
-        ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --samples {output.samples}'
-        " --summaries {output.summaries} --drops {output.drops} --usage {output.usage}"
-        " > {log} 2>&1"
+        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/answer_instructions.py" {params.options}'
+        " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"
 
 
 rule backtranslate:
@@ -79,7 +74,7 @@ rule backtranslate:
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
         target=lambda wildcards: INPUTS.target_tokenizer(),
         counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
-        weights=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
+        download=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
     output:
         samples=RESULTS.samples("{generator}", "long_output", "{shard}"),
         drops=RESULTS.synthesis_drops("{generator}", "long_output", "{shard}"),
@@ -95,11 +90,11 @@ rule backtranslate:
         **JOBS.resources("synthesis"),
     params:
         digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "long_output"),
+        options=options(
+            generator_name="{generator}",
+            shard="{shard}",
+            work=JOBS.work / "synthesis/{generator}",
+        ),
     shell:
-        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py"'
-        " --generator {wildcards.generator} --shard {wildcards.shard} --digest {params.digest}"
-        " --target {input.target} --counter {input.counter} --weights {input.weights}"
-        " --server-log {log}.server"
-        " --documents {input.documents} --token-counts {input.token_counts}"
-        ' --work "$SELFLONG_WORK/synthesis/{wildcards.generator}" --samples {output.samples}'
-        " --drops {output.drops} --usage {output.usage} > {log} 2>&1"
+        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py" {params.options}'
+        " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"

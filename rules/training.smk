@@ -1,31 +1,11 @@
 # From loaded weights through the stages of each model to its checkpoints.
 
 
-rule load_model:
-    input:
-        lambda wildcards: INPUTS.model_weights(wildcards.model),
-    output:
-        directory(RESULTS.checkpoint("{model}/initial")),
-    log:
-        "<logs>/training/load/{model}.log",
-    benchmark:
-        "<benchmarks>/training/load/{model}.tsv"
-    conda:
-        "../envs/training.yaml"
-    resources:
-        **JOBS.resources("pipeline"),
-    params:
-        digest=lambda wildcards: DIGESTS.weights(wildcards.model),
-    shell:
-        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
-        " --download {input} --output {output} > {log} 2>&1"
-
-
 rule adjust_rope:
     input:
         initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
     output:
-        directory(RESULTS.checkpoint("{checkpoint}")),
+        output=directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/rope/{checkpoint}.log",
     benchmark:
@@ -38,10 +18,9 @@ rule adjust_rope:
         **JOBS.resources("pipeline"),
     params:
         digest=lambda wildcards: DIGESTS.adjustment(wildcards.checkpoint),
+        options=options(checkpoint="{checkpoint}"),
     shell:
-        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py"'
-        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --output {output}"
-        " > {log} 2>&1"
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py" {params.options} > {log:q} 2>&1'
 
 
 rule train_stage:
@@ -49,7 +28,7 @@ rule train_stage:
         initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
         packed=lambda wildcards: INPUTS.packed(wildcards.checkpoint),
     output:
-        directory(RESULTS.checkpoint("{checkpoint}")),
+        output=directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/{checkpoint}.log",
     benchmark:
@@ -64,8 +43,8 @@ rule train_stage:
         **JOBS.resources("training"),
     params:
         digest=lambda wildcards: DIGESTS.training(wildcards.checkpoint),
+        options=options(
+            checkpoint="{checkpoint}", work=JOBS.work / "training/{checkpoint}"
+        ),
     shell:
-        'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
-        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
-        ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
-        " --output {output} > {log} 2>&1"
+        'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py" {params.options} > {log:q} 2>&1'

@@ -5,6 +5,7 @@ a value: `documents("{corpus}", "{shard}")` is the pattern of a rule, `documents
 """
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -258,32 +259,23 @@ def trained_checkpoints(recipe: Recipe) -> list[str]:
     ]
 
 
-def report_files(recipe: Recipe, results: Results) -> dict[str, list[Path]]:
-    """What tables and figures are made from, by what it is; a folder stands for what lies in it."""
-    files = {
-        "scores": [results.scores(suite) for suite in recipe.suites],
-        "predictions": [
-            path for suite in recipe.suites for path in prediction_files(recipe, results, suite)
-        ],
-        "models": [results.checkpoint(checkpoint) for checkpoint in trained_checkpoints(recipe)],
-        "composition": [results.accounting(*pair) for pair in mixture_stages(recipe)],
-        "contamination": [results.contamination(*pair) for pair in mixture_stages(recipe)],
-        "corpora": [results.corpus_drops(corpus) for corpus in recipe.corpora],
-        "documents": [
-            name_of(corpus, shard)
-            for corpus in recipe.corpora
-            for name_of in (results.token_counts, results.overlaps)
-            for shard in corpus_shards(recipe, corpus)
-        ],
-    }
+def report_files(recipe: Recipe, results: Results) -> list[Path]:
+    """What tables and figures are made from; a folder stands for what lies in it."""
+    files = [results.scores(suite) for suite in recipe.suites]
+    for suite in recipe.suites:
+        files += prediction_files(recipe, results, suite)
+    files += [results.checkpoint(checkpoint) for checkpoint in trained_checkpoints(recipe)]
+    for mixture, stage in mixture_stages(recipe):
+        files += [results.accounting(mixture, stage), results.contamination(mixture, stage)]
+    for corpus in recipe.corpora:
+        files.append(results.corpus_drops(corpus))
+        for shard in corpus_shards(recipe, corpus):
+            files += [results.token_counts(corpus, shard), results.overlaps(corpus, shard)]
     if recipe.synthesis is not None:
         synthesis = recipe.synthesis
-        files["retrieval"] = [results.retrieval_quality(synthesis.encoder, synthesis.corpus)]
-        files["synthesis"] = [
-            name_of(generator, step, shard)
-            for generator in recipe.generators
-            for name_of in (results.synthesis_drops, results.usage)
-            for step in SYNTHESIS_STEPS
-            for shard in synthesis_shards(recipe, step)
-        ]
+        files.append(results.retrieval_quality(synthesis.encoder, synthesis.corpus))
+        for generator, step in product(recipe.generators, SYNTHESIS_STEPS):
+            for shard in synthesis_shards(recipe, step):
+                files.append(results.synthesis_drops(generator, step, shard))
+                files.append(results.usage(generator, step, shard))
     return files

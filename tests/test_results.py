@@ -46,7 +46,7 @@ def test_only_this_module_names_a_result() -> None:
 def test_a_recipe_s_files_differ_and_lie_below_its_results(recipe: str) -> None:
     loaded = load_recipe(REPOSITORY / "recipes" / f"{recipe}.yaml")
     results = results_of(loaded, load_site(REPOSITORY / "config.yaml"))
-    files = [path for paths in report_files(loaded, results).values() for path in paths]
+    files = report_files(loaded, results)
     assert len(set(files)) == len(files)
     assert all(path.is_relative_to(results.root) for path in files)
     for suite in loaded.suites:

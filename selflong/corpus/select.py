@@ -74,6 +74,7 @@ SELECTION: dict[str, Any] = {
 
 
 def scan(
+    *,
     sources: Sequence[Path],
     part: int,
     parts: int,
@@ -176,6 +177,7 @@ def _first_reason(filters: DocumentFilters, leave_out: Collection[str]) -> pl.Ex
 
 
 def select(
+    *,
     notes: Sequence[Path],
     filters: DocumentFilters,
     sample: int | None,
@@ -241,6 +243,7 @@ def _count_reasons(part: pl.DataFrame) -> pl.DataFrame:
 
 
 def write(
+    *,
     sources: Sequence[Path],
     part: int,
     parts: int,

@@ -14,7 +14,7 @@ TOLERANCE = 1e-12
 
 
 def score(
-    name: str, suite: Suite, predictions: list[Path], results: Path, output: Path, seed: int
+    *, name: str, suite: Suite, predictions: list[Path], results: Path, output: Path, seed: int
 ) -> None:
     """Publish formats.SCORES of a suite's predictions, files below `results`.
 
@@ -39,7 +39,7 @@ def check_scores(suite: Suite, path: Path) -> None:
 
 
 def write_stored_predictions(
-    name: str, suite: PublishedRulerSuite, download: Path, output: Path
+    *, name: str, suite: PublishedRulerSuite, download: Path, output: Path
 ) -> None:
     """Publish formats.PREDICTIONS of what the published sets carry, scored again."""
     with parquet_writer(output, PREDICTIONS) as append:

@@ -162,17 +162,14 @@ class Inputs:
             ]
         return self.files_of(source)
 
+    def mixture_files(self, mixture: str) -> list[Path]:
+        """The files of all entries of a mixture."""
+        return [file for files in self.entries(mixture).values() for file in files]
+
     def entries(self, mixture: str) -> dict[str, list[Path]]:
         """Entry of a mixture -> the files with its rows."""
         entries = self.recipe.mixtures[mixture].entries
         return {name: self.entry_files(entry) for name, entry in entries.items()}
-
-    def entry_arguments(self, mixture: str) -> list[str]:
-        """The same as arguments of a command."""
-        return [
-            f"--entry {name} {' '.join(map(str, files))}"
-            for name, files in self.entries(mixture).items()
-        ]
 
     def mixture_tokenizer(self, mixture: str, stage: str) -> Path:
         """Folder of the tokenizer that a stage's sequences are packed with.
@@ -283,8 +280,8 @@ class Inputs:
 
     # -------------------------------------------------------------------------------------- report
 
-    def report(self) -> dict[str, list[Path]]:
-        """What the tables and figures are made from, by what it is."""
+    def report(self) -> list[Path]:
+        """What the tables and figures are made from."""
         return report_files(self.recipe, self.results)
 
 

@@ -38,7 +38,7 @@ def test_the_inputs_of_the_rule_are_enough(
     laptop: Recipe, finished: Results, tmp_path: Path
 ) -> None:
     alone = Results(tmp_path / "alone")
-    for path in (path for paths in report_files(laptop, finished).values() for path in paths):
+    for path in report_files(laptop, finished):
         target = alone.root / path.relative_to(finished.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
