@@ -6,7 +6,7 @@ min_version("9.14")
 
 
 include: "rules/common.smk"
-include: "rules/download.smk"
+include: "rules/beginning.smk"
 include: "rules/corpus.smk"
 include: "rules/retrieval.smk"
 include: "rules/synthesis.smk"
@@ -21,5 +21,5 @@ include: "rules/plan.smk"
 rule all:
     default_target: True
     input:
-        "<results>/report/report.html",
-        "<results>/manifest.json",
+        RESULTS.page,
+        RESULTS.manifest,

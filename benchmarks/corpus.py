@@ -83,11 +83,34 @@ def run_stage(source: Path, parts: int, tokenizer_folder: Path, work: Path) -> N
     for part in range(parts):
         overlaps = work / f"overlaps/{part}.parquet"
         texts = work / "texts.parquet"
-        scan(sources, part, parts, corpus, 1, tokenizer, texts, notes[part], overlaps)
-    select(notes, corpus.filters, corpus.sample, selections, work / "drops.parquet")
+        scan(
+            sources=sources,
+            part=part,
+            parts=parts,
+            corpus=corpus,
+            seed=1,
+            tokenizer=tokenizer,
+            evaluation_texts=texts,
+            notes=notes[part],
+            overlaps=overlaps,
+        )
+    select(
+        notes=notes,
+        filters=corpus.filters,
+        sample=corpus.sample,
+        outputs=selections,
+        drops=work / "drops.parquet",
+    )
     for part in range(parts):
         documents, counts = work / f"documents/{part}.parquet", work / f"counts/{part}.parquet"
-        write(sources, part, parts, selections[part], documents, counts)
+        write(
+            sources=sources,
+            part=part,
+            parts=parts,
+            selection=selections[part],
+            documents=documents,
+            token_counts=counts,
+        )
 
 
 def measure(source: Path, parts: int, tokenizer_folder: Path, work: Path) -> dict[str, float]:

@@ -215,10 +215,18 @@ def main() -> None:
         for stage in stages_of_mixture(recipe, MIXTURE):
             start = _cpu_seconds()
             build_mixture(
-                recipe, MIXTURE, stage, files, tokenizer, folder / "texts", folder / "packed",
-                folder / "accounting", folder / "contamination", folder / "work",
-                arguments.processes,
-            )  # fmt: skip
+                recipe=recipe,
+                mixture_name=MIXTURE,
+                stage_name=stage,
+                sample_files=files,
+                tokenizer=tokenizer,
+                evaluation_texts=folder / "texts",
+                output=folder / "packed",
+                accounting=folder / "accounting",
+                contamination=folder / "contamination",
+                work=folder / "work",
+                processes=arguments.processes,
+            )
             seconds.append(_cpu_seconds() - start)
             accounts = read_parquet(folder / "accounting", ACCOUNTING)
             rows = int(accounts["rows_in"].sum())

@@ -110,7 +110,15 @@ def encode_ratio(folder: Path, count: int, rounds: int) -> float:
 def embed_passages(folder: Path, count: int) -> Path:
     shard = write_shard(passages(count), folder)
     encoder = make_encoder(maximum_tokens=64)
-    encode_shard(shard, encoder, None, "cpu", 128, folder / "embeddings", folder / "work")
+    encode_shard(
+        documents=shard,
+        encoder=encoder,
+        weights=None,
+        device="cpu",
+        batch_size=128,
+        output=folder / "embeddings",
+        work=folder / "work",
+    )
     return folder / "embeddings"
 
 
@@ -127,7 +135,7 @@ def search_ratio(shards: list[Path], folder: Path) -> dict[str, float]:
     ratios = {}
     for name, settings in (("exact", {"index": "Flat"}), ("approximate", APPROXIMATE)):
         encoder = make_encoder(dimensions=dimensions, **settings)
-        build_index(shards, encoder, folder / name, folder / "work")
+        build_index(shards=shards, encoder=encoder, output=folder / name, work=folder / "work")
         searcher, _ = open_index(folder / name)
         if name == "exact":
             bare_index = faiss.IndexFlatIP(dimensions)
@@ -145,12 +153,19 @@ def search_ratio(shards: list[Path], folder: Path) -> dict[str, float]:
 
 def approximate_recall(shards: list[Path], folder: Path) -> dict[str, float]:
     """Of the default approximate index, and of inverted lists by the number of them visited."""
-    build_index(shards, make_encoder(**APPROXIMATE), folder / "default", folder / "work")
+    build_index(
+        shards=shards,
+        encoder=make_encoder(**APPROXIMATE),
+        output=folder / "default",
+        work=folder / "work",
+    )
     default, vectors = open_index(folder / "default")
     queries = vectors.take(np.random.default_rng(1).choice(len(vectors), QUERIES, replace=False))
     _, exact = ExactSearcher(vectors).search(queries, DEPTH)
     found = {"default": default.search(queries, DEPTH)[1]}
-    build_index(shards, make_encoder(**LISTS), folder / "lists", folder / "work")
+    build_index(
+        shards=shards, encoder=make_encoder(**LISTS), output=folder / "lists", work=folder / "work"
+    )
     searcher, _ = open_index(folder / "lists")
     for probes in PROBES:
         faiss.extract_index_ivf(searcher.index).nprobe = probes  # type: ignore[attr-defined]

@@ -11,15 +11,20 @@ from snakemake.exceptions import WorkflowError
 
 from selflong.job import UserError, sole_owner
 from selflong.recipe.site import JOB_KINDS
-from selflong.workflow import Run, alternatives
+from selflong.results import download_folder
+from selflong.run.options import options
+from selflong.run.run import Run, alternatives
 
 try:
     RUN = Run.from_config(config)
 except UserError as mistake:
     raise WorkflowError(str(mistake))
 
+# Rules say what depends on what by these.
+RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.environment
+
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
-os.environ.update(RUN.environment(Path(workflow.basedir)))
+os.environ.update(JOBS.variables(Path(workflow.basedir)))
 
 # Of training's jobs, where the site has a queue; inside a job nothing is tried again.
 TRAINING_RETRIES = None
@@ -33,10 +38,8 @@ LOCK = ExitStack()
 
 
 pathvars:
-    results=str(RUN.results),
-    downloads=f"{RUN.site.results}/downloads",
-    logs=f"{RUN.results}/logs",
-    benchmarks=f"{RUN.results}/benchmarks",
+    logs=str(RESULTS.logs),
+    benchmarks=str(RESULTS.benchmarks),
 
 
 wildcard_constraints:
@@ -46,13 +49,13 @@ wildcard_constraints:
     mixture=alternatives(RUN.recipe.mixtures),
     model=alternatives(RUN.recipe.models),
     suite=alternatives(RUN.recipe.suites),
-    download=alternatives(RUN.downloads),
+    download=alternatives(INPUTS.downloads),
     shard=r"\d+",
 
 
 onstart:
     try:
-        LOCK.enter_context(sole_owner(RUN.results))
+        LOCK.enter_context(sole_owner(RESULTS.root))
     except UserError as mistake:
         raise WorkflowError(str(mistake))
-    RUN.write_copies()
+    JOBS.write_copies()

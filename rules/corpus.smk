@@ -7,7 +7,7 @@ localrules:
 
 rule collect_source:
     output:
-        directory("<results>/corpus/{corpus}/sources/{source}"),
+        output=directory(RESULTS.source("{corpus}", "{source}")),
     log:
         "<logs>/corpus/{corpus}/collect/{source}.log",
     benchmark:
@@ -15,25 +15,24 @@ rule collect_source:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus",
-            RUN.recipe.corpora[wildcards.corpus].sources[int(wildcards.source)],
+        digest=lambda wildcards: DIGESTS.source(wildcards.corpus, wildcards.source),
+        options=options(
+            corpus="{corpus}",
+            source="{source}",
+            work=JOBS.work / "corpus/{corpus}/{source}",
         ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py"'
-        " --corpus {wildcards.corpus} --source {wildcards.source} --output {output}"
-        ' --work "$SELFLONG_WORK/corpus/{wildcards.corpus}/{wildcards.source}"'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/collect_source.py" {params.options} > {log:q} 2>&1'
 
 
 rule scan_documents:
     input:
-        sources=lambda wildcards: RUN.sources(wildcards.corpus),
-        tokenizer=lambda wildcards: RUN.target_tokenizer(),
-        evaluation_texts="<results>/evaluation/texts.parquet",
+        sources=lambda wildcards: INPUTS.sources(wildcards.corpus),
+        tokenizer=lambda wildcards: INPUTS.target_tokenizer(),
+        evaluation_texts=RESULTS.evaluation_texts,
     output:
-        notes="<results>/corpus/{corpus}/notes/{shard}.parquet",
-        overlaps="<results>/corpus/{corpus}/overlaps/{shard}.parquet",
+        notes=RESULTS.notes("{corpus}", "{shard}"),
+        overlaps=RESULTS.overlaps("{corpus}", "{shard}"),
     log:
         "<logs>/corpus/{corpus}/scan/{shard}.log",
     benchmark:
@@ -41,28 +40,20 @@ rule scan_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}", part="{shard}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py"'
-        " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
-        " --tokenizer {input.tokenizer} --evaluation-texts {input.evaluation_texts}"
-        " --notes {output.notes} --overlaps {output.overlaps} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/scan_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule select_documents:
     input:
-        notes=lambda wildcards: expand(
-            "<results>/corpus/{corpus}/notes/{shard}.parquet",
-            corpus=wildcards.corpus,
-            shard=RUN.corpus_shards(wildcards.corpus),
-        ),
+        notes=lambda wildcards: INPUTS.notes(wildcards.corpus),
     output:
-        selection=directory("<results>/corpus/{corpus}/selection"),
-        drops="<results>/corpus/{corpus}/drops.parquet",
+        selection=directory(RESULTS.selection("{corpus}")),
+        drops=RESULTS.corpus_drops("{corpus}"),
     log:
         "<logs>/corpus/{corpus}/select.log",
     benchmark:
@@ -70,24 +61,21 @@ rule select_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py"'
-        " --corpus {wildcards.corpus} --notes {input.notes}"
-        " --selection {output.selection} --drops {output.drops} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/select_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule write_documents:
     input:
-        sources=lambda wildcards: RUN.sources(wildcards.corpus),
-        selection="<results>/corpus/{corpus}/selection",
+        sources=lambda wildcards: INPUTS.sources(wildcards.corpus),
+        selection=RESULTS.selection("{corpus}"),
     output:
-        documents="<results>/corpus/{corpus}/documents/{shard}.parquet",
-        token_counts="<results>/corpus/{corpus}/token_counts/{shard}.parquet",
+        documents=RESULTS.documents("{corpus}", "{shard}"),
+        token_counts=RESULTS.token_counts("{corpus}", "{shard}"),
     log:
         "<logs>/corpus/{corpus}/write/{shard}.log",
     benchmark:
@@ -95,13 +83,9 @@ rule write_documents:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "corpus", RUN.recipe.corpora[wildcards.corpus]
-        ),
+        digest=lambda wildcards: DIGESTS.corpus(wildcards.corpus),
+        options=options(corpus="{corpus}", part="{shard}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py"'
-        " --corpus {wildcards.corpus} --shard {wildcards.shard} --sources {input.sources}"
-        " --selection {input.selection} --documents {output.documents}"
-        " --token-counts {output.token_counts} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_documents.py" {params.options} > {log:q} 2>&1'

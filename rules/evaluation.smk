@@ -1,35 +1,15 @@
 # From checkpoints to predictions and scores; every checkpoint is asked through the same interface.
 
 
-rule write_evaluation_texts:
-    input:
-        RUN.named_files,
-    output:
-        "<results>/evaluation/texts.parquet",
-    log:
-        "<logs>/evaluation/texts.log",
-    benchmark:
-        "<benchmarks>/evaluation/texts.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    resources:
-        **RUN.resources("pipeline"),
-    params:
-        digest=RUN.texts_digest(),
-    shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/write_evaluation_texts.py" --output {output}'
-        " > {log} 2>&1"
-
-
 rule evaluate:
     input:
-        model="<results>/models/{model}/{stage}",
-        tokenizer=lambda wildcards: RUN.tokenizer(
+        model=RESULTS.checkpoint("{model}/{stage}"),
+        tokenizer=lambda wildcards: INPUTS.tokenizer(
             f"{wildcards.model}/{wildcards.stage}"
         ),
-        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+        files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/{model}/{stage}/{lengths}.parquet",
+        output=RESULTS.predictions("{suite}", "{model}/{stage}", "{lengths}"),
     log:
         "<logs>/evaluation/{suite}/{model}/{stage}/{lengths}.log",
     benchmark:
@@ -38,46 +18,48 @@ rule evaluate:
         suite=alternatives(RUN.recipe.suites),
     conda:
         "../envs/evaluation.yaml"
-    threads: lambda wildcards: RUN.suite_threads(wildcards.suite)
+    threads: lambda wildcards: JOBS.suite_threads(wildcards.suite)
     resources:
-        **RUN.resources("evaluation"),
+        **JOBS.resources("evaluation"),
     params:
-        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(
+            suite="{suite}",
+            checkpoint="{model}/{stage}",
+            lengths="{lengths}",
+            work=JOBS.work / "evaluation/{suite}/{model}/{stage}",
+        ),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
-        " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
-        " --model {input.model} --tokenizer {input.tokenizer} --files {input.files}"
-        ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
-        " --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" {params.options} > {log:q} 2>&1'
 
 
 rule score_stored:
     input:
-        files=lambda wildcards: RUN.suite_files(wildcards.suite),
+        download=lambda wildcards: INPUTS.suite_files(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/stored.parquet",
+        output=RESULTS.stored_predictions("{suite}"),
     log:
         "<logs>/evaluation/{suite}/stored.log",
     benchmark:
         "<benchmarks>/evaluation/{suite}/stored.tsv"
     wildcard_constraints:
-        suite=alternatives(RUN.published_suites),
+        suite=alternatives(INPUTS.published_suites),
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(name="{suite}"),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" --suite {wildcards.suite}'
-        " --published {input.files} --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score_stored.py" {params.options} > {log:q} 2>&1'
 
 
 rule score:
     input:
-        lambda wildcards: RUN.predictions(wildcards.suite),
+        predictions=lambda wildcards: INPUTS.predictions(wildcards.suite),
     output:
-        "<results>/evaluation/{suite}/scores.parquet",
+        output=RESULTS.scores("{suite}"),
     log:
         "<logs>/evaluation/{suite}/score.log",
     benchmark:
@@ -85,9 +67,9 @@ rule score:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.suite_digest(wildcards.suite),
+        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        options=options(name="{suite}"),
     shell:
-        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" --suite {wildcards.suite}'
-        " --predictions {input} --output {output} > {log} 2>&1"
+        'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/score.py" {params.options} > {log:q} 2>&1'

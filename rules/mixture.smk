@@ -3,15 +3,15 @@
 
 rule build_mixture:
     input:
-        unpack(lambda wildcards: RUN.entries(wildcards.mixture)),
-        tokenizer=lambda wildcards: RUN.mixture_tokenizer(
+        lambda wildcards: INPUTS.mixture_files(wildcards.mixture),
+        tokenizer=lambda wildcards: INPUTS.mixture_tokenizer(
             wildcards.mixture, wildcards.stage
         ),
-        evaluation_texts="<results>/evaluation/texts.parquet",
+        evaluation_texts=RESULTS.evaluation_texts,
     output:
-        packed=directory("<results>/mixtures/{mixture}/{stage}/packed"),
-        accounting="<results>/mixtures/{mixture}/{stage}/accounting.parquet",
-        contamination="<results>/mixtures/{mixture}/{stage}/contamination.parquet",
+        output=directory(RESULTS.packed("{mixture}", "{stage}")),
+        accounting=RESULTS.accounting("{mixture}", "{stage}"),
+        contamination=RESULTS.contamination("{mixture}", "{stage}"),
     log:
         "<logs>/mixture/{mixture}/{stage}.log",
     benchmark:
@@ -19,14 +19,15 @@ rule build_mixture:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.mixture_digest(wildcards.mixture, wildcards.stage),
-        entries=lambda wildcards: RUN.entry_arguments(wildcards.mixture),
+        digest=lambda wildcards: DIGESTS.mixture(wildcards.mixture, wildcards.stage),
+        options=options(
+            mixture_name="{mixture}",
+            stage_name="{stage}",
+            sample_files=lambda wildcards: INPUTS.entries(wildcards.mixture),
+            work=JOBS.work / "mixtures/{mixture}",
+        ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py"'
-        " --mixture {wildcards.mixture} --stage {wildcards.stage} {params.entries}"
-        " --tokenizer {input.tokenizer} --evaluation-texts {input.evaluation_texts}"
-        ' --work "$SELFLONG_WORK/mixtures/{wildcards.mixture}" --processes {resources.cpus_per_task}'
-        " --packed {output.packed} --accounting {output.accounting}"
-        " --contamination {output.contamination} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py" {params.options}'
+        " --processes {resources.cpus_per_task} > {log:q} 2>&1"

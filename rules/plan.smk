@@ -9,7 +9,7 @@ localrules:
 
 rule plan:
     output:
-        directory("<results>/plan"),
+        output=directory(RESULTS.plan),
     log:
         "<logs>/plan.log",
     benchmark:
@@ -17,9 +17,10 @@ rule plan:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=RUN.digest("estimate", RUN.recipe, RUN.site),
+        digest=DIGESTS.of("estimate", RUN.recipe, RUN.site),
+        options=options(),
     shell:
-        '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" --output {output} 2> {log}'
+        '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" {params.options} 2> {log:q}'
 
 
 ENVIRONMENTS = {kind: kind for kind in JOB_KINDS} | {
@@ -35,7 +36,7 @@ for kind in JOB_KINDS:
         name:
             f"check_{kind}"
         output:
-            temp(f"<results>/check/{kind}.txt"),
+            temp(RESULTS.check(kind)),
         log:
             f"<logs>/check/{kind}.log",
         benchmark:
@@ -44,22 +45,22 @@ for kind in JOB_KINDS:
         conda:
             f"../envs/{ENVIRONMENTS[kind]}.yaml"
         resources:
-            **RUN.resources(kind),
+            **JOBS.resources(kind),
         params:
             kind=kind,
             start=f'${kind.upper()}_LAUNCH "${kind.upper()}_PYTHON"',
         shell:
             '{params.start} -m selflong.check {params.kind} --site "$SELFLONG_SITE" --report'
-            " > {output} 2> {log}"
+            " > {output:q} 2> {log:q}"
 
 
 rule check:
     input:
-        expand("<results>/check/{kind}.txt", kind=JOB_KINDS),
+        [RESULTS.check(kind) for kind in JOB_KINDS],
     log:
         "<logs>/check/all.log",
     retries: 0
     conda:
         "../envs/pipeline.yaml"
     shell:
-        "cat {input} | tee {log}; if grep -q '^missing' {log}; then rm -f {input}; exit 1; fi"
+        "cat {input:q} | tee {log:q}; if grep -q '^missing' {log:q}; then rm -f {input:q}; exit 1; fi"

@@ -3,22 +3,20 @@
 
 rule write_recall_data:
     output:
-        directory("<results>/recall/{data}/{length}/packed"),
+        output=directory(RESULTS.recall_packed("{data}", "{length}")),
     log:
         "<logs>/recall/{data}/{length}.log",
     benchmark:
         "<benchmarks>/recall/{data}/{length}.tsv"
     wildcard_constraints:
-        data=alternatives(RUN.recall_data),
+        data=alternatives(INPUTS.recall_data),
         length=r"\d+",
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.recall_digest(
-            RUN.recipe.recall.data[wildcards.data]
-        ),
+        digest=lambda wildcards: DIGESTS.recall_data(wildcards.data),
+        options=options(data="{data}", packed_tokens="{length}"),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_recall_data.py" --data {wildcards.data}'
-        " --length {wildcards.length} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_recall_data.py" {params.options} > {log:q} 2>&1'

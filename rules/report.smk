@@ -4,10 +4,10 @@
 
 rule tables:
     input:
-        **RUN.report_inputs(),
+        INPUTS.report(),
     output:
-        report(
-            directory("<results>/tables"),
+        output=report(
+            directory(RESULTS.tables),
             patterns=["{name}.csv"],
             caption="captions/tables.rst",
             category="Tables",
@@ -21,20 +21,20 @@ rule tables:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" --output {output}'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_tables.py" {params.options} > {log:q} 2>&1'
 
 
 rule figures:
     input:
-        **RUN.report_inputs(),
+        INPUTS.report(),
     output:
-        report(
-            directory("<results>/figures"),
+        output=report(
+            directory(RESULTS.figures),
             patterns=["{name}.png"],
             caption="captions/figures.rst",
             category="Figures",
@@ -48,17 +48,17 @@ rule figures:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" --output {output}'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_figures.py" {params.options} > {log:q} 2>&1'
 
 
 rule workflow_figure:
     output:
-        directory("<results>/report/workflow"),
+        directory(RESULTS.workflow_figure),
     log:
         "<logs>/report/workflow.log",
     benchmark:
@@ -66,21 +66,21 @@ rule workflow_figure:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     shell:
         '("$PIPELINE_PYTHON" -m snakemake --snakefile "$SELFLONG/Snakefile" --rulegraph dot'
         ' --configfile "$SELFLONG_SITE" --cores 1 --nolock'
         ' | "$PIPELINE_PYTHON" "$SELFLONG/scripts/draw_workflow.py"'
-        ' --rules "$SELFLONG/rules" --output {output}) 2> {log}'
+        ' --rules "$SELFLONG/rules" --output {output:q}) 2> {log:q}'
 
 
 rule report:
     input:
-        tables="<results>/tables",
-        figures="<results>/figures",
-        workflow="<results>/report/workflow",
+        tables=RESULTS.tables,
+        figures=RESULTS.figures,
+        workflow=RESULTS.workflow_figure,
     output:
-        "<results>/report/report.html",
+        output=RESULTS.page,
     log:
         "<logs>/report/page.log",
     benchmark:
@@ -90,22 +90,22 @@ rule report:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
-        " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" {params.options} > {log:q} 2>&1'
 
 
 rule manifest:
     input:
-        tables="<results>/tables",
-        figures="<results>/figures",
-        page="<results>/report/report.html",
+        RESULTS.tables,
+        RESULTS.figures,
+        RESULTS.page,
     output:
-        manifest="<results>/manifest.json",
-        crate="<results>/ro-crate-metadata.json",
+        manifest=RESULTS.manifest,
+        crate=RESULTS.crate,
     log:
         "<logs>/report/manifest.log",
     benchmark:
@@ -115,9 +115,9 @@ rule manifest:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=RUN.report_digest(),
+        digest=DIGESTS.report(),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py"'
-        " --manifest {output.manifest} --crate {output.crate} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_manifest.py" {params.options} > {log:q} 2>&1'

@@ -3,43 +3,34 @@
 
 rule embed_documents:
     input:
-        documents="<results>/corpus/{corpus}/documents/{shard}.parquet",
-        weights=lambda wildcards: RUN.files_of(
-            RUN.recipe.encoders[wildcards.encoder].weights
-        ),
+        documents=RESULTS.documents("{corpus}", "{shard}"),
+        weights=lambda wildcards: INPUTS.encoder_weights(wildcards.encoder),
     output:
-        directory("<results>/retrieval/{encoder}/{corpus}/embeddings/{shard}"),
+        output=directory(RESULTS.embeddings("{encoder}", "{corpus}", "{shard}")),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/embed/{shard}.log",
     benchmark:
         "<benchmarks>/retrieval/{encoder}/{corpus}/embed/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
-    threads: RUN.threads("encoding")
+    threads: JOBS.threads("encoding")
     resources:
-        **RUN.resources("encoding"),
+        **JOBS.resources("encoding"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "retrieval", RUN.recipe.encoders[wildcards.encoder]
+        digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(
+            encoder="{encoder}",
+            work=JOBS.work / "retrieval/{encoder}/{corpus}/{shard}",
         ),
     shell:
-        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py"'
-        " --encoder {wildcards.encoder} --documents {input.documents} --weights {input.weights}"
-        " --output {output}"
-        ' --work "$SELFLONG_WORK/retrieval/{wildcards.encoder}/{wildcards.corpus}/{wildcards.shard}"'
-        " > {log} 2>&1"
+        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/embed_documents.py" {params.options} > {log:q} 2>&1'
 
 
 rule build_index:
     input:
-        lambda wildcards: expand(
-            "<results>/retrieval/{encoder}/{corpus}/embeddings/{shard}",
-            encoder=wildcards.encoder,
-            corpus=wildcards.corpus,
-            shard=RUN.corpus_shards(wildcards.corpus),
-        ),
+        shards=lambda wildcards: INPUTS.embeddings(wildcards.encoder, wildcards.corpus),
     output:
-        directory("<results>/retrieval/{encoder}/{corpus}/index"),
+        output=directory(RESULTS.index("{encoder}", "{corpus}")),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/index.log",
     benchmark:
@@ -47,55 +38,46 @@ rule build_index:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "retrieval", RUN.recipe.encoders[wildcards.encoder]
+        digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(
+            encoder="{encoder}", work=JOBS.work / "retrieval/{encoder}/{corpus}/index"
         ),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_index.py"'
-        " --encoder {wildcards.encoder} --embeddings {input} --output {output}"
-        ' --work "$SELFLONG_WORK/retrieval/{wildcards.encoder}/{wildcards.corpus}/index"'
-        " > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_index.py" {params.options} > {log:q} 2>&1'
 
 
 rule retrieve:
     input:
-        instructions="<results>/synthesis/{generator}/instructions/{shard}.parquet",
-        index=lambda wildcards: RUN.synthesis_index(),
-        token_counts=lambda wildcards: RUN.synthesis_files("token_counts"),
-        weights=lambda wildcards: RUN.encoder_weights(),
+        instructions=RESULTS.instructions("{generator}", "{shard}"),
+        index=lambda wildcards: INPUTS.synthesis_index(),
+        token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
+        weights=lambda wildcards: INPUTS.synthesis_encoder_weights(),
     output:
-        "<results>/synthesis/{generator}/retrieved/{shard}.parquet",
+        output=RESULTS.retrieved("{generator}", "{shard}"),
     log:
         "<logs>/synthesis/{generator}/retrieve/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/retrieve/{shard}.tsv"
     conda:
         "../envs/pipeline.yaml"
-    threads: RUN.threads("encoding")
+    threads: JOBS.threads("encoding")
     resources:
-        **RUN.resources("encoding"),
+        **JOBS.resources("encoding"),
     params:
-        digest=lambda wildcards: RUN.retrieval_digest(),
+        digest=lambda wildcards: DIGESTS.retrieval(),
+        options=options(),
     shell:
-        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py"'
-        " --instructions {input.instructions} --index {input.index}"
-        " --token-counts {input.token_counts} --weights {input.weights} --output {output}"
-        " > {log} 2>&1"
+        'exec "$ENCODING_PYTHON" "$SELFLONG/scripts/retrieve.py" {params.options} > {log:q} 2>&1'
 
 
 rule measure_retrieval:
     input:
-        index="<results>/retrieval/{encoder}/{corpus}/index",
-        embeddings=lambda wildcards: expand(
-            "<results>/retrieval/{encoder}/{corpus}/embeddings/{shard}",
-            encoder=wildcards.encoder,
-            corpus=wildcards.corpus,
-            shard=RUN.corpus_shards(wildcards.corpus),
-        ),
+        lambda wildcards: INPUTS.embeddings(wildcards.encoder, wildcards.corpus),
+        index=RESULTS.index("{encoder}", "{corpus}"),
     output:
-        "<results>/retrieval/{encoder}/{corpus}/quality.json",
+        output=RESULTS.retrieval_quality("{encoder}", "{corpus}"),
     log:
         "<logs>/retrieval/{encoder}/{corpus}/quality.log",
     benchmark:
@@ -103,11 +85,9 @@ rule measure_retrieval:
     conda:
         "../envs/pipeline.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "retrieval", RUN.recipe.encoders[wildcards.encoder]
-        ),
+        digest=lambda wildcards: DIGESTS.encoder(wildcards.encoder),
+        options=options(),
     shell:
-        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py"'
-        " --index {input.index} --output {output} > {log} 2>&1"
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/measure_retrieval.py" {params.options} > {log:q} 2>&1'

@@ -1,73 +1,50 @@
 # From loaded weights through the stages of each model to its checkpoints.
 
 
-rule load_model:
-    input:
-        lambda wildcards: RUN.files_of(RUN.recipe.models[wildcards.model].weights),
-    output:
-        directory("<results>/models/{model}/initial"),
-    log:
-        "<logs>/training/load/{model}.log",
-    benchmark:
-        "<benchmarks>/training/load/{model}.tsv"
-    conda:
-        "../envs/training.yaml"
-    resources:
-        **RUN.resources("pipeline"),
-    params:
-        digest=lambda wildcards: RUN.weights_digest(wildcards.model),
-    shell:
-        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/load_model.py" --model {wildcards.model}'
-        " --download {input} --output {output} > {log} 2>&1"
-
-
 rule adjust_rope:
     input:
-        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
+        initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
     output:
-        directory("<results>/models/{checkpoint}"),
+        output=directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/rope/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/rope/{checkpoint}.tsv"
     wildcard_constraints:
-        checkpoint=alternatives(RUN.adjusted_checkpoints),
+        checkpoint=alternatives(INPUTS.adjusted_checkpoints),
     conda:
         "../envs/training.yaml"
     resources:
-        **RUN.resources("pipeline"),
+        **JOBS.resources("pipeline"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "training", RUN.recipe.stage(wildcards.checkpoint)
-        ),
+        digest=lambda wildcards: DIGESTS.adjustment(wildcards.checkpoint),
+        options=options(checkpoint="{checkpoint}"),
     shell:
-        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py"'
-        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --output {output}"
-        " > {log} 2>&1"
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/adjust_rope.py" {params.options} > {log:q} 2>&1'
 
 
 rule train_stage:
     input:
-        initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
-        packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
+        initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
+        packed=lambda wildcards: INPUTS.packed(wildcards.checkpoint),
     output:
-        directory("<results>/models/{checkpoint}"),
+        output=directory(RESULTS.checkpoint("{checkpoint}")),
     log:
         "<logs>/training/{checkpoint}.log",
     benchmark:
         "<benchmarks>/training/{checkpoint}.tsv"
     wildcard_constraints:
-        checkpoint=alternatives(RUN.trained_checkpoints),
+        checkpoint=alternatives(INPUTS.trained_checkpoints),
     retries: TRAINING_RETRIES
     conda:
         "../envs/training.yaml"
-    threads: RUN.threads("training")
+    threads: JOBS.threads("training")
     resources:
-        **RUN.resources("training"),
+        **JOBS.resources("training"),
     params:
-        digest=lambda wildcards: RUN.training_digest(wildcards.checkpoint),
+        digest=lambda wildcards: DIGESTS.training(wildcards.checkpoint),
+        options=options(
+            checkpoint="{checkpoint}", work=JOBS.work / "training/{checkpoint}"
+        ),
     shell:
-        'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
-        " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
-        ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
-        " --output {output} > {log} 2>&1"
+        'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py" {params.options} > {log:q} 2>&1'

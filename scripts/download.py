@@ -4,33 +4,29 @@ from pathlib import Path
 
 from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
-from selflong.job import run
-from selflong.launcher import job_parser
-from selflong.recipe.weights import HubWeights
-from selflong.workflow import Run
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.run.inputs import Inputs
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--name", required=True, help="folder name of the download")
-    parser.add_argument("--work", type=Path, required=True, help="keeps what is whole already")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    token_variable = arguments.site.hub_token_variable
-    source = Run(arguments.recipe, arguments.site).downloads[arguments.name]
-    if isinstance(source, HubWeights):
-        download_model(source, arguments.work, token_variable)
+def download(*, recipe: Recipe, site: Site, name: str, work: Path, output: Path) -> None:
+    """Download by the folder's name; `work` keeps what is whole already."""
+    token_variable = site.hub_token_variable
+    source = Inputs(recipe, site).downloads[name]
+    if source.files is None:
+        download_model(source, work, token_variable)
     else:
         download_files(
             source.repository,
             source.revision,
             source.files,
-            arguments.work,
+            work,
             token_variable,
             kind="dataset",
         )
-    publish_folder(arguments.work, arguments.output)
+    publish_folder(work, output)
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(download)

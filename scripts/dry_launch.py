@@ -3,20 +3,17 @@
 from pathlib import Path
 
 from selflong.estimate.commands import dry_launch
-from selflong.job import run
-from selflong.launcher import job_parser
-from selflong.workflow import Run
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.run.run import Run
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="<model>/<stage>")
-    parser.add_argument("--suite", required=True, help="a suite of the recipe")
-    arguments = parser.parse_args()
+def show(*, recipe: Recipe, site: Site, checkpoint: str, suite: str) -> None:
+    """Of the stage '<model>/<stage>' and of its evaluation by a suite of the recipe."""
     root = Path(__file__).resolve().parents[1]
-    planned = Run(arguments.recipe, arguments.site)
-    print(dry_launch(planned, root, arguments.checkpoint, arguments.suite), end="")
+    print(dry_launch(Run(recipe, site), root, checkpoint, suite), end="")
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(show)

@@ -1,43 +1,42 @@
 """Ask a checkpoint a suite's questions and score its answers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from selflong.evaluation.evaluate import evaluate
-from selflong.launcher import job_parser, run_resumable
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.results import ALL_LENGTHS
 from selflong.suites.job import Job
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--suite", required=True, help="a suite of the recipe")
-    parser.add_argument("--checkpoint", required=True, help="<model>/<stage>")
-    parser.add_argument("--lengths", required=True, help="one of the suite's lengths, or all")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
-    parser.add_argument("--files", type=Path, nargs="*", help="download, or files, of the suite")
-    parser.add_argument("--work", type=Path, required=True, help="keeps the answered requests")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    recipe = arguments.recipe
-    suite = recipe.suites[arguments.suite]
-    model = recipe.models[arguments.checkpoint.partition("/")[0]]
+def ask(
+    *, recipe: Recipe, site: Site, suite: str, checkpoint: str, lengths: str, model: Path,
+    tokenizer: Path, files: Sequence[Path] = (), work: Path, output: Path,
+) -> None:  # fmt: skip
+    """Ask '<model>/<stage>' at one of the suite's lengths, or at all.
+
+    model, tokenizer: folders. files: download of the suite, or files that it names. work: keeps the answered
+    requests.
+    """
+    section = recipe.suites[suite]
     job = Job(
-        suite_name=arguments.suite,
-        suite=suite,
-        checkpoint=arguments.checkpoint,
-        model=arguments.model,
-        tokenizer=arguments.tokenizer,
-        serving=arguments.site.evaluation,
-        work=arguments.work,
+        suite_name=suite,
+        suite=section,
+        checkpoint=checkpoint,
+        model=model,
+        tokenizer=tokenizer,
+        serving=site.evaluation,
+        work=work,
         chat_date=recipe.chat_date,
-        supports=model.supports,
-        files=arguments.files or (),
-        parts={place: recipe.part(place) for place in suite.reads},
-        helmet=arguments.site.helmet,
+        supports=recipe.models[checkpoint.partition("/")[0]].supports,
+        files=files,
+        parts={place: recipe.part(place) for place in section.reads},
+        helmet=site.helmet,
     )
-    lengths = None if arguments.lengths == "all" else [int(arguments.lengths)]
-    evaluate(job, arguments.output, lengths)
+    evaluate(job, output, None if lengths == ALL_LENGTHS else [int(lengths)])
 
 
 if __name__ == "__main__":
-    run_resumable(main)
+    launch(ask, resumes=True)

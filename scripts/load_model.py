@@ -1,24 +1,11 @@
 """Make the weights that a model starts from a Hugging Face model folder."""
 
-from pathlib import Path
-
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
 from selflong.training.weights import load_weights
 
-
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--model", required=True, help="a model of the recipe that has weights")
-    parser.add_argument("--download", type=Path, nargs="*", help="folder of what the hub gave")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the model")
-    arguments = parser.parse_args()
-    weights = arguments.recipe.models[arguments.model].weights
-    download = next(iter(arguments.download), None)
-    load_weights(
-        weights, download, arguments.output, seed=arguments.recipe.seed_of(arguments.model)
-    )
-
-
 if __name__ == "__main__":
-    run(main)
+    launch(
+        load_weights,
+        weights=lambda recipe, model: recipe.models[model].weights,
+        seed=lambda recipe, model: recipe.seed_of(model),
+    )

@@ -1,28 +1,13 @@
 """Add a suite's predictions up to scores with intervals."""
 
-from pathlib import Path
-
 from selflong.evaluation.score import score
-from selflong.job import run
-from selflong.launcher import job_parser
-
-
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--suite", required=True, help="a suite of the recipe")
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    recipe = arguments.recipe
-    score(
-        arguments.suite,
-        recipe.suites[arguments.suite],
-        arguments.predictions,
-        arguments.site.results / recipe.name,
-        arguments.output,
-        recipe.seed,
-    )
-
+from selflong.launcher import launch
+from selflong.results import results_of
 
 if __name__ == "__main__":
-    run(main)
+    launch(
+        score,
+        suite=lambda recipe, name: recipe.suites[name],
+        results=lambda recipe, site: results_of(recipe, site).root,
+        seed=lambda recipe: recipe.seed,
+    )

@@ -4,23 +4,25 @@ from pathlib import Path
 
 from selflong.corpus.select import select
 from selflong.formats import publish
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--corpus", required=True, help="a corpus of the recipe")
-    parser.add_argument("--notes", type=Path, nargs="+", required=True, help="of each shard")
-    parser.add_argument("--selection", type=Path, required=True, help="folder, a file a shard")
-    parser.add_argument("--drops", type=Path, required=True, help="what was dropped, and why")
-    arguments = parser.parse_args()
-    corpus = arguments.recipe.corpora[arguments.corpus]
-    with publish(arguments.selection) as partial:
+def select_documents(
+    *, recipe: Recipe, corpus: str, notes: list[Path], selection: Path, drops: Path
+) -> None:
+    """Publish the folder `selection` with a file for each shard's notes, and what was dropped."""
+    section = recipe.corpora[corpus]
+    with publish(selection) as partial:
         partial.mkdir()
-        outputs = [partial / notes.name for notes in arguments.notes]
-        select(arguments.notes, corpus.filters, corpus.sample, outputs, arguments.drops)
+        select(
+            notes=notes,
+            filters=section.filters,
+            sample=section.sample,
+            outputs=[partial / path.name for path in notes],
+            drops=drops,
+        )
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(select_documents)

@@ -2,30 +2,22 @@
 
 from pathlib import Path
 
-from selflong.launcher import job_parser, run_resumable
+from selflong.launcher import launch
 from selflong.placement.fit import stage_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
 from selflong.training.launch import run_stage, stage_job
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="<model>/<stage>")
-    parser.add_argument("--initial", type=Path, required=True, help="folder to start from")
-    parser.add_argument("--packed", type=Path, required=True, help="packed sequences")
-    parser.add_argument("--work", type=Path, required=True, help="state to resume from")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
-    arguments = parser.parse_args()
-    site = stage_site(arguments.recipe, arguments.site, arguments.checkpoint, arguments.initial)
-    job = stage_job(
-        arguments.recipe,
-        site,
-        arguments.checkpoint,
-        arguments.initial,
-        arguments.packed,
-        arguments.work,
-    )
-    run_stage(job, site, arguments.output)
+def train(
+    *, recipe: Recipe, site: Site, checkpoint: str, initial: Path, packed: Path, work: Path,
+    output: Path,
+) -> None:  # fmt: skip
+    """Train '<model>/<stage>' from the folder `initial`; `work` keeps the state to resume from."""
+    section = stage_site(recipe, site, checkpoint, initial)
+    job = stage_job(recipe, section, checkpoint, initial, packed, work)
+    run_stage(job, section, output)
 
 
 if __name__ == "__main__":
-    run_resumable(main)
+    launch(train, resumes=True)

@@ -1,17 +1,20 @@
 """Print where a recipe's tables, figures and report lie."""
 
-from selflong.job import UserError, run
-from selflong.launcher import job_parser
+from selflong.job import UserError
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.results import results_of
 
 
-def main() -> None:
-    arguments = job_parser(__doc__).parse_args()
-    results = arguments.site.results / arguments.recipe.name
+def where(*, recipe: Recipe, site: Site) -> None:
+    """Raises UserError where the run has not made one of them yet."""
+    results = results_of(recipe, site)
     places = {
-        "tables": results / "tables",
-        "figures": results / "figures",
-        "report": results / "report" / "report.html",
-        "manifest": results / "manifest.json",
+        "tables": results.tables,
+        "figures": results.figures,
+        "report": results.page,
+        "manifest": results.manifest,
     }
     for name, path in places.items():
         if not path.exists():
@@ -20,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(where)

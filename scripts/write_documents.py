@@ -4,28 +4,23 @@ from pathlib import Path
 
 from selflong.corpus.select import write
 from selflong.corpus.stretches import SOURCE_FILE
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--corpus", required=True, help="a corpus of the recipe")
-    parser.add_argument("--shard", type=int, required=True)
-    parser.add_argument("--sources", type=Path, nargs="+", required=True, help="collected folders")
-    parser.add_argument("--selection", type=Path, required=True, help="folder, a file a shard")
-    parser.add_argument("--documents", type=Path, required=True)
-    parser.add_argument("--token-counts", type=Path, required=True)
-    arguments = parser.parse_args()
-    write(
-        [folder / SOURCE_FILE for folder in arguments.sources],
-        arguments.shard,
-        arguments.recipe.corpora[arguments.corpus].shards,
-        arguments.selection / f"{arguments.shard}.parquet",
-        arguments.documents,
-        arguments.token_counts,
-    )
+def source_files(sources: list[Path]) -> list[Path]:
+    """What tells the files of each collected folder."""
+    return [folder / SOURCE_FILE for folder in sources]
+
+
+def selected(selection: Path, part: int) -> Path:
+    """The shard's file in the folder of the selection."""
+    return selection / f"{part}.parquet"
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(
+        write,
+        sources=source_files,
+        parts=lambda recipe, corpus: recipe.corpora[corpus].shards,
+        selection=selected,
+    )

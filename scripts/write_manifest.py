@@ -3,26 +3,24 @@
 import os
 from pathlib import Path
 
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
 from selflong.report.manifest import write_manifest
+from selflong.results import results_of
+
+REPOSITORY = Path(os.environ.get("SELFLONG", "."))
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--crate", type=Path, required=True)
-    arguments = parser.parse_args()
-    recipe, site = arguments.recipe, arguments.site
-    repository = Path(os.environ.get("SELFLONG", "."))
-    write_manifest(
-        recipe,
-        repository / site.recipes / f"{recipe.name}.yaml",
-        site.results / recipe.name,
-        arguments.manifest,
-        arguments.crate,
-    )
+def recipe_file(recipe: Recipe, site: Site) -> Path:
+    """The file that the run's copy of the recipe was made from."""
+    return REPOSITORY / site.recipes / f"{recipe.name}.yaml"
+
+
+def write(*, recipe: Recipe, site: Site, manifest: Path, crate: Path) -> None:
+    """Publish the manifest and the crate."""
+    write_manifest(recipe, recipe_file(recipe, site), results_of(recipe, site), manifest, crate)
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(write)

@@ -1,29 +1,8 @@
 """Write the page that shows a recipe's tables and figures without a network."""
 
-from pathlib import Path
-
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
 from selflong.report.page import write_page
-
-
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--tables", type=Path, required=True)
-    parser.add_argument("--figures", type=Path, required=True)
-    parser.add_argument("--workflow", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    recipe = arguments.recipe
-    write_page(
-        recipe,
-        arguments.site.results / recipe.name,
-        arguments.tables,
-        arguments.figures,
-        arguments.workflow,
-        arguments.output,
-    )
-
+from selflong.results import results_of
 
 if __name__ == "__main__":
-    run(main)
+    launch(write_page, results=results_of)

@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from selflong.estimate.write import write_plan
-from selflong.job import run
-from selflong.launcher import job_parser
+from selflong.launcher import launch
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
 
 
-def main() -> None:
-    parser = job_parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the plan")
-    arguments = parser.parse_args()
-    write_plan(arguments.recipe, arguments.site, arguments.output)
-    print((arguments.output / "plan.md").read_text())
+def write(*, recipe: Recipe, site: Site, output: Path) -> None:
+    """Publish the folder of the plan and print it."""
+    write_plan(recipe, site, output)
+    print((output / "plan.md").read_text())
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(write)

@@ -31,7 +31,7 @@ from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
 from selflong.formats import file_sha256
 from selflong.job import UserError
-from selflong.recipe.weights import HubWeights
+from selflong.recipe.section import Download
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +100,9 @@ def download_files(
     return found
 
 
-def download_model(weights: HubWeights, folder: Path, token_variable: str) -> None:
+def download_model(model: Download, folder: Path, token_variable: str) -> None:
     """Download a model's folder: configuration, tokenizer, modules, and its weights in safetensors."""
-    repository = _Repository(weights.repository, weights.revision, "model", token_variable)
+    repository = _Repository(model.repository, model.revision, "model", token_variable)
     _download(repository, folder, _belongs_to_model)
 
 

@@ -1,49 +1,115 @@
-"""What the launchers under scripts/ share: where a job finds the recipe and the site."""
+"""What the launchers under scripts/ share: options from a function's own signature, recipe and site."""
 
-import argparse
+import inspect
 import os
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
+
+import cyclopts
 
 from selflong.cluster import within_time_limit
 from selflong.job import run
 from selflong.recipe.loading import load_recipe, load_site
 
+CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
+    "recipe": (load_recipe, "SELFLONG_RECIPE", "recipes/laptop.yaml"),
+    "site": (load_site, "SELFLONG_SITE", "config.yaml"),
+}
+"""Option -> how its file is read, the variable that names the copy that the run was started with, the file
+outside of a run."""
 
-def job_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows --recipe and --site, as typed values.
 
-    Within a run both default to the copies that the run was started with, else to recipes/laptop.yaml and
-    config.yaml.
+def launch(
+    function: Callable[..., object], *, resumes: bool = False, **given: Callable[..., Any]
+) -> None:
+    """Run a function with the command line's options, which are its own parameters.
+
+    given: parameter -> a function that makes its value, as a part of the recipe. The parameters of that
+    function become options in the parameter's place; where it gives a context manager, the block is the
+    function's run. `recipe` and `site` are read from files, wherever a function asks for them.
+    resumes: near SLURM's time limit the job is interrupted, and queued again.
     """
-    parser = argparse.ArgumentParser(description=description)
-    add_configuration(parser)
-    return parser
-
-
-def add_configuration(parser: argparse.ArgumentParser) -> None:
-    """Add --recipe and --site."""
-    parser.add_argument(
-        "--recipe",
-        metavar="FILE",
-        type=lambda path: load_recipe(Path(path)),
-        default=os.environ.get("SELFLONG_RECIPE", "recipes/laptop.yaml"),
-        help="the recipe (default: recipes/laptop.yaml)",
+    arguments = _Arguments(function, given)
+    app = cyclopts.App(
+        help=sys.modules["__main__"].__doc__,
+        version_flags=[],
+        default_parameter=cyclopts.Parameter(consume_multiple=True, negative=()),
+        result_action="return_value",
     )
-    parser.add_argument(
-        "--site",
-        metavar="FILE",
-        type=lambda path: load_site(Path(path)),
-        default=os.environ.get("SELFLONG_SITE", "config.yaml"),
-        help="the site (default: config.yaml)",
-    )
+    app.default(arguments.command())
 
-
-def run_resumable(main: Callable[[], None]) -> None:
-    """Run the launcher of a job that resumes: near SLURM's time limit it saves and is queued again."""
+    def parsed() -> None:
+        app(sys.argv[1:])
 
     def within() -> None:
         with within_time_limit():
-            main()
+            parsed()
 
-    run(within)
+    run(within if resumes else parsed)
+
+
+class _Arguments:
+    """The options of a function whose other parameters are given."""
+
+    def __init__(
+        self, function: Callable[..., object], given: dict[str, Callable[..., Any]]
+    ) -> None:
+        self.function, self.given = function, given
+        self.names = {
+            called: list(inspect.signature(called).parameters)
+            for called in (function, *given.values())
+        }
+
+    def options(self) -> list[inspect.Parameter]:
+        found: dict[str, inspect.Parameter] = {}
+        for called in self.names:
+            for name, parameter in inspect.signature(called).parameters.items():
+                if called is not self.function or name not in self.given:
+                    found.setdefault(name, _option(parameter, called))
+        return list(found.values())
+
+    def command(self) -> Callable[..., object]:
+        """What the parser calls."""
+
+        parameters = self.options()
+        unless_given = {
+            option.name: option.default
+            for option in parameters
+            if option.default is not inspect.Parameter.empty
+        }
+
+        def command(**given: Any) -> object:
+            options = unless_given | given
+            for name in CONFIGURATION.keys() & options.keys():
+                options[name] = CONFIGURATION[name][0](options[name])
+            with ExitStack() as stack:
+                made = {name: self._call(maker, options) for name, maker in self.given.items()}
+                for name, value in made.items():
+                    if isinstance(value, AbstractContextManager):
+                        made[name] = stack.enter_context(value)
+                return self._call(self.function, options | made)
+
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {option.name: option.annotation for option in parameters}
+        command.__doc__ = self.function.__doc__
+        return command
+
+    def _call(self, called: Callable[..., Any], values: dict[str, Any]) -> Any:
+        return called(**{name: values[name] for name in self.names[called]})
+
+
+def _option(parameter: inspect.Parameter, called: Callable[..., object]) -> inspect.Parameter:
+    """A parameter as an option; one without a type, as a lambda's, is text."""
+    annotation, default = parameter.annotation, parameter.default
+    if parameter.name in CONFIGURATION:
+        _, variable, outside = CONFIGURATION[parameter.name]
+        annotation, default = Path, Path(os.environ.get(variable, outside))
+    elif annotation is inspect.Parameter.empty:
+        annotation = str
+    elif isinstance(annotation, str):
+        annotation = eval(annotation, inspect.unwrap(called).__globals__)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return parameter.replace(kind=kind, annotation=annotation, default=default)

@@ -79,6 +79,7 @@ SELECTION: dict[str, Any] = {
 
 
 def scan(
+    *,
     sources: Sequence[Path],
     part: int,
     parts: int,
@@ -191,6 +192,7 @@ def _first_reason(filters: DocumentFilters, leave_out: Collection[str]) -> pl.Ex
 
 
 def select(
+    *,
     notes: Sequence[Path],
     filters: DocumentFilters,
     sample: int | None,
@@ -270,6 +272,7 @@ def _count_reasons(part: pl.DataFrame) -> pl.DataFrame:
 
 
 def write(
+    *,
     sources: Sequence[Path],
     part: int,
     parts: int,

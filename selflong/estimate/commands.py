@@ -23,9 +23,10 @@ from selflong.llm.serve import vllm_command
 from selflong.placement.fit import stage_site
 from selflong.recipe.site import JobKind, VllmServing
 from selflong.recipe.weights import FolderWeights
+from selflong.results import ALL_LENGTHS
+from selflong.run.run import Run
 from selflong.training.launch import rank_command, rank_environment, stage_job
 from selflong.training.stage import deepspeed_config
-from selflong.workflow import Run
 
 # Known when the job runs, and to its shell by these expressions.
 FIRST_NODE = '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"'
@@ -41,8 +42,9 @@ def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
     """
     if suite not in run.recipe.suites:
         raise UserError(f"suites of {run.recipe.name} are {', '.join(run.recipe.suites)}")
-    stage = f"{run.results}/models/{checkpoint}"
-    asked = [path for path in run.predictions(suite) if f"/{suite}/{checkpoint}/" in path]
+    stage = str(run.results.checkpoint(checkpoint))
+    folder = run.results.predictions(suite, checkpoint, ALL_LENGTHS).parent
+    asked = [str(path) for path in run.inputs.predictions(suite) if path.parent == folder]
     if not asked:
         raise UserError(f"suites.{suite}.models of {run.recipe.name} do not name {checkpoint}")
     longest = asked[-1]
@@ -77,7 +79,7 @@ def _shell_commands(root: Path, run: Run, targets: list[str]) -> dict[str, str]:
             found[output[1]] = shell[1]
     if missing := set(targets) - set(found):
         raise UserError(f"Snakemake plans no job for {sorted(missing)[0]}\n{done.stderr[-2000:]}")
-    variables = run.environment(root)
+    variables = run.environment.variables(root)
     return {target: Template(shell).safe_substitute(variables) for target, shell in found.items()}
 
 
@@ -106,11 +108,11 @@ def _submission(run: Run, kind: JobKind, name: str) -> str:
 
 
 def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
-    initial = Path(run.initial(checkpoint))
+    initial = run.inputs.initial(checkpoint)
     site = stage_site(run.recipe, run.site, checkpoint, initial)
     job = stage_job(
-        run.recipe, site, checkpoint, initial, Path(run.packed(checkpoint)),
-        run.work / "training" / checkpoint,
+        run.recipe, site, checkpoint, initial, run.inputs.packed(checkpoint),
+        run.environment.work / "training" / checkpoint,
     )  # fmt: skip
     variables = rank_environment(job, site, FIRST_NODE, PORT_OF_JOB)
     assignments = [f"{name}={_quoted(value)}" for name, value in sorted(variables.items())]
@@ -147,7 +149,7 @@ def _evaluation(run: Run, checkpoint: str, suite: str, shell: str) -> list[str]:
         shell,
     ]
     if isinstance(serving, VllmServing):
-        weights = FolderWeights(kind="folder", path=Path(run.checkpoint(checkpoint)))
+        weights = FolderWeights(kind="folder", path=run.inputs.checkpoint(checkpoint))
         command = vllm_command(serving, weights, checkpoint, stage.length, SOME_PORT)
         lines += ["# inside it, on a free port", shlex.join(command)]
     return lines

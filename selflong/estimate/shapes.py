@@ -4,13 +4,13 @@ from selflong.placement.shapes import Architecture, architecture
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.recipe.weights import HubWeights, Weights
-from selflong.workflow import download_name
+from selflong.results import download_folder
 
 
 def weights_shape(site: Site, weights: Weights | str) -> Architecture:
     """Shape of weights that a site has or will download; UserError where it is not known."""
     if isinstance(weights, HubWeights):
-        return architecture(weights, site.results / "downloads" / download_name(weights))
+        return architecture(weights, download_folder(site, weights.download.name))
     return architecture(weights)
 
 

@@ -12,7 +12,7 @@ TOLERANCE = 1e-12
 
 
 def score(
-    name: str, suite: Suite, predictions: list[Path], results: Path, output: Path, seed: int
+    *, name: str, suite: Suite, predictions: list[Path], results: Path, output: Path, seed: int
 ) -> None:
     """Publish formats.SCORES of a suite's predictions, files below `results`.
 
@@ -35,7 +35,7 @@ def check_scores(suite: Suite, path: Path) -> None:
             raise UserError(f"{path}: the score of sample {index} of {task} is not its metric's")
 
 
-def write_stored_predictions(name: str, suite: Suite, download: Path, output: Path) -> None:
+def write_stored_predictions(*, name: str, suite: Suite, download: Path, output: Path) -> None:
     """Publish formats.PREDICTIONS of what a suite's download carries, scored again."""
     with parquet_writer(output, PREDICTIONS) as append:
         for predictions in kind_of(suite).stored_predictions(suite, name, download):

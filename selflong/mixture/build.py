@@ -46,10 +46,11 @@ log = logging.getLogger(__name__)
 
 
 def build_mixture(
+    *,
     recipe: Recipe,
     mixture_name: str,
     stage_name: str,
-    sample_files: Mapping[str, list[Path]],
+    sample_files: dict[str, list[Path]],
     tokenizer: Tokenizer,
     evaluation_texts: Path | None,
     output: Path,

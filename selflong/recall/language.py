@@ -48,7 +48,7 @@ def random_sequences(
 
 
 def write_packed(
-    language: RecallLanguage, data: RecallData, packed_tokens: int, output: Path
+    *, language: RecallLanguage, data: RecallData, packed_tokens: int, output: Path
 ) -> None:
     """Publish packed sequences of as many whole documents as ``packed_tokens`` hold.
 

@@ -1,5 +1,7 @@
 """What the sections of a recipe and of a site have in common."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,10 +43,31 @@ def _without_assumptions(value: Any) -> Any:
     return value
 
 
-class HubDataset(Section):
-    """Files of a dataset on the hub."""
+@dataclass(frozen=True)
+class Download:
+    """What is read from the hub: a model, or the files of a dataset that a glob names."""
 
     repository: str
     revision: str
-    files: str
-    """Glob of those that are downloaded."""
+    files: str | None = None
+    """Glob of a dataset's files; null for a model."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder: another revision, or other files of the repository, are another download."""
+        told_apart = digest([self.repository, self.revision, self.files])[:12]
+        return f"{self.repository.replace('/', '--')}--{told_apart}"
+
+
+class External(Section):
+    """A section that names what lies outside of the recipe."""
+
+    @property
+    def download(self) -> Download | None:
+        """What must be downloaded before it is read."""
+        return None
+
+    @property
+    def folder(self) -> Path | None:
+        """The user's folder that it reads."""
+        return None

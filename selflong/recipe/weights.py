@@ -5,18 +5,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Download, External, Positive
 
 
-class HubWeights(Section):
+class HubWeights(External):
     """A model on the Hugging Face hub."""
 
     kind: Literal["hub"]
     repository: str
     revision: str
 
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision)
 
-class GgufWeights(Section):
+
+class GgufWeights(External):
     """A GGUF file inside an installed Python package, found without importing the package."""
 
     kind: Literal["gguf"]
@@ -26,14 +30,18 @@ class GgufWeights(Section):
     licence: str
 
 
-class FolderWeights(Section):
+class FolderWeights(External):
     """A Hugging Face model folder on this file system."""
 
     kind: Literal["folder"]
     path: Path
 
+    @property
+    def folder(self) -> Path:
+        return self.path
 
-class RandomWeights(Section):
+
+class RandomWeights(External):
     """A Llama of the given size with random weights (the recall study starts from one)."""
 
     kind: Literal["random"]

@@ -14,6 +14,7 @@ from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.report import data, figures, published
+from selflong.results import Results, prediction_files, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.kinds import kind_of
 from selflong.suites.measured import Measured
@@ -25,33 +26,28 @@ PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "publish
 # ------------------------------------------------------------------------------------------ inputs
 
 
-def prediction_files(recipe: Recipe, results: Path, suite: str) -> list[Path]:
-    """Every file of predictions of a suite, and what its published sets carry."""
-    if suite not in recipe.suites:
-        raise UserError(f"recipe {recipe.name} has no suite {suite!r}")
-    folder = results / "evaluation" / suite
-    return sorted([*folder.glob("*/*/*.parquet"), *folder.glob("stored.parquet")])
-
-
-def read_scores(recipe: Recipe, results: Path) -> pl.DataFrame:
+def read_scores(recipe: Recipe, results: Results) -> pl.DataFrame:
     """Scores of all suites of a recipe."""
-    paths = [results / "evaluation" / suite / "scores.parquet" for suite in recipe.suites]
+    paths = [results.scores(suite) for suite in recipe.suites]
     frames = [read_parquet(path, SCORES) for path in paths]
     return pl.concat([table([], SCORES), *frames])
 
 
-def scores_from_predictions(recipe: Recipe, results: Path) -> pl.DataFrame:
+def scores_from_predictions(recipe: Recipe, results: Results) -> pl.DataFrame:
     """The same, counted again from the predictions."""
     frames = []
     for name, suite in recipe.suites.items():
         grids = frozenset({name}) if suite.by_depth else frozenset()
         paths = prediction_files(recipe, results, name)
-        frames.append(aggregate_files(paths, results, grids, recipe.seed))
+        frames.append(aggregate_files(paths, results.root, grids, recipe.seed))
     return pl.concat([table([], SCORES), *frames])
 
 
 def measured_run(
-    recipe: Recipe, results: Path, scores: pl.DataFrame, published_results: Path = PUBLISHED_RESULTS
+    recipe: Recipe,
+    results: Results,
+    scores: pl.DataFrame,
+    published_results: Path = PUBLISHED_RESULTS,
 ) -> Measured:
     """All that a suite's tables and figures are made from."""
     files = {name: prediction_files(recipe, results, name) for name in recipe.suites}
@@ -62,7 +58,10 @@ def measured_run(
 
 
 def report_tables(
-    recipe: Recipe, results: Path, scores: pl.DataFrame, published_results: Path = PUBLISHED_RESULTS
+    recipe: Recipe,
+    results: Results,
+    scores: pl.DataFrame,
+    published_results: Path = PUBLISHED_RESULTS,
 ) -> list[Table]:
     """Every table of the report: evaluation, published numbers, data, training."""
     measured = measured_run(recipe, results, scores, published_results)
@@ -84,7 +83,7 @@ def suite_tables(measured: Measured) -> list[Table]:
     ]
 
 
-def _data_tables(recipe: Recipe, results: Path) -> Iterator[Table]:
+def _data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
     rows = data.accounting(recipe, results)
     if rows:
         yield data.composition(rows)
@@ -109,18 +108,18 @@ def _data_tables(recipe: Recipe, results: Path) -> Iterator[Table]:
             )
         if used := data.usage(recipe, results):
             yield used
-    if data.trained_checkpoints(recipe):
+    if trained_checkpoints(recipe):
         yield data.training(recipe, results)
 
 
-def write_report_tables(recipe: Recipe, results: Path, output: Path) -> None:
+def write_report_tables(recipe: Recipe, results: Results, output: Path) -> None:
     """Publish the folder of tables, each in Markdown, CSV and LaTeX."""
     tables = report_tables(recipe, results, read_scores(recipe, results))
     with publish(output) as folder:
         write_tables(tables, folder)
 
 
-def recompute(recipe: Recipe, results: Path, tables: Path) -> int:
+def recompute(recipe: Recipe, results: Results, tables: Path) -> int:
     """Make every table again from the predictions and the stages' counts; the number of cells that agree.
 
     Raises UserError at the first table in the folder `tables` that holds something else.
@@ -143,7 +142,7 @@ def recompute(recipe: Recipe, results: Path, tables: Path) -> int:
 # ----------------------------------------------------------------------------------------- figures
 
 
-def report_figures(recipe: Recipe, results: Path, scores: pl.DataFrame) -> list[ReportFigure]:
+def report_figures(recipe: Recipe, results: Results, scores: pl.DataFrame) -> list[ReportFigure]:
     """Every figure of the report; nothing is drawn yet."""
     measured = measured_run(recipe, results, scores)
     return [
@@ -158,7 +157,7 @@ def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
         yield from kind_of(suite).figures(suite, name, measured)
 
 
-def _training_figures(measured: Measured, results: Path) -> Iterator[ReportFigure]:
+def _training_figures(measured: Measured, results: Results) -> Iterator[ReportFigure]:
     metrics = data.metrics_files(measured.recipe, results)
     if metrics:
         yield ReportFigure(
@@ -170,7 +169,7 @@ def _training_figures(measured: Measured, results: Path) -> Iterator[ReportFigur
         )
 
 
-def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
+def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
     for corpus in recipe.corpora:
         counts = data.document_lengths(recipe, results, corpus)
         yield ReportFigure(
@@ -208,7 +207,7 @@ def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
         )
 
 
-def write_report_figures(recipe: Recipe, results: Path, output: Path) -> None:
+def write_report_figures(recipe: Recipe, results: Results, output: Path) -> None:
     """Publish the folder of figures, each as PNG, PDF and SVG."""
     drawn = report_figures(recipe, results, read_scores(recipe, results))
     with publish(output) as folder:

@@ -19,9 +19,16 @@ from selflong.formats import (
 from selflong.lengths import histogram
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.synthesis import Synthesis
+from selflong.results import (
+    SYNTHESIS_STEPS,
+    Results,
+    corpus_shards,
+    mixture_stages,
+    synthesis_shards,
+    trained_checkpoints,
+)
 from selflong.tables import Cell, Table, number_cell
 
-SYNTHESIS_STEPS = ("instructions", "long_input", "long_output")
 DUPLICATE_RANKS = 100
 """The quality report counts duplicates among so many of the documents found."""
 
@@ -38,21 +45,20 @@ class Step:
     file: str
 
 
-def _relative(path: Path, results: Path) -> str:
-    return str(path.relative_to(results))
+def _relative(path: Path, results: Results) -> str:
+    return str(path.relative_to(results.root))
 
 
 # --------------------------------------------------------------------------------------- mixtures
 
 
-def accounting(recipe: Recipe, results: Path) -> list[tuple[str, dict[str, Any]]]:
+def accounting(recipe: Recipe, results: Results) -> list[tuple[str, dict[str, Any]]]:
     """(file, row of formats.ACCOUNTING) of every mixture and stage, in the recipe's order."""
     found = []
-    for mixture in recipe.mixtures:
-        for stage in stages_of_mixture(recipe, mixture):
-            path = results / "mixtures" / mixture / stage / "accounting.parquet"
-            for row in read_parquet(path, ACCOUNTING).iter_rows(named=True):
-                found.append((_relative(path, results), row))
+    for mixture, stage in mixture_stages(recipe):
+        path = results.accounting(mixture, stage)
+        for row in read_parquet(path, ACCOUNTING).iter_rows(named=True):
+            found.append((_relative(path, results), row))
     return found
 
 
@@ -136,23 +142,22 @@ def sample_lengths(
 # ------------------------------------------------------------------- corpus, retrieval, synthesis
 
 
-def corpus_steps(recipe: Recipe, results: Path) -> list[Step]:
+def corpus_steps(recipe: Recipe, results: Results) -> list[Step]:
     """What became of every document of the corpora."""
-    paths = [(name, results / "corpus" / name / "drops.parquet") for name in recipe.corpora]
+    paths = [(name, results.corpus_drops(name)) for name in recipe.corpora]
     return [step for name, path in paths for step in _steps(name, [path], results)]
 
 
-def document_lengths(recipe: Recipe, results: Path, corpus: str) -> dict[str, dict[int, int]]:
+def document_lengths(recipe: Recipe, results: Results, corpus: str) -> dict[str, dict[int, int]]:
     """Corpus -> lower bound of a bin of lengths -> documents, by the counts beside the documents."""
-    folder = results / "corpus" / corpus / "token_counts"
     tokens = [
-        read_parquet(folder / f"{shard}.parquet", TOKEN_COUNTS)["tokens"]
-        for shard in range(recipe.corpora[corpus].shards)
+        read_parquet(results.token_counts(corpus, shard), TOKEN_COUNTS)["tokens"]
+        for shard in corpus_shards(recipe, corpus)
     ]
     return {corpus: histogram(pl.concat(tokens).to_numpy())}
 
 
-def overlaps(recipe: Recipe, results: Path) -> Table:
+def overlaps(recipe: Recipe, results: Results) -> Table:
     """What corpora and mixtures share with the evaluation's own texts."""
     body: list[tuple[Cell, ...]] = []
     for name, hits, file in _hits(recipe, results):
@@ -187,24 +192,27 @@ def overlaps(recipe: Recipe, results: Path) -> Table:
 _NO_HITS = ("all", "all", False, 0, 0, 0.0)
 
 
-def _hits(recipe: Recipe, results: Path) -> Iterator[tuple[str, pl.DataFrame, str]]:
+def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame, str]]:
     """Name, hits (source, row, suite, name, share, removed) and file of every corpus and mixture."""
     for name, corpus in recipe.corpora.items():
-        folder = results / "corpus" / name / "overlaps"
-        paths = [folder / f"{shard}.parquet" for shard in range(corpus.shards)]
+        paths = [results.overlaps(name, shard) for shard in corpus_shards(recipe, name)]
         hits = pl.concat([read_parquet(path, CORPUS_OVERLAPS) for path in paths])
         hits = hits.with_columns(removed=pl.lit(corpus.evaluation_overlap == "remove"))
-        yield f"corpus {name}", hits.rename({"document_id": "row"}), _relative(folder, results)
+        yield (
+            f"corpus {name}",
+            hits.rename({"document_id": "row"}),
+            _relative(paths[0].parent, results),
+        )
     for mixture in recipe.mixtures:
         for stage in list(stages_of_mixture(recipe, mixture))[:1]:  # the same in each
-            path = results / "mixtures" / mixture / stage / "contamination.parquet"
+            path = results.contamination(mixture, stage)
             hits = read_parquet(path, CONTAMINATION).rename({"sample_id": "row"})
             yield f"mixture {mixture}", hits, _relative(path, results)
 
 
-def retrieval(synthesis: Synthesis, results: Path) -> Table:
+def retrieval(synthesis: Synthesis, results: Results) -> Table:
     """The index against exact search, duplicates and similarities among what it finds."""
-    path = results / "retrieval" / synthesis.encoder / synthesis.corpus / "quality.json"
+    path = results.retrieval_quality(synthesis.encoder, synthesis.corpus)
     quality = json.loads(path.read_text())
     file = _relative(path, results)
     ranks = list(quality["recall"])
@@ -237,20 +245,21 @@ def retrieval(synthesis: Synthesis, results: Path) -> Table:
     )  # fmt: skip
 
 
-def synthesis_steps(recipe: Recipe, results: Path, generator: str) -> list[Step]:
+def synthesis_steps(recipe: Recipe, results: Results, generator: str) -> list[Step]:
     """What became of everything that the synthesis with a generator read or asked, over its shards."""
     if recipe.synthesis is None:
         return []
     found: list[Step] = []
     for step in SYNTHESIS_STEPS:
-        section = recipe.synthesis.long_output
-        shards = section.shards if step == "long_output" else recipe.synthesis.long_input.shards
-        folder = results / "synthesis" / generator / "drops" / step
-        found += _steps(step, [folder / f"{shard}.parquet" for shard in range(shards)], results)
+        paths = [
+            results.synthesis_drops(generator, step, shard)
+            for shard in synthesis_shards(recipe, step)
+        ]
+        found += _steps(step, paths, results)
     return found
 
 
-def _steps(step: str, paths: Sequence[Path], results: Path) -> Iterator[Step]:
+def _steps(step: str, paths: Sequence[Path], results: Results) -> Iterator[Step]:
     """Counts summed over shards, in the order of first appearance."""
     frame = pl.concat([read_parquet(path, DROPS) for path in paths])
     sums = frame.group_by("source", "reason", maintain_order=True).agg(
@@ -281,7 +290,7 @@ def steps_table(name: str, title: str, caption: str, steps: Sequence[Step]) -> T
     )
 
 
-def usage(recipe: Recipe, results: Path) -> Table | None:
+def usage(recipe: Recipe, results: Results) -> Table | None:
     """Requests and tokens of the generators, and what they cost where the recipe names a price."""
     if recipe.synthesis is None:
         return None
@@ -289,9 +298,9 @@ def usage(recipe: Recipe, results: Path) -> Table | None:
     for name, generator in recipe.generators.items():
         price = generator.price
         for step in SYNTHESIS_STEPS:
-            folder = results / "synthesis" / name / "usage" / step
-            for call, counts in _summed_usage(sorted(folder.glob("*.json"))).items():
-                file = _relative(folder, results)
+            paths = [results.usage(name, step, shard) for shard in synthesis_shards(recipe, step)]
+            for call, counts in _summed_usage(paths).items():
+                file = _relative(paths[0].parent, results)
                 prompt, completion = counts["prompt_tokens"], counts["completion_tokens"]
                 usd = None
                 if price is not None:
@@ -338,25 +347,12 @@ def _summed_usage(paths: Sequence[Path]) -> dict[str, dict[str, int]]:
 # ---------------------------------------------------------------------------------------- training
 
 
-def trained_checkpoints(recipe: Recipe) -> list[str]:
-    """'<model>/<stage>' of every stage that trains."""
-    return [
-        f"{name}/{stage.name}"
-        for name, model in recipe.models.items()
-        for stage in model.stages
-        if stage.tokens > 0
-    ]
-
-
-def metrics_files(recipe: Recipe, results: Path) -> dict[str, Path]:
+def metrics_files(recipe: Recipe, results: Results) -> dict[str, Path]:
     """Checkpoint -> what its training wrote at each step."""
-    return {
-        checkpoint: results / "models" / checkpoint / "metrics.jsonl"
-        for checkpoint in trained_checkpoints(recipe)
-    }
+    return {checkpoint: results.metrics(checkpoint) for checkpoint in trained_checkpoints(recipe)}
 
 
-def training(recipe: Recipe, results: Path) -> Table:
+def training(recipe: Recipe, results: Results) -> Table:
     """What each stage trained on, for how long, and its loss."""
     body: list[tuple[Cell, ...]] = []
     for checkpoint, path in metrics_files(recipe, results).items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from selflong.formats import file_sha256, write_json, write_text
 from selflong.recipe.recipe import Recipe
+from selflong.results import Results
 
 REPOSITORY = Path(__file__).parent.parent.parent
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -97,13 +98,13 @@ def input_paths(recipe_file: Path, repository: Path = REPOSITORY) -> list[Path]:
     return sorted(found | {recipe_file})
 
 
-def output_paths(results: Path) -> list[Path]:
+def output_paths(results: Results) -> list[Path]:
     """Every file that the run made, but for logs, timings and the manifest itself."""
     return sorted(
         path
-        for path in results.rglob("*")
+        for path in results.root.rglob("*")
         if path.is_file()
-        and path.relative_to(results).parts[0] not in (*NOT_OUTPUTS, *CRATE_FILES)
+        and path.relative_to(results.root).parts[0] not in (*NOT_OUTPUTS, *CRATE_FILES)
         and not path.name.startswith(".")
     )
 
@@ -124,13 +125,13 @@ def described(paths: Iterable[Path], root: Path) -> list[File]:
 
 
 def write_manifest(
-    recipe: Recipe, recipe_file: Path, results: Path, manifest: Path, crate: Path,
+    recipe: Recipe, recipe_file: Path, results: Results, manifest: Path, crate: Path,
     repository: Path = REPOSITORY,
 ) -> None:  # fmt: skip
     """Publish manifest.json and ro-crate-metadata.json; the workflow's files are copied into the crate."""
     repository, recipe_file = repository.resolve(), recipe_file.resolve()
     inputs = described(input_paths(recipe_file, repository), repository)
-    outputs = described(output_paths(results), results)
+    outputs = described(output_paths(results), results.root)
     write_json(
         {
             "recipe": recipe.model_dump(mode="json"),
@@ -168,16 +169,16 @@ def licences(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def _copy_workflow(repository: Path, recipe_file: Path, results: Path) -> list[File]:
-    """Snakefile, rules and recipe below results/workflow: a crate must hold its workflow."""
+def _copy_workflow(repository: Path, recipe_file: Path, results: Results) -> list[File]:
+    """Snakefile, rules and recipe in the crate's folder of the workflow: a crate must hold its workflow."""
     paths = [repository / "Snakefile", *sorted((repository / "rules").glob("*.smk"))]
     targets = []
     for path in [*paths, recipe_file]:
         inside = path.relative_to(repository) if path.is_relative_to(repository) else path.name
-        target = results / "workflow" / inside
+        target = results.crate_workflow / inside
         write_text(path.read_text(), target)
         targets.append(target)
-    return described(targets, results)
+    return described(targets, results.root)
 
 
 def _crate(

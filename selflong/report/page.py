@@ -15,6 +15,7 @@ from selflong.formats import write_text
 from selflong.recipe.recipe import Recipe
 from selflong.report.build import read_scores, report_figures, report_tables
 from selflong.report.manifest import git_commit, package_versions
+from selflong.results import Results
 from selflong.tables import Table
 
 SHOWN_PACKAGES = ("torch", "transformers", "deepspeed", "snakemake", "polars", "seaborn", "lm_eval")
@@ -104,7 +105,7 @@ class _ShownCell:
 
 
 def write_page(
-    recipe: Recipe, results: Path, tables: Path, figures: Path, workflow: Path, output: Path
+    recipe: Recipe, results: Results, tables: Path, figures: Path, workflow: Path, output: Path
 ) -> None:
     """Publish the page. `tables`, `figures` and `workflow` are the folders that the other rules made.
 
@@ -121,7 +122,8 @@ def write_page(
         workflow={"image": embedded(workflow / "workflow.svg")},
         figures=drawn,
         tables=[
-            _table(table, results, tables, page) for table in report_tables(recipe, results, scores)
+            _table(table, results.root, tables, page)
+            for table in report_tables(recipe, results, scores)
         ],
         assumptions=list(assumptions(recipe)),
         commit=git_commit() or "unknown",
@@ -130,8 +132,8 @@ def write_page(
             for name, version in package_versions().items()
             if name.replace("-", "_") in SHOWN_PACKAGES
         },
-        manifest=_link(results / "manifest.json", page),
-        crate=_link(results / "ro-crate-metadata.json", page),
+        manifest=_link(results.manifest, page),
+        crate=_link(results.crate, page),
     )
     write_text(text, output)
 

@@ -15,7 +15,8 @@ from selflong.formats import publish
 from selflong.job import UserError
 
 STAGES = (
-    "corpus", "retrieval", "synthesis", "mixture", "recall", "training", "evaluation", "report",
+    "beginning", "corpus", "retrieval", "synthesis", "mixture", "recall", "training", "evaluation",
+    "report",
 )  # fmt: skip
 
 _NODE = re.compile(r'^\s*(\d+)\s*\[\s*label\s*=\s*"([^"\\]+)', re.MULTILINE)

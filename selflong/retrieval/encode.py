@@ -170,21 +170,25 @@ def _batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def encode_shard(
+    *,
     documents: Path,
     encoder: Encoder,
-    folder: Path | None,
+    weights: Path | None = None,
     device: str,
     batch_size: int,
     output: Path,
     work: Path,
+    threads: int = 1,
 ) -> None:
     """Write embeddings.npy (float16 [documents, dimensions], unit length) and ids.parquet to `output`.
 
     With device "cuda" all GPUs of the node share the shard. A job that is killed and started again with
     the same `work` folder goes on; at most the batches in flight, one on each device, are done again.
+    weights: folder of what the hub gave. threads: of the CPU.
     """
+    torch.set_num_threads(threads)
     with sole_owner(work):
-        text_encoders = [TextEncoder(encoder, folder, name) for name in devices(device)]
+        text_encoders = [TextEncoder(encoder, weights, name) for name in devices(device)]
         ids, tokens = _read(documents, text_encoders[0], encoder.document_prompt)
         progress = _Progress(work, ids, encoder, batch_size)
         batches = _batches(np.array([len(row) for row in tokens]), batch_size)

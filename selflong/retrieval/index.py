@@ -164,7 +164,7 @@ class IndexSearcher:
 # --------------------------------------------------------------------------------------- building
 
 
-def build_index(shards: Sequence[Path], encoder: Encoder, output: Path, work: Path) -> None:
+def build_index(*, shards: Sequence[Path], encoder: Encoder, output: Path, work: Path) -> None:
     """Build the recipe's index over the shards' embeddings into the folder `output`.
 
     Always writes index.json, which tells where the embeddings lie; index.faiss (and index.ivfdata for

@@ -15,7 +15,7 @@ DUPLICATE_SCORE = 0.98
 DUPLICATE_RANKS = 100
 
 
-def measure_retrieval(index: Path, output: Path) -> None:
+def measure_retrieval(*, index: Path, output: Path) -> None:
     """Write quality.json: the index is asked for the neighbours of a sample of the documents themselves.
 
     recall: share of the exact k nearest that the index finds among its first k. duplicates: share of the

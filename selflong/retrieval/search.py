@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from selflong.formats import (
     INSTRUCTIONS,
@@ -65,23 +66,26 @@ class Catalog:
 
 
 def retrieve(
+    *,
     instructions: Path,
     index: Path,
     token_counts: Sequence[Path],
     encoder: Encoder,
-    weights: Path | None,
+    weights: Path | None = None,
     include_seed_document: bool,
     device: str,
     batch_size: int,
     output: Path,
+    threads: int = 1,
 ) -> None:
     """Write for each of INSTRUCTIONS the documents that fill its target_tokens (RETRIEVED).
 
     Documents come best first, ties in the order of their ids, until their tokens reach the target; SPARE more
     follow, for the place that a document too long for the rest of a sample leaves. Documents longer than the
     whole target are passed over. The seed document is always among them, or never. Where the corpus is too
-    small, all of it is returned.
+    small, all of it is returned. weights: folder of what the hub gave. threads: of the CPU.
     """
+    torch.set_num_threads(threads)
     rows = read_parquet(instructions, INSTRUCTIONS)
     searcher, vectors = open_index(index)
     catalog = Catalog.load(vectors.ids, token_counts)

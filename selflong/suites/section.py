@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from selflong.recipe.section import HubDataset, Positive, Section
+from selflong.recipe.section import External, Positive, Section
 
 
-class SuiteSection(Section):
+class SuiteSection(External):
     """A suite of a recipe. A kind's own section says by these what it needs, so that nobody asks its kind."""
 
     kind: str
@@ -30,11 +30,6 @@ class SuiteSection(Section):
     def jobs(self) -> list[str]:
         """What a checkpoint is asked in one job: a length each, or all."""
         return ["all"]
-
-    @property
-    def download(self) -> HubDataset | None:
-        """What it reads from the hub."""
-        return None
 
     @property
     def named_files(self) -> dict[str, Path]:

@@ -48,9 +48,10 @@ class _Outcome:
 
 
 def long_input(
+    *,
     setting: Setting,
     instructions: Path,
-    earlier: Sequence[Path],
+    earlier: Sequence[Path] = (),
     retrieved: Path,
     documents: Sequence[Path],
     summaries: Path,

@@ -36,6 +36,7 @@ class _Candidate:
 
 
 def long_output(
+    *,
     setting: Setting,
     shard: int,
     documents: Sequence[Path],

@@ -64,6 +64,7 @@ def plan_instructions(recipe: Recipe, generator: str, shard: int) -> list[Plan]:
 
 
 def write_instructions(
+    *,
     setting: Setting,
     shard: int,
     documents: Sequence[Path],

@@ -24,7 +24,7 @@ def served_setting(
     log: Path,
     target: Path,
     counter: Path,
-    download: Path | None,
+    download: Path | None = None,
 ) -> Iterator[Setting]:
     """Serve a generator for the length of the block.
 

@@ -267,6 +267,7 @@ def model_card(title: str, facts: dict[str, Any]) -> str:
 
 
 def adjust_rope_only(
+    *,
     initial: Path,
     output: Path,
     rule: RopeRule,

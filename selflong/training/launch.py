@@ -87,7 +87,13 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
         from selflong.training.checkpoint import adjust_rope_only  # imports transformers: seconds
 
         stage = job.stage
-        adjust_rope_only(job.initial, output, stage.rope_base, stage.length, stage.rope_scaling)
+        adjust_rope_only(
+            initial=job.initial,
+            output=output,
+            rule=stage.rope_base,
+            length=stage.length,
+            scaling=stage.rope_scaling,
+        )
         return
     node = int(os.environ.get("SLURM_NODEID", "0")) if site.nodes > 1 else 0
     job.work.mkdir(parents=True, exist_ok=True)

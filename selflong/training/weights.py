@@ -17,7 +17,9 @@ from selflong.training.checkpoint import materialise_gguf
 Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights
 
 
-def load_weights(weights: Weights, download: Path | None, output: Path, *, seed: int) -> None:
+def load_weights(
+    *, weights: Weights, download: Path | None = None, output: Path, seed: int
+) -> None:
     """Publish the weights as a Hugging Face model folder; `download` holds what came from the hub."""
     if isinstance(weights, GgufWeights):
         materialise_gguf(find_gguf(weights), output)

@@ -68,10 +68,33 @@ def run(
         for name in ("notes", "selection", "documents", "token_counts", "overlaps")
     )
     for part in range(parts):
-        scan(sources, part, parts, settings_, 1, tokenizer, evaluation, notes[part], overlaps[part])
-    select(notes, settings_.filters, settings_.sample, selections, folder / "drops.parquet")
+        scan(
+            sources=sources,
+            part=part,
+            parts=parts,
+            corpus=settings_,
+            seed=1,
+            tokenizer=tokenizer,
+            evaluation_texts=evaluation,
+            notes=notes[part],
+            overlaps=overlaps[part],
+        )
+    select(
+        notes=notes,
+        filters=settings_.filters,
+        sample=settings_.sample,
+        outputs=selections,
+        drops=folder / "drops.parquet",
+    )
     for part in range(parts):
-        write(sources, part, parts, selections[part], documents[part], counts[part])
+        write(
+            sources=sources,
+            part=part,
+            parts=parts,
+            selection=selections[part],
+            documents=documents[part],
+            token_counts=counts[part],
+        )
     return (
         pl.concat([read_parquet(path, DOCUMENTS) for path in documents]),
         pl.concat([read_parquet(path, TOKEN_COUNTS) for path in counts]),
@@ -262,12 +285,12 @@ def test_source_that_changed_after_the_scan_is_refused(
     changed.write_parquet(tmp_path / "source/origin/0.parquet")
     with pytest.raises(UserError, match="changed since it was scanned"):
         write(
-            sources,
-            0,
-            1,
-            tmp_path / "run/selection/0.parquet",
-            tmp_path / "documents.parquet",
-            tmp_path / "token_counts.parquet",
+            sources=sources,
+            part=0,
+            parts=1,
+            selection=tmp_path / "run/selection/0.parquet",
+            documents=tmp_path / "documents.parquet",
+            token_counts=tmp_path / "token_counts.parquet",
         )
     assert not (tmp_path / "documents.parquet").exists()
 

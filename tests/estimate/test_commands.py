@@ -10,8 +10,8 @@ from deepspeed.runtime.config import DeepSpeedConfig
 from selflong.estimate.commands import PORT_OF_JOB, dry_launch
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.run.run import Run
 from selflong.training.launch import master_port
-from selflong.workflow import Run
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

@@ -18,7 +18,8 @@ from selflong.estimate.write import write_plan
 from selflong.placement.machines import H100, TWO_CORES, choose_machine
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import PlanSite, TrainingSite
-from selflong.workflow import Run
+from selflong.results import mixture_stages
+from selflong.run.run import Run
 
 ROOT = Path(__file__).parents[2]
 SITE = load_site(ROOT / "config.yaml")
@@ -78,10 +79,10 @@ def test_the_jobs_are_those_of_the_rules() -> None:
     jobs = Counter[str]()
     for step in Planner(PAPER, SITE, H100).steps():
         jobs[step.part] += step.jobs
-    predictions = sum(len(run.predictions(suite)) for suite in PAPER.suites)
+    predictions = sum(len(run.inputs.predictions(suite)) for suite in PAPER.suites)
     assert jobs["evaluation"] == predictions + len(PAPER.suites) + 1
     assert jobs["training"] == len(list(PAPER.checkpoints()))
-    assert jobs["mixture"] == len(run.composition)
+    assert jobs["mixture"] == len(mixture_stages(PAPER))
     assert jobs["synthesis"] == 2 * (69 + 69 + 10)
     assert jobs["corpus"] == 1 + 2 * 64 + 1
     assert jobs["retrieval"] == 64 + 2 + 2 * 69

@@ -8,7 +8,7 @@ from selflong.estimate.shapes import model_shape
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.weights import HubWeights
-from selflong.workflow import Run
+from selflong.run.run import Run
 
 ROOT = Path(__file__).parents[2]
 PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
@@ -19,7 +19,7 @@ def test_a_download_tells_the_shape_of_every_model_that_starts_from_it(tmp_path:
     weights = PAPER.root_weights("selflong_8b")
     assert isinstance(weights, HubWeights)
     assert model_shape(PAPER, site, "selflong_8b") == KNOWN[weights.repository]
-    (folder,) = map(Path, Run(PAPER, site).files_of(weights))
+    (folder,) = map(Path, Run(PAPER, site).inputs.files_of(weights))
     LlamaConfig(num_hidden_layers=5).save_pretrained(folder)
     assert model_shape(PAPER, site, "selflong_8b").layers == 5
     assert model_shape(PAPER, site, "selflong_1b").layers == 16

@@ -59,7 +59,14 @@ def test_ruler_is_predicted_scored_and_not_asked_again(checkpoint: Path, work: P
     assert sum(file.stat().st_size for file in (asked.work / "requests").iterdir()) == held
 
     scores = work / "results" / "evaluation" / "ruler" / "scores.parquet"
-    score("ruler", RULER, [path], work / "results", scores, seed=1)
+    score(
+        name="ruler",
+        suite=RULER,
+        predictions=[path],
+        results=work / "results",
+        output=scores,
+        seed=1,
+    )
     rows = read_parquet(scores, SCORES)
     assert rows["files"].to_list()[0] == ["evaluation/ruler/m/initial/all.parquet"]
     changed = found.with_columns(pl.lit(0.5).alias("score"))

@@ -115,9 +115,18 @@ def _build(
     processes: int = 1,
 ) -> pl.DataFrame:
     build_mixture(
-        recipe, "full", stage, files, tokenizer, evaluation, out / "packed",
-        out / "accounting.parquet", out / "contamination.parquet", work or out / "work", processes,
-    )  # fmt: skip
+        recipe=recipe,
+        mixture_name="full",
+        stage_name=stage,
+        sample_files=files,
+        tokenizer=tokenizer,
+        evaluation_texts=evaluation,
+        output=out / "packed",
+        accounting=out / "accounting.parquet",
+        contamination=out / "contamination.parquet",
+        work=work or out / "work",
+        processes=processes,
+    )
     return read_parquet(out / "accounting.parquet", ACCOUNTING)
 
 

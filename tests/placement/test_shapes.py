@@ -80,7 +80,7 @@ def test_a_file_that_leaves_out_the_default_is_read_as_transformers_reads_it(
 def test_random_weights_have_the_parameters_that_are_counted(tmp_path: Path) -> None:
     study = load_recipe(ROOT / "recipes" / "recall.yaml")
     weights = next(m.weights for m in study.models.values() if isinstance(m.weights, RandomWeights))
-    load_weights(weights, None, tmp_path / "model", seed=0)
+    load_weights(weights=weights, output=tmp_path / "model", seed=0)
     assert read_shape(tmp_path / "model") == random_shape(weights)
     built = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert sum(p.numel() for p in built.parameters()) == random_shape(weights).parameters

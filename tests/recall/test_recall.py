@@ -59,8 +59,8 @@ def test_impossible_languages_are_refused() -> None:
 
 def test_packed_sequences_hold_whole_documents_with_their_answers(tmp_path: Path) -> None:
     data = RecallData(length=20, documents=13, seed=1)
-    write_packed(LANGUAGE, data, 70, tmp_path / "packed")
-    write_packed(LANGUAGE, data, 70, tmp_path / "again")
+    write_packed(language=LANGUAGE, data=data, packed_tokens=70, output=tmp_path / "packed")
+    write_packed(language=LANGUAGE, data=data, packed_tokens=70, output=tmp_path / "again")
     rows = read_parquet(tmp_path / "packed" / PackedFiles.SEQUENCES, SEQUENCES)
     assert rows["tokens"].to_list() == [60] * 4
     assert rows["document_bounds"][0].to_list() == [0, 20, 40, 60]

@@ -1,7 +1,6 @@
 """A folder of results as a run of the recipe `laptop` leaves it, with drawn scores and counts."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.recipe.recipe import Recipe, stages_of_mixture
-from selflong.report.data import SYNTHESIS_STEPS, trained_checkpoints
+from selflong.results import ALL_LENGTHS, SYNTHESIS_STEPS, Results, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.needle_grid.prompts import TASK, depths
 from selflong.suites.needle_grid.section import NeedleGrid
@@ -28,8 +27,8 @@ from selflong.suites.ruler.section import RulerSuite
 
 
 @pytest.fixture(scope="session")
-def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results") / laptop.name
+def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = Results(tmp_path_factory.mktemp("results") / laptop.name)
     rng = np.random.default_rng(5)
     write_predictions(laptop, folder, rng)
     write_counts(laptop, folder, rng)
@@ -37,7 +36,7 @@ def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_predictions(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+def write_predictions(recipe: Recipe, folder: Results, rng: np.random.Generator) -> None:
     """Predictions of RULER suites and needle grids, and the scores of each suite."""
     for name, suite in recipe.suites.items():
         paths = []
@@ -48,12 +47,12 @@ def write_predictions(recipe: Recipe, folder: Path, rng: np.random.Generator) ->
             rows = [
                 {**key, **row, "score": float(rng.random() < skill)} for row in _asked(suite, rng)
             ]
-            paths.append(folder / "evaluation" / name / checkpoint / "all.parquet")
+            paths.append(folder.predictions(name, checkpoint, ALL_LENGTHS))
             write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
         grids = frozenset({name}) if isinstance(suite, NeedleGrid) else frozenset[str]()
-        scores = aggregate_files(paths, folder, grids, recipe.seed)
+        scores = aggregate_files(paths, folder.root, grids, recipe.seed)
         assert MEAN_OF_TASKS in set(scores["task"])
-        write_parquet(scores, folder / "evaluation" / name / "scores.parquet", SCORES)
+        write_parquet(scores, folder.scores(name), SCORES)
 
 
 def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
@@ -78,7 +77,7 @@ def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
     ]
 
 
-def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> None:
     """Accounting of the mixtures, drops of corpus and synthesis, usage of the generators."""
     for mixture, section in recipe.mixtures.items():
         for stage in stages_of_mixture(recipe, mixture):
@@ -102,16 +101,16 @@ def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None
                         "lengths": bins,
                     }
                 )
-            path = folder / "mixtures" / mixture / stage
-            write_parquet(table(rows, ACCOUNTING), path / "accounting.parquet", ACCOUNTING)
-            write_parquet(table([], CONTAMINATION), path / "contamination.parquet", CONTAMINATION)
+            write_parquet(table(rows, ACCOUNTING), folder.accounting(mixture, stage), ACCOUNTING)
+            contamination = folder.contamination(mixture, stage)
+            write_parquet(table([], CONTAMINATION), contamination, CONTAMINATION)
     drops = [
         {"source": "a", "reason": reason, "rows": int(rng.integers(1, 90)), "tokens": 70}
         for reason in ("kept", "too short", "near-duplicate")
     ]
     for corpus, settings in recipe.corpora.items():
-        write_parquet(table(drops, DROPS), folder / "corpus" / corpus / "drops.parquet", DROPS)
-        write_documents(folder / "corpus" / corpus, settings.shards)
+        write_parquet(table(drops, DROPS), folder.corpus_drops(corpus), DROPS)
+        write_documents(folder, corpus, settings.shards)
     quality = {
         "queries": 500,
         "recall": {"1": 0.99, "10": 0.98, "100": 0.97},
@@ -119,18 +118,17 @@ def write_counts(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None
         "scores": {rank: {"0.05": 0.2, "0.5": 0.4, "0.95": 0.8} for rank in ("1", "10", "100")},
     }
     assert recipe.synthesis is not None
-    found = folder / "retrieval" / recipe.synthesis.encoder / recipe.synthesis.corpus
-    write_json(quality, found / "quality.json")
+    synthesis = recipe.synthesis
+    write_json(quality, folder.retrieval_quality(synthesis.encoder, synthesis.corpus))
     for generator in recipe.generators:
         for step in SYNTHESIS_STEPS:
-            base = folder / "synthesis" / generator
             rows = [{**row, "source": step} for row in drops]
-            write_parquet(table(rows, DROPS), base / "drops" / step / "0.parquet", DROPS)
+            write_parquet(table(rows, DROPS), folder.synthesis_drops(generator, step, 0), DROPS)
             counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
-            write_json({"write": counts}, base / "usage" / step / "0.json")
+            write_json({"write": counts}, folder.usage(generator, step, 0))
 
 
-def write_documents(folder: Path, shards: int) -> None:
+def write_documents(folder: Results, corpus: str, shards: int) -> None:
     """Token counts and overlaps beside a corpus's documents: the same in each shard."""
     for shard in range(shards):
         counts = [
@@ -143,15 +141,11 @@ def write_documents(folder: Path, shards: int) -> None:
                 "shared_ngrams": 4, "share": 0.4, "excerpt": "in what country",
             }
         ]  # fmt: skip
-        write_parquet(
-            table(counts, TOKEN_COUNTS), folder / f"token_counts/{shard}.parquet", TOKEN_COUNTS
-        )
-        write_parquet(
-            table(hits, CORPUS_OVERLAPS), folder / f"overlaps/{shard}.parquet", CORPUS_OVERLAPS
-        )
+        write_parquet(table(counts, TOKEN_COUNTS), folder.token_counts(corpus, shard), TOKEN_COUNTS)
+        write_parquet(table(hits, CORPUS_OVERLAPS), folder.overlaps(corpus, shard), CORPUS_OVERLAPS)
 
 
-def write_metrics(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
+def write_metrics(recipe: Recipe, folder: Results, rng: np.random.Generator) -> None:
     """What training writes at each step."""
     for checkpoint in trained_checkpoints(recipe):
         rows = [
@@ -164,6 +158,6 @@ def write_metrics(recipe: Recipe, folder: Path, rng: np.random.Generator) -> Non
             }
             for step in range(1, 6)
         ]
-        path = folder / "models" / checkpoint / "metrics.jsonl"
+        path = folder.metrics(checkpoint)
         path.parent.mkdir(parents=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))

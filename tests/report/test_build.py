@@ -22,6 +22,7 @@ from selflong.report.build import (
 from selflong.report.data import document_lengths
 from selflong.report.manifest import write_manifest
 from selflong.report.page import write_page
+from selflong.results import Results
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -51,20 +52,20 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def report(laptop: Recipe, results: Path) -> Path:
+def report(laptop: Recipe, results: Results) -> Results:
     """Everything that the report rules make, in the folder of the results."""
-    write_report_tables(laptop, results, results / "tables")
-    write_report_figures(laptop, results, results / "figures")
-    folder = results / "report" / "workflow"
+    write_report_tables(laptop, results, results.tables)
+    write_report_figures(laptop, results, results.figures)
+    folder = results.workflow_figure
     workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
-    page = results / "report" / "report.html"
-    write_page(laptop, results, results / "tables", results / "figures", folder, page)
+    page = results.page
+    write_page(laptop, results, results.tables, results.figures, folder, page)
     write_manifest(
         laptop,
         REPOSITORY / "recipes" / "laptop.yaml",
         results,
-        results / "manifest.json",
-        results / "ro-crate-metadata.json",
+        results.manifest,
+        results.crate,
     )
     return results
 
@@ -95,7 +96,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_every_figure_has_three_formats(laptop: Recipe, report: Path) -> None:
+def test_every_figure_has_three_formats(laptop: Recipe, report: Results) -> None:
     drawn = report_figures(laptop, report, read_scores(laptop, report))
     names = {figure.name for figure in drawn}
     assert names == {
@@ -108,10 +109,10 @@ def test_every_figure_has_three_formats(laptop: Recipe, report: Path) -> None:
     }
     for name in names:
         for suffix in SUFFIXES:
-            assert (report / "figures" / f"{name}.{suffix}").stat().st_size > 2000
+            assert (report.figures / f"{name}.{suffix}").stat().st_size > 2000
 
 
-def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Path) -> None:
+def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Results) -> None:
     made = {
         table.name: table for table in report_tables(laptop, report, read_scores(laptop, report))
     }
@@ -133,17 +134,17 @@ def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Path
 
 
 def test_figures_have_the_same_bytes_every_time(
-    laptop: Recipe, report: Path, tmp_path: Path
+    laptop: Recipe, report: Results, tmp_path: Path
 ) -> None:
     write_report_figures(laptop, report, tmp_path / "again")
     for path in (tmp_path / "again").iterdir():
-        assert path.read_bytes() == (report / "figures" / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (report.figures / path.name).read_bytes(), path.name
 
 
 def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
-    laptop: Recipe, report: Path
+    laptop: Recipe, report: Results
 ) -> None:
-    path = report / "report" / "report.html"
+    path = report.page
     page = Page()
     page.feed(path.read_text())
     assert page.open == []
@@ -158,13 +159,13 @@ def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
             assert (path.parent / link).exists(), link
 
 
-def test_the_manifest_holds_the_digest_of_every_file(laptop: Recipe, report: Path) -> None:
-    manifest = json.loads((report / "manifest.json").read_text())
+def test_the_manifest_holds_the_digest_of_every_file(laptop: Recipe, report: Results) -> None:
+    manifest = json.loads(report.manifest.read_text())
     assert manifest["recipe"] == laptop.model_dump(mode="json")
     assert manifest["seeds"]["seed"] == laptop.seed
     assert "polars" in manifest["packages"]
     outputs = {file["path"]: file["sha256"] for file in manifest["outputs"]}
-    page = (report / "report" / "report.html").read_bytes()
+    page = report.page.read_bytes()
     assert outputs["report/report.html"] == hashlib.sha256(page).hexdigest()
     assert "evaluation/ruler/scores.parquet" in outputs
     inputs = {file["path"]: file["sha256"] for file in manifest["inputs"]}
@@ -172,8 +173,8 @@ def test_the_manifest_holds_the_digest_of_every_file(laptop: Recipe, report: Pat
         assert inputs[name] == file_sha256(REPOSITORY / name)
 
 
-def test_the_crate_is_closed_and_names_its_workflow(report: Path) -> None:
-    graph = json.loads((report / "ro-crate-metadata.json").read_text())["@graph"]
+def test_the_crate_is_closed_and_names_its_workflow(report: Results) -> None:
+    graph = json.loads(report.crate.read_text())["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     assert len(entities) == len(graph)
     root = entities["./"]
@@ -185,8 +186,8 @@ def test_the_crate_is_closed_and_names_its_workflow(report: Path) -> None:
     action = entities["#run"]
     assert action["instrument"] == root["mainEntity"]
     for reference in (*action["object"], *action["result"]):
-        assert (report / reference["@id"]).is_file()
-        assert entities[reference["@id"]]["sha256"] == file_sha256(report / reference["@id"])
+        assert (report.root / reference["@id"]).is_file()
+        assert entities[reference["@id"]]["sha256"] == file_sha256(report.root / reference["@id"])
 
 
 def test_the_rule_graph_is_read_and_reduced() -> None:

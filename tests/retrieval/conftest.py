@@ -33,7 +33,13 @@ def embed(texts: dict[str, str], encoder: Encoder, folder: Path, batch_size: int
     write_documents(texts, folder / "documents.parquet")
     output = folder / "embeddings"
     encode_shard(
-        folder / "documents.parquet", encoder, None, "cpu", batch_size, output, folder / "work"
+        documents=folder / "documents.parquet",
+        encoder=encoder,
+        weights=None,
+        device="cpu",
+        batch_size=batch_size,
+        output=output,
+        work=folder / "work",
     )
     return output
 

@@ -198,7 +198,13 @@ def test_killed_shard_redoes_at_most_one_batch(
     assert not (tmp_path / "embeddings").exists()
     output = tmp_path / "embeddings"
     encode_shard(
-        tmp_path / "documents.parquet", make_encoder(), None, "cpu", 4, output, tmp_path / "work"
+        documents=tmp_path / "documents.parquet",
+        encoder=make_encoder(),
+        weights=None,
+        device="cpu",
+        batch_size=4,
+        output=output,
+        work=tmp_path / "work",
     )
     assert len(counted) == batches - done
     assert (output / "embeddings.npy").read_bytes() == (whole / "embeddings.npy").read_bytes()

@@ -103,7 +103,12 @@ def test_approximate_index_finds_the_neighbours_whatever_the_sharding(
     found = []
     for name, cuts in (("one", []), ("many", [0, 300, 301, 1500])):
         shards = make_shards(tmp_path / name / "shards", vectors, cuts)
-        build_index(shards, encoder, tmp_path / name / "index", tmp_path / name / "work")
+        build_index(
+            shards=shards,
+            encoder=encoder,
+            output=tmp_path / name / "index",
+            work=tmp_path / name / "work",
+        )
         assert not list((tmp_path / name / "work").glob("*/*"))
         searcher, whole = open_index(tmp_path / name / "index")
         found.append(searcher.search(queries, 20))
@@ -119,7 +124,9 @@ def test_index_is_found_after_its_results_folder_was_moved(tmp_path: Path) -> No
     vectors = random_vectors(500)
     shards = make_shards(tmp_path / "results/embeddings", vectors, [200])
     encoder = encoder_for("IVF8,SQ8", probes=8)
-    build_index(shards, encoder, tmp_path / "results/index", tmp_path / "work")
+    build_index(
+        shards=shards, encoder=encoder, output=tmp_path / "results/index", work=tmp_path / "work"
+    )
     shutil.move(tmp_path / "results", tmp_path / "moved")
     shutil.rmtree(tmp_path / "work")
     searcher, whole = open_index(tmp_path / "moved/index")
@@ -144,11 +151,13 @@ def test_killed_build_keeps_trained_index_and_filled_shards(
 
     monkeypatch.setattr(index_module, "_fill", fill_until_the_last)
     with pytest.raises(KeyboardInterrupt):
-        build_index(shards, encoder, tmp_path / "index", tmp_path / "work")
+        build_index(
+            shards=shards, encoder=encoder, output=tmp_path / "index", work=tmp_path / "work"
+        )
     assert not (tmp_path / "index").exists()
     monkeypatch.setattr(index_module, "_train", lambda *_: pytest.fail("trained again"))
     done.append(-1)  # from now on the last shard is filled
-    build_index(shards, encoder, tmp_path / "index", tmp_path / "work")
+    build_index(shards=shards, encoder=encoder, output=tmp_path / "index", work=tmp_path / "work")
     assert done == [0, 1, -1, 2]
     assert open_index(tmp_path / "index")[0].index.ntotal == 900  # type: ignore[attr-defined]
 
@@ -168,19 +177,31 @@ def test_impossible_index_is_one_sentence(
     shards = make_shards(tmp_path / "shards", random_vectors(300), [])
     encoder = encoder_for(factory, **settings_)
     with pytest.raises(UserError, match=sentence) as caught:
-        build_index(shards, encoder, tmp_path / "index", tmp_path / "work")
+        build_index(
+            shards=shards, encoder=encoder, output=tmp_path / "index", work=tmp_path / "work"
+        )
     assert "\n" not in str(caught.value)
 
 
 def test_embeddings_of_another_encoder_are_refused(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", random_vectors(10), [])
     with pytest.raises(UserError, match="have 32 dimensions, the recipe says 64"):
-        build_index(shards, encoder_for("Flat", 64), tmp_path / "index", tmp_path / "work")
+        build_index(
+            shards=shards,
+            encoder=encoder_for("Flat", 64),
+            output=tmp_path / "index",
+            work=tmp_path / "work",
+        )
 
 
 def test_exact_index_stores_no_second_copy(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", random_vectors(100), [50])
-    build_index(shards, encoder_for("Flat"), tmp_path / "index", tmp_path / "work")
+    build_index(
+        shards=shards,
+        encoder=encoder_for("Flat"),
+        output=tmp_path / "index",
+        work=tmp_path / "work",
+    )
     assert [path.name for path in (tmp_path / "index").iterdir()] == ["index.json"]
     searcher, _ = open_index(tmp_path / "index")
     assert isinstance(searcher, ExactSearcher)
@@ -199,7 +220,7 @@ def test_planned_bytes_are_those_on_disk(tmp_path: Path, factory: str) -> None:
     vectors = random_vectors(5000, 64)
     shards = make_shards(tmp_path / "shards", vectors, [2000])
     encoder = encoder_for(factory, 64, probes=4 if "IVF" in factory else None)
-    build_index(shards, encoder, tmp_path / "index", tmp_path / "work")
+    build_index(shards=shards, encoder=encoder, output=tmp_path / "index", work=tmp_path / "work")
     written = json.loads((tmp_path / "index/index.json").read_text())["bytes"]
     cost = index_cost(encoder, 5000)
     assert cost.index_bytes == pytest.approx(written, rel=0.02)

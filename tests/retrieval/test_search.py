@@ -65,18 +65,18 @@ def find(
     folder: Path,
     include_seed_document: bool = True,
 ) -> pl.DataFrame:
-    build_index(shards, encoder, folder / "index", folder / "work")
+    build_index(shards=shards, encoder=encoder, output=folder / "index", work=folder / "work")
     output = folder / "retrieved.parquet"
     retrieve(
-        instructions,
-        folder / "index",
-        token_counts,
-        encoder,
-        None,
-        include_seed_document,
-        "cpu",
-        8,
-        output,
+        instructions=instructions,
+        index=folder / "index",
+        token_counts=token_counts,
+        encoder=encoder,
+        weights=None,
+        include_seed_document=include_seed_document,
+        device="cpu",
+        batch_size=8,
+        output=output,
     )
     return read_parquet(output, RETRIEVED)
 
@@ -201,7 +201,12 @@ def test_filling_never_falls_short_while_documents_are_left(
 ) -> None:
     folder = tmp_path_factory.mktemp("filling")
     shards = make_shards(folder, random_vectors(60), cuts)
-    build_index(shards, make_encoder(dimensions=32), folder / "index", folder / "work")
+    build_index(
+        shards=shards,
+        encoder=make_encoder(dimensions=32),
+        output=folder / "index",
+        work=folder / "work",
+    )
     searcher, vectors = open_index(folder / "index")
     rows = [{"id": name, "tokens": count} for name, count in zip(vectors.ids, tokens, strict=True)]
     write_parquet(table(rows, TOKEN_COUNTS), folder / "counts.parquet", TOKEN_COUNTS)
@@ -251,8 +256,8 @@ def test_quality_report_tells_recall_duplicates_and_scores(tmp_path: Path) -> No
     for factory, probes in (("Flat", None), ("IVF32,SQ8", 1), ("IVF32,SQ8", 32)):
         folder = tmp_path / f"{factory}-{probes}"
         encoder = make_encoder(dimensions=32, index=factory, probes=probes)
-        build_index(shards, encoder, folder / "index", folder / "work")
-        measure_retrieval(folder / "index", folder / "quality.json")
+        build_index(shards=shards, encoder=encoder, output=folder / "index", work=folder / "work")
+        measure_retrieval(index=folder / "index", output=folder / "quality.json")
         reports[factory, probes] = json.loads((folder / "quality.json").read_text())
     exact, narrow, wide = reports.values()
     assert exact["recall"]["100"] == 1.0

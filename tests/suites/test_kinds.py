@@ -24,10 +24,11 @@ from selflong.report.build import (
     report_tables,
     write_report_tables,
 )
+from selflong.results import ALL_LENGTHS, Results
+from selflong.run.run import Run
 from selflong.scores import aggregate_files
 from selflong.suites import kinds
 from selflong.suites.kinds import KINDS, PARTS, Kind
-from selflong.workflow import Run
 from tests.workflow.workspace import REPOSITORY, Workspace
 
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -150,18 +151,17 @@ def test_a_recipe_with_each_kind_is_dry_run(path: Path, recipe: Recipe, tmp_path
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     run = Run(recipe, load_site(REPOSITORY / "config.yaml"))
     counts = dict(re.findall(r"^(\w+) +(\d+)$", outcome.stdout, re.MULTILINE))
-    stored = len(run.published_suites)
-    asked = sum(len(run.predictions(name)) for name in KINDS) - stored
+    stored = len(run.inputs.published_suites)
+    asked = sum(len(run.inputs.predictions(name)) for name in KINDS) - stored
     assert (int(counts["evaluate"]), int(counts["score_stored"])) == (asked, stored)
     assert int(counts["score"]) == len(KINDS)
-    assert int(counts["download"]) == len(run.downloads) == 1
+    assert int(counts["download"]) == len(run.inputs.downloads) == 1
 
 
-def write_results(recipe: Recipe, results: Path) -> None:
+def write_results(recipe: Recipe, results: Results) -> None:
     """Predictions of which half are right, and their scores."""
     for name, suite in recipe.suites.items():
         tasks = list(getattr(suite, "asked_tasks", getattr(suite, "tasks", ["task"])))
-        folder = results / "evaluation" / name
         paths = []
         for reference in suite.models:
             checkpoint = recipe.resolve(reference)
@@ -175,17 +175,18 @@ def write_results(recipe: Recipe, results: Path) -> None:
                 for length in getattr(suite, "lengths", [None])
                 for index in range(4)
             ]  # fmt: skip
-            paths.append(folder / checkpoint / "all.parquet")
+            paths.append(results.predictions(name, checkpoint, ALL_LENGTHS))
             write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
         grids = frozenset({name}) if suite.by_depth else frozenset[str]()
-        scores = aggregate_files(paths, results, grids, recipe.seed)
-        write_parquet(scores, folder / "scores.parquet", SCORES)
+        scores = aggregate_files(paths, results.root, grids, recipe.seed)
+        write_parquet(scores, results.scores(name), SCORES)
 
 
 def test_a_recipe_with_each_kind_is_reported(recipe: Recipe, tmp_path: Path) -> None:
-    write_results(recipe, tmp_path)
-    scores = read_scores(recipe, tmp_path)
-    made = report_tables(recipe, tmp_path, scores)
+    results = Results(tmp_path)
+    write_results(recipe, results)
+    scores = read_scores(recipe, results)
+    made = report_tables(recipe, results, scores)
     for name in KINDS:
         cells = [
             cell.value
@@ -196,9 +197,9 @@ def test_a_recipe_with_each_kind_is_reported(recipe: Recipe, tmp_path: Path) -> 
         ]
         assert 50.0 in cells, name
         assert set(cells) <= {None, 50.0, 1.0}, name  # 1: words written
-    write_report_tables(recipe, tmp_path, tmp_path / "tables")
-    assert recompute(recipe, tmp_path, tmp_path / "tables") > 0
-    names = {figure.name for figure in report_figures(recipe, tmp_path, scores)}
+    write_report_tables(recipe, results, results.tables)
+    assert recompute(recipe, results, results.tables) > 0
+    names = {figure.name for figure in report_figures(recipe, results, scores)}
     assert {"ruler_by_length", "needle_grid_heatmap", "recall_by_length"} <= names
-    for figure in report_figures(recipe, tmp_path, scores):
+    for figure in report_figures(recipe, results, scores):
         assert figure.draw().axes

@@ -52,34 +52,34 @@ def synthesise(setting: Setting, corpus: Corpus, folder: Path) -> Path:
     documents, counts = corpus
     instructions = folder / "instructions.parquet"
     write_instructions(
-        setting,
-        0,
-        documents,
-        counts,
-        instructions,
-        folder / "drops-1.parquet",
-        folder / "usage-1.json",
+        setting=setting,
+        shard=0,
+        documents=documents,
+        token_counts=counts,
+        instructions=instructions,
+        drops=folder / "drops-1.parquet",
+        usage=folder / "usage-1.json",
     )
     retrieve_everything(instructions, corpus, folder / "retrieved.parquet")
     long_input(
-        setting,
-        instructions,
-        [],
-        folder / "retrieved.parquet",
-        documents,
-        folder / "summaries.parquet",
-        folder / "long_input.parquet",
-        folder / "drops-2.parquet",
-        folder / "usage-2.json",
+        setting=setting,
+        instructions=instructions,
+        earlier=[],
+        retrieved=folder / "retrieved.parquet",
+        documents=documents,
+        summaries=folder / "summaries.parquet",
+        samples=folder / "long_input.parquet",
+        drops=folder / "drops-2.parquet",
+        usage=folder / "usage-2.json",
     )
     long_output(
-        setting,
-        0,
-        documents,
-        counts,
-        folder / "long_output.parquet",
-        folder / "drops-3.parquet",
-        folder / "usage-3.json",
+        setting=setting,
+        shard=0,
+        documents=documents,
+        token_counts=counts,
+        samples=folder / "long_output.parquet",
+        drops=folder / "drops-3.parquet",
+        usage=folder / "usage-3.json",
     )
     return folder
 
@@ -229,12 +229,12 @@ def test_what_an_earlier_shard_has_is_not_asked_again(
     write_parquet(rows.head(0), tmp_path / "first.parquet", INSTRUCTIONS)
     write_parquet(earlier, tmp_path / "second.parquet", INSTRUCTIONS)
     long_input(
-        setting,
-        made / "instructions.parquet",
-        [tmp_path / "first.parquet", tmp_path / "second.parquet"],
-        made / "retrieved.parquet",
-        corpus[0],
-        *(tmp_path / name for name in ("summaries", "samples", "drops", "usage")),
+        setting=setting,
+        instructions=made / "instructions.parquet",
+        earlier=[tmp_path / "first.parquet", tmp_path / "second.parquet"],
+        retrieved=made / "retrieved.parquet",
+        documents=corpus[0],
+        **{name: tmp_path / name for name in ("summaries", "samples", "drops", "usage")},
     )
     outcomes = drops(tmp_path / "drops", "long_input")
     assert outcomes["near-duplicate of an earlier shard"] == 1
@@ -250,10 +250,9 @@ def test_retrieval_for_other_instructions_is_refused(
     write_parquet(other, tmp_path / "retrieved.parquet", RETRIEVED)
     with pytest.raises(UserError, match="retrieve again"):
         long_input(
-            setting,
-            made / "instructions.parquet",
-            [],
-            tmp_path / "retrieved.parquet",
-            corpus[0],
-            *(tmp_path / name for name in ("summaries", "samples", "drops", "usage")),
+            setting=setting,
+            instructions=made / "instructions.parquet",
+            retrieved=tmp_path / "retrieved.parquet",
+            documents=corpus[0],
+            **{name: tmp_path / name for name in ("summaries", "samples", "drops", "usage")},
         )

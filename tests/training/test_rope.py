@@ -114,7 +114,9 @@ def test_angles_survive_bfloat16_zero_3_and_reload(tmp_path: Path) -> None:
     write_model(tmp_path / "initial")
     write_packed(tmp_path / "packed", 64, 6)
     job = make_job(tmp_path, 2, Layout(ring=2), precision="bfloat16")
-    adjust_rope_only(tmp_path / "initial", tmp_path / "reloaded", 40_000.0, 64)
+    adjust_rope_only(
+        initial=tmp_path / "initial", output=tmp_path / "reloaded", rule=40_000.0, length=64
+    )
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "reloaded", dtype=torch.bfloat16)
     (rotary,) = rotary_embeddings(model)
     positions = torch.tensor([[0, 1, 1000, (1 << 20) - 1, (1 << 22) - 1]])
@@ -125,7 +127,9 @@ def test_angles_survive_bfloat16_zero_3_and_reload(tmp_path: Path) -> None:
 
 def test_rope_only_changes_nothing_but_the_base(tmp_path: Path) -> None:
     initial = write_model(tmp_path / "initial")
-    adjust_rope_only(initial, tmp_path / "adjusted", "x4_per_doubling", 512)
+    adjust_rope_only(
+        initial=initial, output=tmp_path / "adjusted", rule="x4_per_doubling", length=512
+    )
     before = AutoModelForCausalLM.from_pretrained(initial)
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "adjusted")
     assert rope_base(after.config) == pytest.approx(160_000.0)  # 128 to 512: two doublings

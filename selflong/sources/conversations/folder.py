@@ -17,6 +17,10 @@ class FolderConversations(RecordConversations):
     kind: Literal["folder"]
     path: Path
 
+    @property
+    def folder(self) -> Path:
+        return self.path
+
     def size(self) -> Size:
         text = sum(file.stat().st_size for file in self.path.glob(self.files)) / COMPRESSION
         tokens = max(1, round(text / BYTES_PER_TOKEN))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Download, Positive
 from selflong.sources.conversations.records import RecordConversations
 from selflong.sources.conversations.section import Size
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
@@ -20,6 +20,10 @@ class HubConversations(RecordConversations):
     rows: Positive
     tokens: Positive
     gated: bool = False
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, self.files)
 
     @property
     def wanted_languages(self) -> list[str] | None:

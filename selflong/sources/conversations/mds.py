@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from selflong.job import UserError
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Download, Positive
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.conversations.rows import (
     LONG_ROWS,
@@ -33,6 +33,10 @@ class HubTokens(ConversationSection):
     """Model whose tokenizer made them; another one is refused."""
     rows: Positive
     tokens: Positive
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, self.files)
 
     @property
     def samples_kind(self) -> str:

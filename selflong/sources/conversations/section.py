@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selflong.job import UserError
-from selflong.recipe.section import Section
+from selflong.recipe.section import External
 
 if TYPE_CHECKING:
     from selflong.sources.conversations.rows import Chunk, Row
@@ -30,7 +30,7 @@ class Synthesised:
     """long_input or long_output"""
 
 
-class ConversationSection(Section, ABC):
+class ConversationSection(External, ABC):
     """A source of what a mixture trains on."""
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import HubDataset
+from selflong.recipe.section import Download
 from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
 
 
@@ -17,8 +17,8 @@ class PublishedRulerSuite(AnyRuler):
     carries_predictions: ClassVar[bool] = True
 
     @property
-    def download(self) -> HubDataset:
-        return HubDataset(repository=self.repository, revision=self.revision, files="*.parquet")
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, "*.parquet")
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

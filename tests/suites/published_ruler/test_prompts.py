@@ -67,14 +67,16 @@ def test_a_bos_that_the_input_lacks_is_put_in_front(
 def test_stored_predictions_are_scored_by_the_tasks_metric(download: Path, tmp_path: Path) -> None:
     suite = published(4000)
     stored = tmp_path / "evaluation" / "published" / "stored.parquet"
-    write_stored_predictions("published", suite, download, stored)
+    write_stored_predictions(name="published", suite=suite, download=download, output=stored)
     found = read_parquet(stored, PREDICTIONS)
     assert found.group_by("model").len().sort("model")["len"].to_list() == [13, 26]
     means = {task: mean for task, mean in found.group_by("task").agg(pl.col("score").mean()).rows()}
     assert {means[task] for task in ("qa_1", "qa_2")} == {1.0}  # one of the answers is enough
     assert {means[task] for task in RULER_TASKS[:11]} == {0.5}
     scores = stored.with_name("scores.parquet")
-    score("published", suite, [stored], tmp_path, scores, seed=1)
+    score(
+        name="published", suite=suite, predictions=[stored], results=tmp_path, output=scores, seed=1
+    )
     rows = read_parquet(scores, SCORES).filter(pl.col("task") == MEAN_OF_TASKS)
     assert dict(rows.select("model", "mean").rows()) == {
         MODEL: pytest.approx((11 * 0.5 + 2) / 13),

@@ -9,8 +9,8 @@ from selflong.recipe.loading import load_site
 from selflong.recipe.models import Model
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import FolderWeights
+from selflong.run.run import Run
 from selflong.suites.ruler.section import RulerFiles, RulerSuite
-from selflong.workflow import Run
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -41,6 +41,6 @@ def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> N
     )
     site = load_site(REPOSITORY / "config.yaml")
     with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
-        Run(recipe, site).suite_files("ruler")
+        Run(recipe, site).inputs.suite_files("ruler")
     (tmp_path / "none.txt").write_text("Rain.")
-    assert Run(recipe, site).named_files == [str(tmp_path / "none.txt")]
+    assert Run(recipe, site).inputs.named_files == [tmp_path / "none.txt"]

@@ -7,9 +7,9 @@ import pytest
 
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
-from selflong.workflow import Run, alternatives, download_name
+from selflong.run.run import Run, alternatives
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def run_of(recipe: str) -> Run:
@@ -37,36 +37,41 @@ def test_alternatives_match_whole_names_alone() -> None:
 
 
 def test_every_stage_either_trains_or_is_adjusted(selflong: Run) -> None:
-    trained, adjusted = set(selflong.trained_checkpoints), set(selflong.adjusted_checkpoints)
+    trained, adjusted = (
+        set(selflong.inputs.trained_checkpoints),
+        set(selflong.inputs.adjusted_checkpoints),
+    )
     loaded = {c for c in selflong.recipe.checkpoints() if c.endswith("/initial")}
     assert not trained & adjusted
     assert trained | adjusted | loaded == set(selflong.recipe.checkpoints())
 
 
 def test_a_stage_starts_from_its_forerunner(laptop: Run) -> None:
-    assert laptop.initial("full/1k") == "results/laptop/models/base/initial"
-    assert laptop.initial("full/4k") == "results/laptop/models/full/2k"
+    assert laptop.inputs.initial("full/1k") == Path("results/laptop/models/base/initial")
+    assert laptop.inputs.initial("full/4k") == Path("results/laptop/models/full/2k")
 
 
 def test_ablations_share_the_corpus_and_the_downloads(selflong: Run) -> None:
     mixtures = selflong.recipe.mixtures
     for mixture in mixtures:
-        for files in selflong.entries(mixture).values():
+        for files in selflong.inputs.entries(mixture).values():
             assert all(
-                path.startswith(("results/selflong/synthesis/", "results/downloads/"))
+                str(path).startswith(("results/selflong/synthesis/", "results/downloads/"))
                 for path in files
             )
-    names = [download_name(source) for source in selflong.downloads.values()]
-    assert len(names) == len(set(names))
+    downloads = selflong.inputs.downloads
+    assert len(set(downloads.values())) == len(downloads) > 4
 
 
 def test_digests_follow_what_is_read(laptop: Run) -> None:
     suites = laptop.recipe.suites
     other = suites["needle_grid"].model_copy(update={"seed": 99})
-    assert laptop.digest("evaluation", suites["needle_grid"]) != laptop.digest("evaluation", other)
-    assert laptop.digest("evaluation", other) != laptop.digest("report", other)
+    assert laptop.digests.of("evaluation", suites["needle_grid"]) != laptop.digests.of(
+        "evaluation", other
+    )
+    assert laptop.digests.of("evaluation", other) != laptop.digests.of("report", other)
     again = run_of("laptop")
-    assert laptop.training_digest("full/1k") == again.training_digest("full/1k")
+    assert laptop.digests.training("full/1k") == again.digests.training("full/1k")
 
 
 def test_an_assumption_s_wording_changes_no_digest(selflong: Run) -> None:
@@ -82,14 +87,14 @@ def test_an_assumption_s_wording_changes_no_digest(selflong: Run) -> None:
 def test_a_generator_that_the_site_does_not_serve_is_named(laptop: Run) -> None:
     site = laptop.site.model_copy(update={"generators": {}})
     with pytest.raises(UserError, match=r"generators\.smollm2 is missing"):
-        Run(laptop.recipe, site).serving("smollm2")
+        Run(laptop.recipe, site).environment.serving("smollm2")
 
 
 def test_jobs_read_the_copies_of_recipe_and_site(
     laptop: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    laptop.write_copies()
-    environment = laptop.environment(REPOSITORY)
+    laptop.environment.write_copies()
+    environment = laptop.environment.variables(REPOSITORY)
     assert load_recipe(Path(environment["SELFLONG_RECIPE"])) == laptop.recipe
     assert load_site(Path(environment["SELFLONG_SITE"])) == laptop.site

@@ -1,0 +1,113 @@
+"""Digests of the parts of a recipe that each rule reads, and of the version of its stage's code."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from selflong.formats import digest
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.section import Section
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Of one recipe. A reworded description or assumption changes none of them."""
+
+    recipe: Recipe
+
+    def of(self, stage: str, *parts: Any) -> str:
+        """Of the parts of the recipe that a rule reads, and of the version of the stage's code."""
+        version = importlib.import_module(f"selflong.{stage}").VERSION
+        values = [part.digest if isinstance(part, Section) else part for part in parts]
+        return digest([stage, version, self.recipe.seed, *values])
+
+    def source(self, corpus: str, source: str) -> str:
+        """Of a source of a corpus, by its position."""
+        return self.of("corpus", self.recipe.corpora[corpus].sources[int(source)])
+
+    def corpus(self, corpus: str) -> str:
+        """Of how a corpus is filtered and sampled."""
+        return self.of("corpus", self.recipe.corpora[corpus])
+
+    def encoder(self, encoder: str) -> str:
+        """Of an encoder and its index."""
+        return self.of("retrieval", self.recipe.encoders[encoder])
+
+    def retrieval(self) -> str:
+        """Of what a search reads."""
+        synthesis = self.recipe.synthesis
+        assert synthesis is not None
+        encoder = self.recipe.encoders[synthesis.encoder]
+        return self.of("retrieval", encoder, synthesis.long_input.include_seed_document)
+
+    def synthesis(self, generator: str, samples: Literal["long_input", "long_output"]) -> str:
+        """Of what the synthesis of a kind of samples reads."""
+        synthesis = self.recipe.synthesis
+        assert synthesis is not None
+        return self.of(
+            "synthesis",
+            self.recipe.generators[generator],
+            getattr(synthesis, samples),
+            synthesis.gates,
+            self.recipe.chat_date,
+        )
+
+    def mixture(self, mixture: str, stage: str) -> str:
+        """Of what a stage's packed sequences depend on."""
+        return self.of(
+            "mixture",
+            self.recipe.mixtures[mixture],
+            stage,
+            stages_of_mixture(self.recipe, mixture),
+            self.recipe.chat_date,
+        )
+
+    def recall(self, *parts: Section) -> str:
+        """Of sequences in the recall study's language."""
+        assert self.recipe.recall is not None
+        return self.of("recall", self.recipe.recall.language, *parts)
+
+    def recall_data(self, data: str) -> str:
+        """Of training data of the recall study."""
+        assert self.recipe.recall is not None
+        return self.recall(self.recipe.recall.data[data])
+
+    def weights(self, model: str) -> str:
+        """Of what a model's own weights depend on."""
+        section = self.recipe.models[model]
+        return self.of("training", section.weights, section.seed)
+
+    def adjustment(self, checkpoint: str) -> str:
+        """Of a stage that only sets another rope base."""
+        return self.of("training", self.recipe.stage(checkpoint))
+
+    def training(self, checkpoint: str) -> str:
+        """Of what a stage reads of its model."""
+        model = self.recipe.models[checkpoint.partition("/")[0]]
+        return self.of(
+            "training",
+            self.recipe.stage(checkpoint),
+            model.mask_prompt,
+            model.precision,
+            model.seed,
+        )
+
+    def evaluation_texts(self) -> str:
+        """Of what the evaluation's own text depends on: not the lengths, depths and seeds of its suites."""
+        return self.of(
+            "decontamination",
+            *(
+                suite.model_dump(mode="json", include=set(suite.decides_texts))
+                for suite in self.recipe.suites.values()
+            ),
+        )
+
+    def suite(self, suite: str) -> str:
+        """Of what a suite's predictions depend on, beside the checkpoint."""
+        section = self.recipe.suites[suite]
+        return self.of("evaluation", section, *map(self.recipe.part, section.reads))
+
+    def report(self) -> str:
+        """Of what the report reads of the recipe."""
+        labels = {name: model.label for name, model in self.recipe.models.items()}
+        return self.of("report", self.recipe.report, labels)

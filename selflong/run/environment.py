@@ -1,0 +1,91 @@
+"""How jobs run on a site: their Python, how they find recipe and site, threads, what they ask SLURM for.
+
+Jobs read copies of the recipe and the site that are named by their content: an edit while a run is under way
+does not reach it.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selflong.cluster import launch, scheduled
+from selflong.formats import digest, write_json
+from selflong.job import RUNNER_VARIABLE, UserError, runner
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.section import Section
+from selflong.recipe.site import JOB_KINDS, JobKind, Site
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Of the jobs of one recipe on one site."""
+
+    recipe: Recipe
+    site: Site
+
+    @property
+    def work(self) -> Path:
+        """State that an interrupted job resumes from."""
+        return self.site.work / self.recipe.name
+
+    @cached_property
+    def _copies(self) -> dict[str, tuple[Path, Any]]:
+        parts = {"RECIPE": self.recipe, "SITE": self.site}
+        contents = {name: part.model_dump(mode="json") for name, part in parts.items()}
+        return {
+            name: (self.work / "configuration" / f"{name.lower()}-{digest(content)}.json", content)
+            for name, content in contents.items()
+        }
+
+    def variables(self, base: Path) -> dict[str, str]:
+        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile."""
+        variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
+        for kind in JOB_KINDS:
+            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, sys.executable)
+            variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
+        paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return variables | {
+            RUNNER_VARIABLE: runner(),
+            "SELFLONG": str(base),
+            "SELFLONG_WORK": str(self.work),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        }
+
+    def write_copies(self) -> None:
+        """Write the copies of recipe and site that the jobs read."""
+        for path, content in self._copies.values():
+            if not path.exists():
+                write_json(content, path)
+
+    def resources(self, kind: JobKind) -> dict[str, Any]:
+        """What a kind of job asks of the scheduler."""
+        return scheduled(self.site, kind)
+
+    def threads(self, kind: str) -> int:
+        """CPU threads that a kind of job uses on this machine."""
+        site = self.site
+        return {
+            "training": site.training.ranks_per_node * site.training.threads_per_rank,
+            "encoding": site.encoding.threads,
+            "evaluation": getattr(site.evaluation, "threads", 1),
+        }[kind]
+
+    def suite_threads(self, suite: str) -> int:
+        """CPU threads of a job that asks a checkpoint."""
+        return 1 if self.recipe.suites[suite].one_thread else self.threads("evaluation")
+
+    def generator_threads(self, generator: str) -> int:
+        """CPU threads of a job that asks a generator."""
+        return getattr(self.serving(generator), "threads", 1)
+
+    def serving(self, generator: str) -> Section:
+        """How the site serves a generator."""
+        if generator not in self.site.generators:
+            raise UserError(
+                f"config.yaml: generators.{generator} is missing: "
+                f"say how the generator {generator!r} of recipe {self.recipe.name!r} is served"
+            )
+        return self.site.generators[generator]

@@ -1,0 +1,58 @@
+"""One recipe on one site, as the rules see it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selflong.recipe.loading import load_recipe, parse, read_yaml
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import Site
+from selflong.results import Results, results_of
+from selflong.run.digests import Digests
+from selflong.run.environment import Environment
+from selflong.run.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe and a site, and what follows from both."""
+
+    recipe: Recipe
+    site: Site
+
+    @classmethod
+    def from_config(cls, overrides: dict[str, Any]) -> "Run":
+        """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
+        path = Path("config.yaml")
+        content = read_yaml(path) if path.exists() else {}
+        site = parse(Site, content | overrides, str(path))
+        recipe = load_recipe(site.recipes / f"{site.recipe}.yaml")
+        return cls(recipe, site)
+
+    @property
+    def results(self) -> Results:
+        """Where everything that the recipe makes lies."""
+        return results_of(self.recipe, self.site)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What the rules read."""
+        return Inputs(self.recipe, self.site)
+
+    @cached_property
+    def digests(self) -> Digests:
+        """Of the parts of the recipe that the rules depend on."""
+        return Digests(self.recipe)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """How the jobs run."""
+        return Environment(self.recipe, self.site)
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """A regular expression that matches just these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
