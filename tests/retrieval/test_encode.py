@@ -172,7 +172,10 @@ from tests.retrieval.conftest import make_encoder
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 documents = folder / "documents.parquet"
-encode_shard(documents, make_encoder(), None, "cpu", 4, folder / "embeddings", folder / "work")
+encode_shard(
+    documents=documents, encoder=make_encoder(), device="cpu", batch_size=4,
+    output=folder / "embeddings", work=folder / "work",
+)
 """
 
 

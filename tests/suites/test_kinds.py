@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -163,8 +164,7 @@ def write_results(recipe: Recipe, results: Results) -> None:
     for name, suite in recipe.suites.items():
         tasks = list(getattr(suite, "asked_tasks", getattr(suite, "tasks", ["task"])))
         paths = []
-        for reference in suite.models:
-            checkpoint = recipe.resolve(reference)
+        for checkpoint, job in product(map(recipe.resolve, suite.models), suite.jobs):
             rows = [
                 {
                     "suite": name, "model": checkpoint, "task": task, "length": length,
@@ -173,9 +173,10 @@ def write_results(recipe: Recipe, results: Results) -> None:
                 }
                 for task in tasks
                 for length in getattr(suite, "lengths", [None])
+                if job in (ALL_LENGTHS, str(length))
                 for index in range(4)
             ]  # fmt: skip
-            paths.append(results.predictions(name, checkpoint, ALL_LENGTHS))
+            paths.append(results.predictions(name, checkpoint, job))
             write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
         grids = frozenset({name}) if suite.by_depth else frozenset[str]()
         scores = aggregate_files(paths, results.root, grids, recipe.seed)
