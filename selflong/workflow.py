@@ -40,9 +40,7 @@ from selflong.recipe import (
     Stage,
     Synthesis,
     SynthesisedSamples,
-    load_recipe,
-    parse,
-    read_yaml,
+    load_run,
     stages_of_mixture,
 )
 
@@ -60,11 +58,7 @@ class Run:
     @classmethod
     def from_config(cls, overrides: dict[str, Any]) -> "Run":
         """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
-        path = Path("config.yaml")
-        content = read_yaml(path) if path.exists() else {}
-        site = parse(Site, content | overrides, str(path))
-        recipe = load_recipe(site.recipes / f"{site.recipe}.yaml")
-        return cls(recipe, site)
+        return cls(*load_run(Path("config.yaml"), overrides))
 
     # ------------------------------------------------------------------------------- how jobs find it
 

@@ -1,7 +1,8 @@
 """The typed recipe (the science) and site (the machines), and every message about them."""
 
 from selflong.recipe.checks import mistakes
-from selflong.recipe.loading import load_recipe, load_site, parse, read_yaml
+from selflong.recipe.loading import load_recipe, load_run, load_site, parse
+from selflong.recipe.reader import read_yaml
 from selflong.recipe.science import (
     FAMILIES,
     INITIAL,
@@ -144,6 +145,7 @@ __all__ = [
     "VllmServing",
     "Weights",
     "load_recipe",
+    "load_run",
     "load_site",
     "mistakes",
     "parse",

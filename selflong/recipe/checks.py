@@ -10,10 +10,11 @@ from selflong.recipe.science import (
     Recipe,
     SynthesisedSamples,
 )
+from selflong.recipe.wording import does_not_exist
 
 
 def _unknown(place: str, name: str, known: Any) -> str:
-    return f"{place}: {name!r} does not exist; there are {', '.join(sorted(known)) or 'none'}"
+    return f"{place}: {does_not_exist(name, known)}"
 
 
 def mistakes(recipe: Recipe) -> Iterator[str]:
@@ -76,8 +77,9 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
 def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
     synthesis = recipe.synthesis
     if synthesis is None:
-        if recipe.generators:
-            yield "generators: without a section synthesis they have no effect"
+        for part in ("corpora", "encoders", "generators"):
+            if getattr(recipe, part):
+                yield f"{part}: without a section synthesis they have no effect"
         return
     for setting, known in (
         ("corpus", recipe.corpora),
@@ -109,6 +111,8 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, mixture in recipe.mixtures.items():
         place = f"mixtures.{name}"
         for entry_name, entry in mixture.entries.items():
+            if hasattr(list, entry_name) or hasattr(dict, entry_name):
+                yield f"{place}.entries.{entry_name}: Snakemake keeps this name; give another one"
             source = entry.source
             if isinstance(source, SynthesisedSamples) and source.generator not in recipe.generators:
                 yield _unknown(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
+from selflong.recipe.section import Name, NonNegative, Package, Positive, Repository, Section, Share
 
 RULER_TASKS = (
     "niah_single_1",
@@ -38,7 +38,7 @@ class HubWeights(Section):
     """A model on the Hugging Face hub."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
 
 
@@ -46,7 +46,7 @@ class GgufWeights(Section):
     """A GGUF file inside an installed Python package, found without importing the package."""
 
     kind: Literal["gguf"]
-    package: str
+    package: Package
     file: str
     """Glob below the package's folder; it must match one file."""
     licence: str
@@ -92,7 +92,7 @@ class HubDocuments(Section):
     """Parquet files of a dataset on the Hugging Face hub, with FineWeb-Edu's columns."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     """Glob inside the repository."""
@@ -311,7 +311,7 @@ class HubConversations(Section):
     """Conversations of a dataset on the hub: OpenAI `messages` or ShareGPT `conversations`."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     column: Literal["messages", "conversations"]
@@ -325,7 +325,7 @@ class HubTokens(Section):
     """Already tokenised sequences in MDS shards on the hub (ProLong)."""
 
     kind: Literal["mds"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     tokenizer: str
@@ -533,7 +533,7 @@ class PublishedRulerSuite(Section):
 
     kind: Literal["published_ruler"]
     models: list[str]
-    repository: str
+    repository: Repository
     revision: str
     lengths: list[Positive] = Field(min_length=1)
     job_per_length: bool = False
