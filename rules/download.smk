@@ -7,7 +7,8 @@ localrules:
 
 rule download:
     output:
-        directory("<downloads>/{download}"),
+        # Not removed before the job starts: another recipe may have brought it meanwhile.
+        update(directory("<downloads>/{download}")),
     log:
         "<logs>/download/{download}.log",
     benchmark:

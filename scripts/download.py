@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
-from selflong.job import run
+from selflong.job import run, sole_owner
 from selflong.launcher import job_parser
 from selflong.recipe import HubWeights
 from selflong.workflow import Run, dataset_files
@@ -18,18 +18,23 @@ def main() -> None:
     arguments = parser.parse_args()
     token_variable = arguments.site.hub_token_variable
     source = Run(arguments.recipe, arguments.site).downloads[arguments.name]
-    if isinstance(source, HubWeights):
-        download_model(source, arguments.work, token_variable)
-    else:
-        download_files(
-            source.repository,
-            source.revision,
-            dataset_files(source),
-            arguments.work,
-            token_variable,
-            kind="dataset",
-        )
-    publish_folder(arguments.work, arguments.output)
+    output = arguments.output
+    # Two recipes may want the same download at once: one waits, and takes what the other brought.
+    with sole_owner(output.parent / ".locks" / output.name, wait=True):
+        if isinstance(source, HubWeights):
+            paths = download_model(source, arguments.work, token_variable, present=output)
+        else:
+            paths = download_files(
+                source.repository,
+                source.revision,
+                dataset_files(source),
+                arguments.work,
+                token_variable,
+                kind="dataset",
+                present=output,
+            )
+        if not all(path.is_relative_to(output) for path in paths):
+            publish_folder(arguments.work, output)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def run(main: Callable[[], None]) -> None:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     # A request's URL and headers can carry what must not be in a log.
-    for library in ("httpx", "httpcore", "urllib3", "filelock"):
+    for library in ("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "filelock"):
         logging.getLogger(library).setLevel(logging.WARNING)
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)

@@ -481,8 +481,7 @@ def dataset_files(section: HubConversations | HubTokens | PublishedRulerSuite) -
 
 
 def download_name(section: HubSource) -> str:
-    """Folder name of a download; parts of one repository lie in folders of their own."""
+    """Folder name of a download: another revision, or other files of the repository, are another one."""
+    files = None if isinstance(section, HubWeights) else dataset_files(section)
     name = section.repository.replace("/", "--")
-    return (
-        name if isinstance(section, HubWeights) else f"{name}--{digest(dataset_files(section))[:8]}"
-    )
+    return f"{name}--{digest([section.repository, section.revision, files])[:12]}"

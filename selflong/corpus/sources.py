@@ -27,6 +27,7 @@ import polars as pl
 
 from selflong import hub
 from selflong.formats import DOCUMENTS, table, write_json, write_parquet
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.packages import package_folder
 from selflong.recipe import DocumentSource, FolderDocuments, HubDocuments, PackageDocuments
@@ -299,7 +300,7 @@ def _write_package(source: PackageDocuments, folder: Path) -> Path:
 
 
 def _local_files(source: FolderDocuments) -> list[Path]:
-    paths = sorted(path for path in source.path.glob(source.files) if path.is_file())
+    paths = matching_files(source.path, source.files)
     if not paths:
         raise UserError(
             f"{source.path}: no file matches {source.files!r}; mend `path` or `files` of the source"

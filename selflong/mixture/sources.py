@@ -12,6 +12,7 @@ import polars as pl
 import yaml
 
 from selflong.formats import SAMPLES, check
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.mixture.mds import MdsFolder
 from selflong.packages import package_folder
@@ -103,20 +104,12 @@ def input_files(source: SampleSource, given: Iterable[Path]) -> list[Path]:
     pattern = getattr(source, "files", "*.parquet")
     files: list[Path] = []
     for path in given:
-        files.extend(sorted(_matching(path, pattern)) if path.is_dir() else [path])
+        files.extend(matching_files(path, pattern) if path.is_dir() else [path])
     if isinstance(source, HubTokens):
         files = [path for path in files if path.name == "index.json"]
-    files = [path for path in files if not path.name.startswith(".")]
     if not files:
         raise UserError(f"no file matches {pattern!r} in {', '.join(map(str, given)) or 'nothing'}")
     return files
-
-
-def _matching(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files below `folder`; a pattern that ends in ** means everything below."""
-    if pattern.endswith("**"):
-        pattern += "/*"
-    return (path for path in folder.glob(pattern) if path.is_file())
 
 
 def chunks(source: SampleSource, files: Iterable[Path]) -> list[Chunk]:

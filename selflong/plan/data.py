@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.recipe import (
     Corpus,
@@ -74,7 +75,7 @@ def _source_documents(source: HubDocuments | PackageDocuments | FolderDocuments)
         kept = min(rows, source.maximum_documents or rows)
         tokens = tokens * kept // rows
         return Documents(kept, tokens, round(tokens * PACKAGED_BYTES_PER_TOKEN))
-    files = sorted(source.path.glob(source.files))
+    files = matching_files(source.path, source.files)
     if not files:
         raise UserError(f"{source.path}: no file matches {source.files}; the plan cannot count it")
     size = round(sum(file.stat().st_size for file in files) / COMPRESSION)
@@ -177,7 +178,9 @@ def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
     if isinstance(source, PackageConversations):
         return _even(*PACKAGED_CONVERSATIONS[source.reader])
     assert isinstance(source, FolderConversations)
-    size = sum(file.stat().st_size for file in source.path.glob(source.files)) / COMPRESSION
+    size = (
+        sum(file.stat().st_size for file in matching_files(source.path, source.files)) / COMPRESSION
+    )
     tokens = max(1.0, size / BYTES_PER_TOKEN)
     return _even(max(1.0, tokens / 500), tokens)
 

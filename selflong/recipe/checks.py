@@ -77,9 +77,8 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
 def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
     synthesis = recipe.synthesis
     if synthesis is None:
-        for part in ("corpora", "encoders", "generators"):
-            if getattr(recipe, part):
-                yield f"{part}: without a section synthesis they have no effect"
+        parts = (part for part in ("corpora", "encoders", "generators") if getattr(recipe, part))
+        yield from (f"{part}: without a section synthesis they have no effect" for part in parts)
         return
     for setting, known in (
         ("corpus", recipe.corpora),
