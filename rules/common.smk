@@ -9,7 +9,7 @@ sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
 
-from selflong.job import UserError, sole_owner
+from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.recipe import JOB_KINDS
 from selflong.workflow import Run, alternatives
 
@@ -53,6 +53,7 @@ wildcard_constraints:
 onstart:
     try:
         LOCK.enter_context(sole_owner(RUN.results))
+        with disk_errors_as_sentences():
+            RUN.write_copies()
     except UserError as mistake:
         raise WorkflowError(str(mistake))
-    RUN.write_copies()

@@ -91,6 +91,7 @@ class Run:
         return variables | {
             RUNNER_VARIABLE: runner(),
             "SELFLONG": str(base),
+            "PYTHONUTF8": "1",  # whatever the locale: every file of a run is UTF-8
             "SELFLONG_WORK": str(self.work),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         }

@@ -195,7 +195,10 @@ def test_the_crate_is_read_by_the_library_of_its_authors(report: Path) -> None:
     crate = ROCrate(report)
     assert crate.mainEntity.id == "workflow/Snakefile"
     assert crate.mainEntity["programmingLanguage"]["name"] == "Snakemake"
-    assert {part.id for part in crate.data_entities} >= {"evaluation/ruler/scores.parquet", "report/report.html"}
+    assert {part.id for part in crate.data_entities} >= {
+        "evaluation/ruler/scores.parquet",
+        "report/report.html",
+    }
     assert crate.root_dataset["datePublished"] == commit_date(REPOSITORY)
 
 
