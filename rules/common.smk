@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.recipe import JOB_KINDS
@@ -19,7 +20,8 @@ except UserError as mistake:
     raise WorkflowError(str(mistake))
 
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
-os.environ.update(RUN.environment(Path(workflow.basedir)))
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+os.environ.update(RUN.environment(Path(workflow.basedir), CONDA))
 
 # Of training's jobs, where the site has a queue; inside a job nothing is tried again.
 TRAINING_RETRIES = None

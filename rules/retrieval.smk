@@ -72,7 +72,7 @@ rule retrieve:
     benchmark:
         "<benchmarks>/synthesis/{generator}/retrieve/{shard}.tsv"
     conda:
-        "../envs/pipeline.yaml"
+        "../envs/serving.yaml"
     threads: RUN.threads("encoding")
     resources:
         **RUN.resources("encoding"),

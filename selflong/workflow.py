@@ -81,11 +81,15 @@ class Run:
             for name, content in contents.items()
         }
 
-    def environment(self, base: Path) -> dict[str, str]:
-        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile."""
+    def environment(self, base: Path, conda: bool = False) -> dict[str, str]:
+        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile.
+
+        With `conda` Snakemake starts each command inside of its rule's environment, whose Python it uses then.
+        """
         variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
+        python = str(base / "envs" / "python") if conda else sys.executable
         for kind in JOB_KINDS:
-            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, sys.executable)
+            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, python)
             variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
         paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
