@@ -84,7 +84,7 @@ class Run:
     def environment(self, base: Path, conda: bool = False) -> dict[str, str]:
         """Environment variables that the rules' commands use; `base` is the folder of the Snakefile.
 
-        With `conda` Snakemake starts each command inside of its rule's environment, whose Python it uses then.
+        With `conda` Snakemake starts each command inside of its rule's environment, whose Python runs it.
         """
         variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
         python = str(base / "envs" / "python") if conda else sys.executable
