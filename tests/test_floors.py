@@ -10,10 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "selflong"
 
-# From the ground. A room is a module or a package, named below `selflong`; `*` stands for one name or more, and
-# of several rooms that hold a module the one with the longest name counts (so that `suites.*.section` can lie
-# below `recipe`, and `suites` above it). The rooms of one floor do not know each other: the stages hand each
-# other files alone.
+# From the ground. A room is a module or a package, named below `selflong`; `*` stands for one name or more,
+# and of several rooms that hold a module the one with the longest name counts (so that `suites.*.section` can
+# lie below `recipe`, and `suites` above it). The rooms of one floor do not know each other: the stages hand
+# each other files alone.
 FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
