@@ -506,7 +506,7 @@ class RulerSuite(Section):
 
     kind: Literal["ruler"]
     models: list[str] = Field(min_length=1)
-    convention: Literal["ruler_exact", "ruler_head", "ruler_2024"]
+    convention: Literal["ruler_exact", "ruler_2024"]
     tasks: list[RulerTask] = Field(min_length=1)
     lengths: list[Positive] = Field(min_length=1)
     job_per_length: bool = False

@@ -8,7 +8,7 @@ import numpy as np
 
 from selflong.evaluation.ruler.units import Chain
 
-Convention = Literal["ruler_exact", "ruler_head", "ruler_2024"]
+Convention = Literal["ruler_exact", "ruler_2024"]
 
 NEEDLE_TOKENS = 128
 TRACING_TOKENS = 30
