@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the plan")
     arguments = parser.parse_args()
     write_plan(arguments.recipe, arguments.site, arguments.output)
-    print((arguments.output / "plan.md").read_text())
+    print((arguments.output / "plan.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

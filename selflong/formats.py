@@ -348,13 +348,15 @@ def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
 def write_json(value: Any, path: Path) -> None:
     """Publish `value` as JSON, keys in order."""
     with publish(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        partial.write_text(
+            json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def write_text(text: str, path: Path) -> None:
     """Publish `text`."""
     with publish(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def digest(value: Any) -> str:

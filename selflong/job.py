@@ -102,7 +102,7 @@ def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
     with ExitStack() as held:
         with disk_errors_as_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((folder / ".lock").open("a+"))
+            lock = held.enter_context((folder / ".lock").open("a+", encoding="utf-8"))
             _acquire(lock, folder, wait)
         yield
 

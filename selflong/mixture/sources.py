@@ -287,7 +287,7 @@ def message(role: str, text: str) -> Message:
 def _chatterbot_lists(path: Path) -> list[list[str]]:
     if not path.exists():
         raise UserError(f"{path} is missing: install chatterbot-corpus again")
-    return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["conversations"]
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)["conversations"]
 
 
 def _chatterbot_rows(chunk: Chunk) -> list[list[str]]:

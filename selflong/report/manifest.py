@@ -185,6 +185,6 @@ def _copy_workflow(repository: Path, recipe_file: Path, results: Path) -> list[F
     for path in [*paths, recipe_file]:
         inside = path.relative_to(repository) if path.is_relative_to(repository) else path.name
         target = results / "workflow" / inside
-        write_text(path.read_text(), target)
+        write_text(path.read_text(encoding="utf-8"), target)
         targets.append(target)
     return described(targets, results)
