@@ -126,7 +126,7 @@ MISTAKES = {
     ),
     "a name that no file system holds": (
         put(f"suites/{'n' * 300}", LAPTOP["suites"]["ruler"]),
-        f"suites.{'n' * 300}: String should have at most 100 characters",
+        f"suites.{'n' * 80}…: String should have at most 100 characters",
     ),
     "not one of the choices": (
         put("synthesis/long_input/instruction_position", "middle"),
@@ -160,6 +160,14 @@ MISTAKES = {
     "a mixture that does not exist": (
         put("models/full/stages/0/mixture", "ful"),
         "models.full.stages[0].mixture: 'ful' does not exist; did you mean 'full'?",
+    ),
+    "a start that is empty": (
+        put("models/full/start", ""),
+        "models.full.start: '' does not exist; there are base, base/initial, ",
+    ),
+    "a list where a number or a word belongs": (
+        put("models/full/stages/0/rope_base", ["keep"]),
+        "models.full.stages[0].rope_base: Input should be a valid number, not ['keep']",
     ),
     "a start that does not exist": (
         put("models/full/start", "basis"),

@@ -34,7 +34,8 @@ def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None
 def _model_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, model in recipe.models.items():
         place = f"models.{name}.start"
-        if model.start and (mistake := _reference_mistake(recipe, place, model.start)):
+        mistake = model.start is not None and _reference_mistake(recipe, place, model.start)
+        if mistake:
             yield mistake
             return
         names = [stage.name for stage in model.stages]

@@ -14,7 +14,7 @@ from selflong.recipe.reader import read_yaml
 from selflong.recipe.science import Recipe
 from selflong.recipe.section import PATTERNS, Section
 from selflong.recipe.site import Site
-from selflong.recipe.wording import does_not_exist, nearest, shown
+from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
 OVERRIDES = "--config or --configfile"
 KINDS_OF_VALUES = {
@@ -37,12 +37,16 @@ def _place(location: tuple[str | int, ...], content: Any, missing: bool) -> str:
     """
     place = ""
     for number, step in enumerate(location):
-        inside = step in content if isinstance(content, dict) else isinstance(content, list)
+        if isinstance(content, dict):
+            inside = step in content
+        else:
+            inside = isinstance(content, list) and isinstance(step, int)
         if inside:
             content = content[step]
         elif not (missing and number == len(location) - 1):
             continue
-        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+        key = cut(str(step), SHOWN)
+        place += f"[{step}]" if isinstance(step, int) else f".{key}" if place else key
     return place
 
 
