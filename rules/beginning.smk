@@ -8,7 +8,8 @@ localrules:
 
 rule download:
     output:
-        output=directory(download_folder(RUN.site, "{download}")),
+        # Not removed before the job starts: another recipe may have brought it meanwhile.
+        output=update(directory(download_folder(RUN.site, "{download}"))),
     log:
         "<logs>/download/{download}.log",
     benchmark:

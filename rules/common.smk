@@ -8,8 +8,9 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
-from selflong.job import UserError, sole_owner
+from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
 from selflong.run.options import options
@@ -24,7 +25,8 @@ except UserError as mistake:
 RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.environment
 
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
-os.environ.update(JOBS.variables(Path(workflow.basedir)))
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+os.environ.update(JOBS.variables(Path(workflow.basedir), CONDA))
 
 # Of training's jobs, where the site has a queue; inside a job nothing is tried again.
 TRAINING_RETRIES = None
@@ -56,6 +58,7 @@ wildcard_constraints:
 onstart:
     try:
         LOCK.enter_context(sole_owner(RESULTS.root))
+        with disk_errors_as_sentences():
+            JOBS.write_copies()
     except UserError as mistake:
         raise WorkflowError(str(mistake))
-    JOBS.write_copies()

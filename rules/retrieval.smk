@@ -61,7 +61,7 @@ rule retrieve:
     benchmark:
         "<benchmarks>/synthesis/{generator}/retrieve/{shard}.tsv"
     conda:
-        "../envs/pipeline.yaml"
+        "../envs/serving.yaml"
     threads: JOBS.threads("encoding")
     resources:
         **JOBS.resources("encoding"),

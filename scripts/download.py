@@ -4,6 +4,7 @@ from pathlib import Path
 
 from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
+from selflong.job import sole_owner
 from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
@@ -14,18 +15,22 @@ def download(*, recipe: Recipe, site: Site, name: str, work: Path, output: Path)
     """Download by the folder's name; `work` keeps what is whole already."""
     token_variable = site.hub_token_variable
     source = Inputs(recipe, site).downloads[name]
-    if source.files is None:
-        download_model(source, work, token_variable)
-    else:
-        download_files(
-            source.repository,
-            source.revision,
-            source.files,
-            work,
-            token_variable,
-            kind="dataset",
-        )
-    publish_folder(work, output)
+    # Two recipes may want the same download at once: one waits, and takes what the other brought.
+    with sole_owner(output.parent / ".locks" / output.name, wait=True):
+        if source.files is None:
+            paths = download_model(source, work, token_variable, present=output)
+        else:
+            paths = download_files(
+                source.repository,
+                source.revision,
+                source.files,
+                work,
+                token_variable,
+                kind="dataset",
+                present=output,
+            )
+        if not all(path.is_relative_to(output) for path in paths):
+            publish_folder(work, output)
 
 
 if __name__ == "__main__":

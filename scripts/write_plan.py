@@ -11,7 +11,7 @@ from selflong.recipe.site import Site
 def write(*, recipe: Recipe, site: Site, output: Path) -> None:
     """Publish the folder of the plan and print it."""
     write_plan(recipe, site, output)
-    print((output / "plan.md").read_text())
+    print((output / "plan.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

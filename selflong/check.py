@@ -28,12 +28,11 @@ PACKAGES = {
     "encoding": ("torch", "sentence_transformers", "faiss", "polars"),
     "synthesis": ("httptools", "polars", "transformers"),
     "training": ("torch", "deepspeed", "transformers", "safetensors", "ninja"),
-    "serving": ("httptools", "transformers"),
     "evaluation": ("transformers", "polars", "nltk", "wonderwords"),
 }
 """What each kind of job imports, wherever it runs."""
 
-GPU_PACKAGES = {"training": ("flash_attn",), "serving": ("vllm",), "evaluation": ("vllm",)}
+GPU_PACKAGES = {"training": ("flash_attn",), "synthesis": ("vllm",), "evaluation": ("vllm",)}
 """And what it imports on GPUs."""
 
 

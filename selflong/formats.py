@@ -227,36 +227,44 @@ class PackedFiles:
     SEQUENCES = "sequences.parquet"
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{ending}")
 
 
-def _remove_orphans(path: Path) -> None:
-    """Remove what processes that were killed left beside `path`."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        writer = partial.name.removesuffix(".partial").rpartition(".")[2]
-        if writer.isdigit() and not Path(f"/proc/{writer}").exists():
-            remove(partial)
+def _clear_up(path: Path) -> None:
+    """Remove what processes that were killed left beside `path`; put back what they had moved aside."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        writer, _, ending = left.name.removeprefix(f".{path.name}.").partition(".")
+        if not writer.isdigit() or Path(f"/proc/{writer}").exists():
+            continue
+        if ending == "replaced" and not path.exists():
+            left.rename(path)
+        elif ending in ("partial", "replaced"):
+            remove(left)
 
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
 
-    A folder made in the block replaces a folder of that name.
+    A folder made in the block replaces a folder of that name, which is moved aside until the new one stands
+    in its place: whenever the process is killed, one of them is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(path)
-    partial = _partial(path)
+    _clear_up(path)
+    partial, replaced = _beside(path, "partial"), _beside(path, "replaced")
     remove(partial)
     try:
         yield partial
         if partial.is_dir() and path.is_dir():
-            shutil.rmtree(path)
+            path.rename(replaced)
         partial.replace(path)
     except BaseException:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
         remove(partial)
         raise
+    remove(replaced)
 
 
 def publish_folder(work: Path, path: Path) -> None:
@@ -340,13 +348,15 @@ def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
 def write_json(value: Any, path: Path) -> None:
     """Publish `value` as JSON, keys in order."""
     with publish(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        partial.write_text(
+            json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def write_text(text: str, path: Path) -> None:
     """Publish `text`."""
     with publish(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def digest(value: Any) -> str:

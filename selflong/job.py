@@ -1,15 +1,18 @@
 """What every job shares: a mistake as one sentence, an end with its parent, one owner per folder."""
 
 import ctypes
+import errno
 import fcntl
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 PR_SET_PDEATHSIG = 1
 RUNNER_VARIABLE = "SELFLONG_RUNNER"
@@ -49,27 +52,74 @@ def runner_has_ended() -> bool:
     return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
 
 
+MENDS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of the quota",
+    errno.EROFS: "name another folder in config.yaml",
+    errno.EACCES: "allow it, or name another folder in config.yaml",
+    errno.EPERM: "allow it, or name another folder in config.yaml",
+    errno.ENOTDIR: "a file stands where a folder belongs; move it away",
+    errno.EISDIR: "a folder stands where a file belongs; move it away",
+    errno.ENOTEMPTY: "a folder stands where a file belongs; move it away",
+    errno.EEXIST: "a file stands where a folder belongs; move it away",
+    errno.ENAMETOOLONG: "give shorter names",
+    errno.ELOOP: "mend the links",
+    errno.EIO: "the disk fails",
+    errno.ESTALE: "the file system was mounted again meanwhile",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOLCK: "its file system has no locks; name a folder on another one in config.yaml",
+    errno.EOPNOTSUPP: "its file system has no locks; name a folder on another one in config.yaml",
+    errno.ENOSYS: "its file system has no locks; name a folder on another one in config.yaml",
+}
+"""What a person can do about an error of the file system."""
+
+_NUMBER = re.compile(r"\b(?:os error|errno:?) (\d+)", re.IGNORECASE)
+
+
+@contextmanager
+def disk_errors_as_sentences(place: Path | None = None) -> Iterator[None]:
+    """Raise UserError for an error of the file system that a person can mend; `place` where it names none."""
+    try:
+        yield
+    except Exception as error:
+        # Libraries in other languages leave the number in the text, some in an error of their own kind.
+        found = _NUMBER.search(str(error))
+        number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
+        if isinstance(error, UserError) or number not in MENDS:
+            raise
+        where = getattr(error, "filename", None) or place
+        start = f"{where}: " if where else ""
+        text = f"{start}{os.strerror(number)}: {MENDS[number]}, and start again"
+        raise UserError(text) from error
+
+
 @contextmanager
 def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process; the kernel releases it when the process ends, even by SIGKILL.
 
     While a living process holds it, wait, or else raise UserError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(
-                f"{folder} is in use by process {lock.read().strip() or 'unknown'}: "
-                "wait until it ends, or end it, and start again"
-            ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with ExitStack() as held:
+        with disk_errors_as_sentences(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / ".lock").open("a+", encoding="utf-8"))
+            _acquire(lock, folder, wait)
         yield
+
+
+def _acquire(lock: TextIO, folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        lock.seek(0)
+        raise UserError(
+            f"{folder} is in use by process {lock.read().strip() or 'unknown'}: "
+            "wait until it ends, or end it, and start again"
+        ) from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
 
 
 def _end_on_signal(number: int, _frame: object) -> None:
@@ -83,14 +133,15 @@ def run(main: Callable[[], None]) -> None:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     # A request's URL and headers can carry what must not be in a log.
-    for library in ("httpx", "httpcore", "urllib3", "filelock"):
+    for library in ("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "filelock"):
         logging.getLogger(library).setLevel(logging.WARNING)
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)
     if runner_has_ended():
         sys.exit("Error: Snakemake ended before this job began; start it again")
     try:
-        main()
+        with disk_errors_as_sentences():
+            main()
     except UserError as mistake:
         print(f"Error: {mistake}", file=sys.stderr)
         sys.exit(2)

@@ -6,6 +6,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.recipe.weights import GgufWeights
 
@@ -37,7 +38,7 @@ def package_version(package: str) -> str:
 
 def find_gguf(weights: GgufWeights) -> Path:
     """The one file in the package's folder that the recipe's glob names."""
-    files = sorted(package_folder(weights.package).rglob(weights.file))
+    files = matching_files(package_folder(weights.package), weights.file)
     if len(files) != 1:
         raise UserError(
             f"{weights.file!r} matches {len(files)} files in the package {weights.package}: "

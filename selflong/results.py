@@ -26,6 +26,11 @@ class Results:
 
     root: Path
 
+    @property
+    def downloads(self) -> Path:
+        """Folder of what the hub gave; all recipes of a site share it."""
+        return self.root.parent / "downloads"
+
     # ---------------------------------------------------------------------------------------- corpus
 
     def source(self, corpus: str, source: Shard) -> Path:
@@ -208,8 +213,8 @@ def results_of(recipe: Recipe, site: Site) -> Results:
 
 
 def download_folder(site: Site, name: str) -> Path:
-    """Folder of what the hub gave; all recipes share it."""
-    return site.results / "downloads" / name
+    """Folder of one download."""
+    return Results(site.results / site.recipe).downloads / name
 
 
 # ---------------------------------------------------------------------------- which files a recipe makes

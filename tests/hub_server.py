@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SIGNATURE = "asignaturethatopensthefile"
 LARGE = 1024  # bytes from which a file is stored by its SHA-256
 
 
@@ -33,6 +34,10 @@ class HubServer:
     repository: str
     files: dict[str, bytes]
     kind: str = "datasets"
+    commit: str = COMMIT
+    """What `main` names."""
+    tree: object = None
+    """Answered in place of the listing of `files`."""
     token: str | None = None
     """Bearer token that opens the repository."""
     gated: bool = False
@@ -51,6 +56,8 @@ class HubServer:
     tokens: set[str | None] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
+    contents: str = ""
+    """As the hub's own, another host."""
 
     def bodies(self) -> Counter[str]:
         """How often the body of each large file was asked for."""
@@ -91,9 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif hub.token is not None and self.headers.get("Authorization") != f"Bearer {hub.token}":
             code = "GatedRepo" if hub.gated else "RepoNotFound"
             self._send(401, b"{}", {"X-Error-Code": code}, with_body)
-        elif path == f"/api/{hub.kind}/{hub.repository}/revision/main" or path.endswith(COMMIT):
+        elif path == f"/api/{hub.kind}/{hub.repository}/revision/main" or path.endswith(hub.commit):
             self._api(path, with_body)
-        elif path.startswith(start := f"{prefix}/{hub.repository}/resolve/{COMMIT}/"):
+        elif path.startswith(start := f"{prefix}/{hub.repository}/resolve/{hub.commit}/"):
             self._resolve(path.removeprefix(start), with_body)
         elif path.startswith(f"/api/{hub.kind}/{hub.repository}/"):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, with_body)
@@ -111,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, path: str, with_body: bool) -> None:
         hub = self.hub
         if "/tree/" not in path:
-            answer: object = {"id": hub.repository, "sha": COMMIT, "siblings": []}
+            answer: object = {"id": hub.repository, "sha": hub.commit, "siblings": []}
+        elif hub.tree is not None:
+            answer = hub.tree
         else:
             answer = [self._entry(name, content) for name, content in hub.files.items()]
         body = json.dumps(answer).encode()
@@ -129,15 +138,15 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
         elif len(content) < LARGE:
-            headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT}
+            headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": self.hub.commit}
             self._send(200, content, headers, with_body)
         else:
             sha256 = hashlib.sha256(content).hexdigest()
             headers = {
-                "Location": f"{self.hub.url}/content/{sha256}",
+                "Location": f"{self.hub.contents}/content/{sha256}?X-Amz-Signature={SIGNATURE}",
                 "X-Linked-Size": str(len(content)),
                 "X-Linked-Etag": f'"{sha256}"',
-                "X-Repo-Commit": COMMIT,
+                "X-Repo-Commit": self.hub.commit,
             }
             self._send(302, b"", headers, with_body)
 
@@ -187,6 +196,7 @@ def serve(hub: HubServer) -> Iterator[HubServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hub.contents = f"http://localhost:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -1,12 +1,15 @@
 """The environments for pip and for conda hold the same pins."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-ENVS = Path(__file__).parents[1] / "envs"
+ROOT = Path(__file__).parents[1]
+ENVS = ROOT / "envs"
 PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+")
 
 
@@ -53,3 +56,39 @@ def test_every_pin_of_the_laptop_is_the_tested_one() -> None:
     for pin in pins("laptop") | pins("development"):
         name, version = pin.split("==")
         assert tested[name] == version
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+@pytest.mark.parametrize(
+    "environment, extras",
+    {
+        "pipeline": [],
+        "training": ["training"],
+        "serving": ["serving"],
+        "evaluation": ["evaluation"],
+        "laptop": ["laptop"],
+    }.items(),
+)
+def test_the_projects_requirements_hold_for_what_is_pinned(
+    environment: str, extras: list[str]
+) -> None:
+    tried = dict(pin.lower().split("==") for pin in pins(environment))
+    wanted = [Requirement(text) for name in extras for text in EXTRAS[name]]
+    base = [Requirement(text) for text in PROJECT["dependencies"]]
+    for requirement in [*base, *(r for r in wanted if r.name != "selflong")]:
+        version = tried.get(requirement.name.lower())
+        assert version is None or version in requirement.specifier, requirement
+    for requirement in wanted:
+        assert requirement.name == "selflong" or requirement.name.lower() in tried, requirement
+
+
+def test_every_pin_of_the_laptop_is_a_requirement_of_the_project() -> None:
+    named = {
+        Requirement(text).name.lower()
+        for texts in (PROJECT["dependencies"], EXTRAS["training"], EXTRAS["laptop"])
+        for text in texts
+    }
+    assert {pin.lower().split("==")[0] for pin in pins("laptop")} == named - {"selflong"}

@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,51 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from selflong import formats
+
+calls = 0
+
+def count(event, arguments):
+    # Die just before the chosen call that renames or removes something.
+    global calls
+    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os._exit(9)
+
+path = Path(sys.argv[1])
+with formats.publish(path) as partial:
+    partial.mkdir()
+    (partial / "new").write_text("new")
+    sys.addaudithook(count)
+"""
+
+
+@pytest.mark.parametrize("death", range(1, 8))
+def test_a_folder_that_is_replaced_is_lost_at_no_moment(tmp_path: Path, death: int) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    child = subprocess.run([sys.executable, "-c", INTERRUPTED, str(path), str(death)], check=False)
+    formats._clear_up(path)
+    assert [file.name for file in path.iterdir()] in (["old"], ["new"])
+    assert [place.name for place in tmp_path.iterdir()] == ["folder"]
+    assert child.returncode == (9 if death <= 5 else 0)
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(OSError), formats.publish(path) as partial:
+        partial.mkdir()
+        (tmp_path / f".folder.{os.getpid()}.replaced").write_text("in the way")
+    assert [file.name for file in path.iterdir()] == ["old"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:

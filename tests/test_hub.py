@@ -1,6 +1,8 @@
 """The real download code against a hub that cuts, damages, limits and refuses."""
 
+import hashlib
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -9,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from selflong.hub import download_files, download_model
+from selflong.hub import RECORD, download_files, download_model, recorded
 from selflong.job import UserError
-from selflong.recipe.weights import HubWeights
-from tests.hub_server import HubServer, serve
+from selflong.recipe.section import Download
+from tests.hub_server import COMMIT, SIGNATURE, HubServer, serve
 
 REPOSITORY = "owner/documents"
 VARIABLE = "HUB_TEST_TOKEN"
@@ -51,6 +53,10 @@ def long_shards() -> dict[str, bytes]:
     return {**shards(), "sample/0.parquet": content(24_000_000, 1)}
 
 
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
 def check(hub: HubServer, folder: Path, paths: list[Path]) -> None:
     assert [str(path.relative_to(folder)) for path in paths] == [
         "sample/0.parquet",
@@ -58,7 +64,7 @@ def check(hub: HubServer, folder: Path, paths: list[Path]) -> None:
     ]
     for path in paths:
         assert path.read_bytes() == hub.files[str(path.relative_to(folder))]
-    assert sorted(path for path in folder.rglob("*") if path.is_file()) == paths
+    assert files_in(folder) == [RECORD, *(str(path.relative_to(folder)) for path in paths)]
 
 
 def test_only_matching_files_come_and_whole_ones_stay(
@@ -95,10 +101,10 @@ def test_server_without_ranges_starts_over(
         check(hub, tmp_path, download(hub, tmp_path))
 
 
-def test_killed_download_keeps_what_has_come(
+def test_killed_download_keeps_the_files_that_came_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_shards: dict[str, bytes]
 ) -> None:
-    hub = HubServer(REPOSITORY, long_shards, cut_after=10_500_000, cuts=1)
+    hub = HubServer(REPOSITORY, long_shards, cut_after=10_500_000, cuts=100)
     with serve(hub):
         use(hub, monkeypatch)
         script = (
@@ -106,17 +112,17 @@ def test_killed_download_keeps_what_has_come(
             f"download_files({REPOSITORY!r}, 'main', 'sample/*', Path(sys.argv[1]), 'X', kind='dataset')"
         )
         child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-        partial = tmp_path / "sample/0.parquet.partial"
         deadline = time.monotonic() + 60
-        while not (partial.exists() and partial.stat().st_size >= 10_000_000):
+        while not (tmp_path / "sample/1.parquet").exists() or hub.cuts == 100:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        child.kill()  # in the pause after the cut
+        child.kill()  # while the long file goes on after the cut
         assert child.wait() != 0
-        have = partial.stat().st_size
+        assert not (tmp_path / "sample/0.parquet").exists()
         hub.log.clear()
+        hub.cuts = 0
         check(hub, tmp_path, download(hub, tmp_path))
-    assert f"bytes={have}-" in [wanted for _, wanted in hub.log]
+        assert len(hub.bodies()) == 1
 
 
 def test_damaged_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +136,7 @@ def test_damaged_file_is_never_accepted(tmp_path: Path, monkeypatch: pytest.Monk
         use(hub, monkeypatch)
         with pytest.raises(UserError, match=r"another hash than the hub lists, so it was not kept"):
             download(hub, tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not [name for name in files_in(tmp_path) if name.endswith((".parquet", RECORD))]
 
 
 def test_file_that_was_changed_on_disk_is_replaced(
@@ -232,14 +238,30 @@ def test_hub_that_does_not_answer_is_one_sentence(
         download(hub, tmp_path)
 
 
-def test_file_outside_of_the_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+NAMES = [
+    "a/../../outside.parquet",
+    "a/./b",
+    "a//b",
+    "/etc/passwd",
+    "a\0b",
+    "a\nb",
+    "n" * 300,
+    "a\\b",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_no_file_inside_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    with serve(HubServer(REPOSITORY, {"../outside.parquet": content(2000)})) as hub:
+    weights = Download("owner/encoder", "main")
+    with serve(HubServer("owner/encoder", {name: content(2000)}, kind="models")) as hub:
         use(hub, monkeypatch)
-        with pytest.raises(UserError, match="lies outside of a repository"):
-            download(hub, tmp_path / "folder", "*")
-    assert not (tmp_path / "outside.parquet").exists()
+        with pytest.raises(UserError, match="no name of a file inside of a repository") as error:
+            download_model(weights, tmp_path / "folder", VARIABLE)
+    assert "\n" not in str(error.value)
+    assert files_in(tmp_path) == []
 
 
 def test_model_comes_in_one_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +275,152 @@ def test_model_comes_in_one_format(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     with serve(HubServer("owner/encoder", files, kind="models")) as hub:
         use(hub, monkeypatch)
-        weights = HubWeights(kind="hub", repository="owner/encoder", revision="main")
+        weights = Download("owner/encoder", "main")
         download_model(weights, tmp_path, VARIABLE)
-    came = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert came == {"config.json", "model.safetensors", "1_Pooling/config.json"}
+    came = set(files_in(tmp_path))
+    assert came == {"config.json", "model.safetensors", "1_Pooling/config.json", RECORD}
+
+
+def test_a_file_that_is_a_folder_too_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(HubServer(REPOSITORY, {"a": b"x", "a/b/c": b"y"})) as hub:
+        use(hub, monkeypatch)
+        with pytest.raises(UserError, match="lists 'a' as a file and as a folder"):
+            download(hub, tmp_path, "*")
+
+
+LISTINGS = [
+    [{"type": "file"}],
+    [{"type": "file", "path": 3, "size": 1, "oid": "x"}],
+    [{"type": "file", "path": "a", "size": -1, "oid": "x"}],
+    [{"type": "file", "path": "a", "size": "many", "oid": "x"}],
+    [None],
+    {"error": "x"},
+    "text",
+    3,
+]
+
+
+@pytest.mark.parametrize("listing", LISTINGS, ids=str)
+def test_a_listing_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listing: object
+) -> None:
+    with serve(HubServer(REPOSITORY, shards(), tree=listing)) as hub:
+        use(hub, monkeypatch)
+        with pytest.raises(UserError, match=r"the listing of .* cannot be read: is it a hub\?"):
+            download(hub, tmp_path)
+
+
+def test_the_record_names_the_commit_and_every_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(HubServer(REPOSITORY, shards())) as hub:
+        use(hub, monkeypatch)
+        download(hub, tmp_path, "*.parquet")
+    record = recorded(tmp_path)
+    assert (record["revision"], record["commit"]) == ("main", COMMIT)
+    hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
+    expected = {path: body for path, body in shards().items() if path.endswith(".parquet")}
+    assert hashes == {path: hashlib.sha256(body).hexdigest() for path, body in expected.items()}
+    assert recorded(tmp_path / "sample") == {}
+
+
+def test_a_changed_repository_leaves_nothing_of_its_old_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(HubServer(REPOSITORY, shards())) as hub:
+        use(hub, monkeypatch)
+        download(hub, tmp_path)
+        hub.commit = COMMIT[::-1]
+        hub.files = {"sample/0.parquet": content(3_000_000, 9), "sample/1.parquet": content(20, 2)}
+        check(hub, tmp_path, download(hub, tmp_path))
+        assert recorded(tmp_path)["commit"] == COMMIT[::-1]
+        del hub.files["sample/1.parquet"]
+        download(hub, tmp_path)
+    assert files_in(tmp_path) == [RECORD, "sample/0.parquet"]
+
+
+def test_what_is_there_of_the_same_commit_does_not_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present, work = tmp_path / "present", tmp_path / "work"
+
+    def again(hub: HubServer) -> list[Path]:
+        return download_files(
+            hub.repository, "main", "sample/*", work, VARIABLE, kind="dataset", present=present
+        )
+
+    with serve(HubServer(REPOSITORY, shards())) as hub:
+        use(hub, monkeypatch)
+        download(hub, present)
+        bodies = hub.bodies()
+        check(hub, present, again(hub))
+        assert hub.bodies() == bodies
+        assert not work.exists()
+        hub.commit = COMMIT[::-1]
+        check(hub, work, again(hub))
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_an_offline_switch_is_a_sentence_at_once(tmp_path: Path, variable: str) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-c", JOB, str(tmp_path), VARIABLE],
+        env={**os.environ, variable: "1"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith(f"Error: {REPOSITORY} is not downloaded yet")
+    assert outcome.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "hub.example", "http://[::1", "http://h:99999", "ftp://h"]
+)
+def test_an_endpoint_that_is_no_address_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    hub = HubServer(REPOSITORY, {})
+    with pytest.raises(UserError, match="HF_ENDPOINT is set and holds no address of a hub"):
+        download(hub, tmp_path)
+
+
+JOB = f"""
+import sys
+from pathlib import Path
+from selflong.hub import download_files
+from selflong.job import run
+folder, variable = sys.argv[1:]
+run(lambda: download_files({REPOSITORY!r}, "main", "sample/*", Path(folder), variable, kind="dataset"))
+"""
+
+
+def test_a_job_logs_no_signed_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = HubServer(REPOSITORY, shards(), cut_after=900_000, reset=True, cuts=1, token=SECRET)
+    with serve(hub):
+        outcome = subprocess.run(
+            [sys.executable, "-c", JOB, str(tmp_path), VARIABLE],
+            env={**os.environ, "HF_ENDPOINT": hub.url, VARIABLE: SECRET},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert hub.cuts == 0
+    assert "sample/0.parquet, 3000000 bytes" in outcome.stderr
+    for secret in (SIGNATURE, SECRET, "/content/"):
+        assert secret not in outcome.stdout + outcome.stderr
+
+
+def test_a_file_in_place_of_the_folder_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("no folder")
+    with serve(HubServer(REPOSITORY, shards())) as hub:
+        use(hub, monkeypatch)
+        with pytest.raises(UserError, match=r"owner/documents: .*: (Not a directory|File exists)"):
+            download(hub, folder)

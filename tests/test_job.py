@@ -1,5 +1,6 @@
 """What every job shares, with real processes."""
 
+import errno
 import os
 import signal
 import socket
@@ -118,3 +119,60 @@ def test_a_terminated_job_closes_what_it_holds(tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(timeout=10) == 128 + signal.SIGTERM
     assert note.exists()
+
+
+# By a link, since pyarrow removes what it could not write.
+WRITES = {
+    "text": "path.write_text('x' * 100_000)",
+    "polars": "import polars; polars.DataFrame({'a': list(range(100_000))}).write_parquet(path)",
+    "pyarrow": "import pyarrow.parquet as pq, pyarrow as pa;"
+    "pq.write_table(pa.table({'a': list(range(10**6))}), path)",
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_full_disk_is_one_sentence(tmp_path: Path, write: str) -> None:
+    path = tmp_path / "full"
+    path.symlink_to("/dev/full")
+    write = f"from pathlib import Path; path = Path({str(path)!r}); {write}"
+    child = start(f"from selflong.job import run; run(lambda: exec({write!r}))")
+    _, errors = child.communicate()
+    assert child.returncode == 2
+    assert "No space left on device: free some space, and start again" in errors
+    assert errors.startswith("Error: ") and errors.count("\n") == 1
+
+
+def test_an_error_that_is_no_disks_keeps_its_trace() -> None:
+    child = start("from selflong.job import run; run(lambda: {}['missing'])")
+    _, errors = child.communicate()
+    assert child.returncode == 1
+    assert "KeyError: 'missing'" in errors
+
+
+def test_a_file_in_place_of_the_results_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("no folder")
+    with (
+        pytest.raises(UserError, match=r"results.*: a file stands where a folder belongs"),
+        sole_owner(tmp_path / "results" / "laptop"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(UserError, match=f"{tmp_path}: .*: its file system has no locks"),
+        sole_owner(tmp_path),
+    ):
+        pass
+
+
+def test_a_mistake_inside_of_the_block_is_not_blamed_on_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), sole_owner(tmp_path):
+        raise PermissionError(errno.EACCES, "inside")

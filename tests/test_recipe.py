@@ -85,6 +85,43 @@ MISTAKES = {
         put("models/full/stages/0/length", 0),
         "models.full.stages[0].length: Input should be greater than 0, not 0",
     ),
+    "a task near one that exists": (
+        put("synthesis/long_input/instruction_position", "befor"),
+        "synthesis.long_input.instruction_position: Input should be 'before', 'after' or 'both', "
+        "not 'befor'; did you mean 'before'?",
+    ),
+    "a mapping where a list belongs": (
+        put("suites/ruler/tasks", LAPTOP["synthesis"]),
+        "suites.ruler.tasks: must be a list, not {",
+    ),
+    "a list where a section belongs": (
+        put("synthesis", list(LAPTOP["models"])),
+        "synthesis: must hold keys and values, not [",
+    ),
+    "a number where a path belongs": (
+        put("corpora/documents/sources/0", {"kind": "folder", "path": 3}),
+        "corpora.documents.sources[0].path: must be a path, not 3",
+    ),
+    "truth where a number belongs": (
+        put("synthesis/long_input/samples", True),
+        "synthesis.long_input.samples: must be a number, not true",
+    ),
+    "not a number": (
+        put("models/full/stages/0/optimizer/learning_rate", float("nan")),
+        "models.full.stages[0].optimizer.learning_rate: Input should be a finite number, not nan",
+    ),
+    "a package outside of the installed ones": (
+        put("models/base/weights/package", "../other"),
+        "models.base.weights.package: a package is written as it is imported, not '../other'",
+    ),
+    "a character that a terminal obeys": (
+        put("models/full/label", "\x1b[31mred"),
+        "models.full.label: holds the character U+001B; remove it",
+    ),
+    "a name that no file system holds": (
+        put(f"suites/{'n' * 300}", LAPTOP["suites"]["ruler"]),
+        f"suites.{'n' * 80}…: String should have at most 100 characters",
+    ),
     "not one of the choices": (
         put("synthesis/long_input/instruction_position", "middle"),
         "synthesis.long_input.instruction_position: Input should be 'before', 'after' or 'both', "
@@ -92,8 +129,7 @@ MISTAKES = {
     ),
     "a kind that does not exist": (
         put("suites/ruler/kind", "rulr"),
-        "suites.ruler.kind: 'rulr' does not exist; there are helmet, needle_grid, output_length, "
-        "published_ruler, recall, ruler, short_tasks",
+        "suites.ruler.kind: 'rulr' does not exist; did you mean 'ruler'?",
     ),
     "a task that does not exist": (
         put("suites/ruler/tasks", ["niah_single_9"]),
@@ -117,11 +153,19 @@ MISTAKES = {
     ),
     "a mixture that does not exist": (
         put("models/full/stages/0/mixture", "ful"),
-        "models.full.stages[0].mixture: 'ful' does not exist; there are full",
+        "models.full.stages[0].mixture: 'ful' does not exist; did you mean 'full'?",
+    ),
+    "a start that is empty": (
+        put("models/full/start", ""),
+        "models.full.start: '' does not exist; there are base, base/initial, ",
+    ),
+    "a list where a number or a word belongs": (
+        put("models/full/stages/0/rope_base", ["keep"]),
+        "models.full.stages[0].rope_base: Input should be a valid number, not ['keep']",
     ),
     "a start that does not exist": (
         put("models/full/start", "basis"),
-        "models.full.start: 'basis' does not exist; there are base, base/initial, ",
+        "models.full.start: 'basis' does not exist; did you mean 'base'?",
     ),
     "a circle": (
         put("models/rope_only/start", "rope_only"),
@@ -133,7 +177,7 @@ MISTAKES = {
     ),
     "a suite's model that does not exist": (
         put("suites/ruler/models", ["bass"]),
-        "suites.ruler.models: 'bass' does not exist; there are base, ",
+        "suites.ruler.models: 'bass' does not exist; did you mean 'base'?",
     ),
     "a length without a number of samples": (
         put("suites/ruler/samples", {1024: 4}),
@@ -155,6 +199,14 @@ MISTAKES = {
         put("synthesis/assumed", {"corpsu": "unknown"}),
         "synthesis: assumed names 'corpsu', which is no setting of this section",
     ),
+    "an entry with a name that Snakemake keeps": (
+        put("mixtures/full/entries/get", LAPTOP["mixtures"]["full"]["entries"]["short"]),
+        "mixtures.full.entries.get: Snakemake keeps this name; give another one",
+    ),
+    "corpora without a synthesis": (
+        put("synthesis", None),
+        "corpora: without a section synthesis they have no effect",
+    ),
     "tokens and epochs": (
         put("mixtures/full/entries/short/epochs", 1),
         "mixtures.full.entries.short: give epochs or tokens, one of the two",
@@ -169,6 +221,35 @@ MISTAKES = {
     ),
     "another name than the file's": (put("name", "notebook"), "name: must be 'laptop'"),
 }
+
+
+REPOSITORIES = [
+    "..",
+    ".",
+    "a",
+    "a/..",
+    "../a",
+    "a/b/c",
+    "a/b$(touch x)",
+    "a /b",
+    "https://a/b",
+    "a/b/",
+    "",
+    "a//b",
+]
+
+
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_a_repository_is_an_owner_and_a_name(tmp_path: Path, name: str) -> None:
+    weights = {"kind": "hub", "repository": name, "revision": "main"}
+    changed = with_change(LAPTOP, put("models/base/weights", weights))
+    expected = "models.base.weights.repository: a repository of the hub is written owner/name, not "
+    assert sentence(tmp_path, changed, load_recipe, "laptop.yaml") == f"{expected}{name!r}"
+
+
+def test_no_sentence_repeats_a_whole_section(tmp_path: Path) -> None:
+    changed = with_change(LAPTOP, put("suites/ruler/tasks", LAPTOP["synthesis"]))
+    assert len(sentence(tmp_path, changed, load_recipe, "laptop.yaml")) < 200
 
 
 @pytest.mark.parametrize("change, expected", MISTAKES.values(), ids=MISTAKES)
@@ -219,7 +300,7 @@ RECALL_MISTAKES = {
     ),
     "data that do not exist": (
         put("models/short_only_1/stages/0/mixture", "shorts"),
-        "models.short_only_1.stages[0].mixture: 'shorts' does not exist; there are d1024, d128,",
+        "models.short_only_1.stages[0].mixture: 'shorts' does not exist; did you mean 'short'?",
     ),
     "a suite without its study": (
         put("recall", None),

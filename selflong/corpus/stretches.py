@@ -69,7 +69,7 @@ def stretches(sources: Iterable[Path], part: int, parts: int) -> list[Stretch]:
     files = [
         (content["label"], source.parent / file["path"], file["bytes"], file["rows"])
         for source in sources
-        for content in [json.loads(source.read_text())]
+        for content in [json.loads(source.read_text(encoding="utf-8"))]
         for file in content["files"]
     ]
     total = sum(size for _, _, size, _ in files)

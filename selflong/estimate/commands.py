@@ -64,7 +64,7 @@ def _shell_commands(root: Path, run: Run, targets: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site.json"
         settings = run.site.model_dump(mode="json") | {"recipe": run.recipe.name}
-        site.write_text(json.dumps(settings))
+        site.write_text(json.dumps(settings), encoding="utf-8")
         command = [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
             *("--dry-run", "--printshellcmds", "--forceall", "--cores", "1", "--nolock"),

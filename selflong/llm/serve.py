@@ -271,7 +271,7 @@ def _checkpoint_context(folder: Path) -> int:
     config = folder / "config.json"
     if not config.exists():
         raise UserError(f"{folder} is not a Hugging Face model folder: it has no config.json")
-    return int(json.loads(config.read_text())["max_position_embeddings"])
+    return int(json.loads(config.read_text(encoding="utf-8"))["max_position_embeddings"])
 
 
 def _folder_digest(folder: Path) -> str:
@@ -355,7 +355,7 @@ def _is_healthy(server: _Server) -> bool:
 
 
 def _last_lines(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -85,7 +85,7 @@ KNOWN = {
 
 def read_shape(folder: Path) -> Architecture:
     """Shape of the Hugging Face model in a folder; UserError where it is no decoder of this form."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
         return Architecture(

@@ -6,10 +6,11 @@ from typing import Any
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import RandomWeights
+from selflong.recipe.wording import does_not_exist
 
 
 def _unknown(place: str, name: str, known: Any) -> str:
-    return f"{place}: {name!r} does not exist; there are {', '.join(sorted(known)) or 'none'}"
+    return f"{place}: {does_not_exist(name, known)}"
 
 
 def mistakes(recipe: Recipe) -> Iterator[str]:
@@ -29,7 +30,8 @@ def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None
 def _model_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, model in recipe.models.items():
         place = f"models.{name}.start"
-        if model.start and (mistake := _reference_mistake(recipe, place, model.start)):
+        mistake = model.start is not None and _reference_mistake(recipe, place, model.start)
+        if mistake:
             yield mistake
             return
         names = [stage.name for stage in model.stages]
@@ -72,8 +74,8 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
 def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
     synthesis = recipe.synthesis
     if synthesis is None:
-        if recipe.generators:
-            yield "generators: without a section synthesis they have no effect"
+        parts = (part for part in ("corpora", "encoders", "generators") if getattr(recipe, part))
+        yield from (f"{part}: without a section synthesis they have no effect" for part in parts)
         return
     for setting, known in (
         ("corpus", recipe.corpora),
@@ -105,6 +107,8 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, mixture in recipe.mixtures.items():
         place = f"mixtures.{name}"
         for entry_name, entry in mixture.entries.items():
+            if hasattr(list, entry_name) or hasattr(dict, entry_name):
+                yield f"{place}.entries.{entry_name}: Snakemake keeps this name; give another one"
             made = entry.source.synthesised
             if made is not None and made.generator not in recipe.generators:
                 yield _unknown(

@@ -1,77 +1,30 @@
 """Reading a recipe or a site: each mistake becomes one sentence: file, key and what is allowed."""
 
-import difflib
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from selflong.job import UserError
 from selflong.recipe.checks import mistakes
+from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.section import Section
+from selflong.recipe.section import PATTERNS, Section
 from selflong.recipe.site import Site
+from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
-MERGE_TAG = "tag:yaml.org,2002:merge"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice; reads 1e-5 as a number, which YAML 1.1 does not."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = set()
-    for key_node, _ in node.value:
-        if key_node.tag == MERGE_TAG:
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if key in keys:
-            mark = key_node.start_mark
-            raise UserError(
-                f"{mark.name}: key {key!r} in line {mark.line + 1} stands twice: remove one of them"
-            )
-        keys.add(key)
-    # What a merge key (<<) brings comes first, so that the mapping's own keys win.
-    loader.flatten_mapping(node)
-    return {
-        loader.construct_object(key_node, deep=True): loader.construct_object(value_node, deep=True)
-        for key_node, value_node in node.value
-    }
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as a dictionary; UserError where it is missing or malformed."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
-    try:
-        text = path.read_text()
-        loader = _UniqueKeyLoader(text)
-    except (UnicodeDecodeError, yaml.reader.ReaderError):
-        raise UserError(f"{path}: not a text file in UTF-8") from None
-    loader.name = str(path)
-    try:
-        content = loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not YAML{line}: {error.problem}") from None
-    finally:
-        loader.dispose()
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys and values")
-    return content
-
+OVERRIDES = "--config or --configfile"
+KINDS_OF_VALUES = {
+    "dict_type": "must hold keys and values",
+    "list_type": "must be a list",
+    "model_attributes_type": "must hold keys and values",
+    "model_type": "must hold keys and values",
+    "path_type": "must be a path",
+}
+"""pydantic's errors whose own words are about Python."""
 
 T = TypeVar("T", bound=Section)
 
@@ -84,12 +37,16 @@ def _place(location: tuple[str | int, ...], content: Any, missing: bool) -> str:
     """
     place = ""
     for number, step in enumerate(location):
-        inside = step in content if isinstance(content, dict) else isinstance(content, list)
+        if isinstance(content, dict):
+            inside = step in content
+        else:
+            inside = isinstance(content, list) and isinstance(step, int)
         if inside:
             content = content[step]
         elif not (missing and number == len(location) - 1):
             continue
-        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+        key = cut(str(step), SHOWN)
+        place += f"[{step}]" if isinstance(step, int) else f".{key}" if place else key
     return place
 
 
@@ -119,41 +76,86 @@ def _discriminates(section: type[BaseModel], step: str | int) -> bool:
     return kind is not None and getattr(kind.annotation, "__args__", (None,))[0] == step
 
 
-NAME_RULE = "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'"
-
-
-def _sentence(path: str, section: type[BaseModel], content: Any, error: ValidationError) -> str:
-    # A misspelt key is both unknown and missing: the unknown one tells where the mistake is.
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    kind, context = first["type"], first.get("ctx", {})
-    place = _place(first["loc"], content, kind == "missing") or "top level"
+def _sentence(section: type[BaseModel], content: Any, error: Mapping[str, Any]) -> str:
+    kind, location = error["type"], error["loc"]
+    place = _place(location, content, kind == "missing") or "top level"
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(section, first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(allowed)}"
-        return f"{path}: {place}: unknown key; {hint}"
+        allowed = _allowed_keys(section, location)
+        near = nearest(str(location[-1]), allowed)
+        hint = f"did you mean {near!r}?" if near else f"allowed are {', '.join(allowed)}"
+        return f"{place}: unknown key; {hint}"
     if kind == "missing":
-        return f"{path}: {place}: is missing"
-    if kind == "union_tag_not_found":
-        return f"{path}: {place}: its key {context['discriminator']} is missing"
-    if kind == "union_tag_invalid":
-        known = ", ".join(sorted(re.findall(r"'([^']*)'", context["expected_tags"])))
-        key = context["discriminator"].strip("'")
-        return f"{path}: {place}.{key}: {context['tag']!r} does not exist; there are {known}"
-    if kind == "string_pattern_mismatch" and first["loc"][-1] == "[key]":
-        return f"{path}: {place}: {NAME_RULE}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if kind == "value_error" else f", not {first['input']!r}"
-    return f"{path}: {place}: {message}{given}"
+        return f"{place}: is missing"
+    if kind.startswith("union_tag"):
+        return _kind_sentence(place, error)
+    return f"{place}: {_value_sentence(error)}"
 
 
-def parse(section: type[T], content: dict[str, Any], path: str) -> T:
-    """`content` as a typed section; UserError with one sentence for the first mistake."""
+def _kind_sentence(place: str, error: Mapping[str, Any]) -> str:
+    key = error["ctx"]["discriminator"].strip("'")
+    if error["type"] == "union_tag_not_found":
+        return f"{place}: its key {key!r} is missing"
+    known = re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
+    return f"{place}.{key}: {does_not_exist(error['ctx']['tag'], known)}"
+
+
+def _value_sentence(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(error["msg"].removeprefix("Value error, "))
+    message = PATTERNS.get(context.get("pattern", ""), KINDS_OF_VALUES.get(kind, error["msg"]))
+    if error["loc"][-1:] == ("[key]",):
+        return message
+    near = None
+    if kind == "literal_error":
+        near = nearest(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
+    return f"{message}, not {shown(error['input'])}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _is_given(location: tuple[str | int, ...], content: Any, given: Any) -> bool:
+    """Whether what stands at `location` of `content` came with `given`."""
+    found = False
+    for step in location:
+        if isinstance(content, dict) and isinstance(given, Mapping) and step in content:
+            if step not in given:
+                return False
+            given, content, found = given[step], content[step], True
+    return found
+
+
+def _unprintable(value: Any, place: str = "") -> Iterator[str]:
+    """Sentences for text that no file name, table or terminal can hold."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unprintable(key, place)
+            yield from _unprintable(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unprintable(item, f"{place}[{number}]")
+    elif isinstance(value, str):
+        for character in value:
+            if character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cs"):
+                yield f"{place or 'a key'}: holds the character U+{ord(character):04X}; remove it"
+                return
+
+
+def parse(
+    section: type[T], content: dict[str, Any], path: str, given: Mapping[str, Any] | None = None
+) -> T:
+    """`content` as a typed section; UserError with one sentence for the first mistake.
+
+    What is wrong in `given`, the part of it that came with Snakemake's options, is not blamed on the file.
+    """
+    for mistake in _unprintable(content):
+        raise UserError(f"{path}: {mistake}")
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        raise UserError(_sentence(path, section, content, error)) from None
+        # A misspelt key is both unknown and missing: the unknown one tells where the mistake is.
+        errors = error.errors(include_url=False)
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+        blamed = OVERRIDES if _is_given(first["loc"], content, given) else path
+        raise UserError(f"{blamed}: {_sentence(section, content, first)}") from None
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -169,3 +171,35 @@ def load_recipe(path: Path) -> Recipe:
 def load_site(path: Path) -> Site:
     """Read and check a site."""
     return parse(Site, read_yaml(path), str(path))
+
+
+def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:
+    """The site at `path` with what Snakemake's --config and --configfile give, and the recipe that it names.
+
+    A section that is given changes the site's keys that it names; one of another kind takes its place.
+    """
+    if not path.exists() and not given:
+        raise UserError(
+            f"{path} does not exist in {Path.cwd()}: start where it lies, or name a site with --configfile"
+        )
+    content = _merged(read_yaml(path) if path.exists() else {}, given)
+    name = str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})"
+    site = parse(Site, content, name, given)
+    recipe = site.recipes / f"{site.recipe}.yaml"
+    if not recipe.exists():
+        known = [file.stem for file in site.recipes.glob("*.yaml")]
+        blamed = OVERRIDES if "recipe" in given else str(path)
+        raise UserError(
+            f"{blamed}: recipe: {does_not_exist(site.recipe, known)} (in {site.recipes}/)"
+        )
+    return load_recipe(recipe), site
+
+
+def _merged(content: Any, given: Any) -> Any:
+    both = isinstance(content, dict) and isinstance(given, Mapping)
+    if not both or given.get("kind", content.get("kind")) != content.get("kind"):
+        return given
+    return content | {
+        key: _merged(content[key], value) if key in content else value
+        for key, value in given.items()
+    }

@@ -4,20 +4,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from selflong.formats import digest
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.]*$")]
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+_NAME = r"^[a-z0-9][a-z0-9_.]*$"
+_PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
+_REPOSITORY = rf"^{_PART}/{_PART}$"
+_PACKAGE = r"^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$"
+
+PATTERNS = {
+    _NAME: "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'",
+    _REPOSITORY: "a repository of the hub is written owner/name",
+    _PACKAGE: "a package is written as it is imported",
+}
+"""What each pattern asks for, in words."""
+
+
+def _not_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")
+    return value
+
+
+_Number = BeforeValidator(_not_truth)
+
+# What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
+Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
+Repository = Annotated[str, Field(pattern=_REPOSITORY, max_length=200)]
+Package = Annotated[str, Field(pattern=_PACKAGE, max_length=200)]
+
+Positive = Annotated[int, Field(gt=0), _Number]
+NonNegative = Annotated[int, Field(ge=0), _Number]
+Share = Annotated[float, Field(ge=0, le=1), _Number]
 
 
 class Section(BaseModel):
     """A part of the recipe or of the site: frozen, and no key that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     assumed: dict[str, str] = {}
     """Settings that the paper does not print, each with the reason for the value here."""

@@ -118,7 +118,7 @@ class Resources(Section):
     partition: str | None = None
 
 
-JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "serving", "evaluation")
+JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "evaluation")
 JobKind = Literal[JOB_KINDS]  # type: ignore[valid-type]
 
 
@@ -132,7 +132,8 @@ class Site(Section):
     work: Path = Path("work")
     hub_token_variable: str = "HF_TOKEN"
     python: dict[JobKind, str] = {}
-    """The Python of each kind of job; the one that runs Snakemake where it is not named."""
+    """The Python of each kind of job. Where it is not named: that of the rule's conda environment if
+    Snakemake makes those (`--sdm conda`), else the one that runs Snakemake."""
     generators: dict[Name, Serving] = {}
     """How each generator of the recipe is served."""
     evaluation: Serving

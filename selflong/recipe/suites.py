@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from selflong.suites.kinds import KINDS
+from selflong.suites.registry import NAMES, section_of
 from selflong.suites.section import SuiteSection
 
 if TYPE_CHECKING:
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     Suite = SuiteSection
 else:
     Suite = Annotated[
-        Union[tuple(kind.section for kind in KINDS.values())],  # noqa: UP007 - made, not written
+        Union[tuple(section_of(name) for name in NAMES)],  # noqa: UP007 - made, not written
         Field(discriminator="kind"),
     ]

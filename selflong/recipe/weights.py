@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Download, External, Positive
+from selflong.recipe.section import Download, External, Package, Positive, Repository
 
 
 class HubWeights(External):
     """A model on the Hugging Face hub."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
 
     @property
@@ -24,7 +24,7 @@ class GgufWeights(External):
     """A GGUF file inside an installed Python package, found without importing the package."""
 
     kind: Literal["gguf"]
-    package: str
+    package: Package
     file: str
     """Glob below the package's folder; it must match one file."""
     licence: str

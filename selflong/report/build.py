@@ -130,11 +130,16 @@ def recompute(recipe: Recipe, results: Results, tables: Path) -> int:
         if not path.exists():
             raise UserError(f"{path} is missing: run the rule tables")
         for number, (there, here) in enumerate(
-            zip(path.read_text().splitlines(), to_csv(made).splitlines(), strict=False), 1
+            zip(
+                path.read_text(encoding="utf-8").splitlines(),
+                to_csv(made).splitlines(),
+                strict=False,
+            ),
+            1,
         ):
             if there != here:
                 raise UserError(f"{path}, line {number}: holds {there!r}, recomputed {here!r}")
-        if path.read_text() != to_csv(made):
+        if path.read_text(encoding="utf-8") != to_csv(made):
             raise UserError(f"{path} has more or fewer rows than its files give")
     return sum(len(made.rows) * len(made.columns) for made in again)
 

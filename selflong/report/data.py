@@ -213,7 +213,7 @@ def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame,
 def retrieval(synthesis: Synthesis, results: Results) -> Table:
     """The index against exact search, duplicates and similarities among what it finds."""
     path = results.retrieval_quality(synthesis.encoder, synthesis.corpus)
-    quality = json.loads(path.read_text())
+    quality = json.loads(path.read_text(encoding="utf-8"))
     file = _relative(path, results)
     ranks = list(quality["recall"])
     with_duplicates = max(rank for rank in map(int, ranks) if rank <= DUPLICATE_RANKS)
@@ -337,7 +337,7 @@ def usage(recipe: Recipe, results: Results) -> Table | None:
 def _summed_usage(paths: Sequence[Path]) -> dict[str, dict[str, int]]:
     sums: dict[str, dict[str, int]] = {}
     for path in paths:
-        for call, counts in json.loads(path.read_text()).items():
+        for call, counts in json.loads(path.read_text(encoding="utf-8")).items():
             total = sums.setdefault(call, dict.fromkeys(counts, 0))
             for key, value in counts.items():
                 total[key] += value
@@ -356,7 +356,7 @@ def training(recipe: Recipe, results: Results) -> Table:
     """What each stage trained on, for how long, and its loss."""
     body: list[tuple[Cell, ...]] = []
     for checkpoint, path in metrics_files(recipe, results).items():
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         stage = recipe.stage(checkpoint)
         assert stage is not None
         file = _relative(path, results)

@@ -20,7 +20,7 @@ from selflong.suites.measured import Measured
 
 def read_metrics(path: Path) -> pl.DataFrame:
     """Columns step, tokens, loss of a training stage's metrics.jsonl, in order of steps."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     values = [{name: row[name] for name in ("step", "tokens", "loss")} for row in rows]
     schema = {"step": pl.Int64, "tokens": pl.Int64, "loss": pl.Float64}
     return pl.DataFrame(values, schema=schema).sort("step")

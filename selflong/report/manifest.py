@@ -1,41 +1,21 @@
-"""manifest.json and a Workflow Run RO-Crate: what was run, with what, on what, and what came out.
-
-The crate follows RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) with the profiles Workflow RO-Crate 1.0 and
-Workflow Run Crate 0.5 (https://w3id.org/ro/wfrun/workflow/0.5). Its root is the folder of the results.
-"""
+"""manifest.json and the RO-Crate beside it: what was run, with what, on what, and what came out."""
 
 import importlib.metadata
-import mimetypes
 import platform
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from selflong.formats import file_sha256, write_json, write_text
+from selflong.hub import RECORD, recorded
 from selflong.recipe.recipe import Recipe
+from selflong.report.crate import File, crate_metadata
 from selflong.results import Results
 
 REPOSITORY = Path(__file__).parent.parent.parent
-LICENCE = "https://spdx.org/licenses/Apache-2.0"
-SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
-PROFILES = (
-    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
-    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
-    ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
-)
 NOT_OUTPUTS = ("logs", "benchmarks", ".lock")
 CRATE_FILES = ("manifest.json", "ro-crate-metadata.json", "workflow")
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a run; `path` is relative to the results, or to the repository for an input."""
-
-    path: str
-    sha256: str
-    bytes: int
 
 
 # --------------------------------------------------------------------------------------- what is known
@@ -138,6 +118,7 @@ def write_manifest(
             "recipe_file": recipe_file.name,
             "deviations": list(recipe.deviations),
             "licences": licences(recipe),
+            "downloads": downloads(recipe, results),
             "git_commit": git_commit(repository),
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -149,7 +130,35 @@ def write_manifest(
         manifest,
     )
     workflow = _copy_workflow(repository, recipe_file, results)
-    write_json(_crate(recipe, workflow, outputs, repository), crate)
+    commit = git_commit(repository) or "unknown"
+    date = commit_date(repository) or "1970-01-01T00:00:00+00:00"
+    write_json(crate_metadata(recipe, workflow, outputs, commit, date), crate)
+
+
+def downloads(recipe: Recipe, results: Results) -> list[dict[str, Any]]:
+    """The commit of the hub that was read for each repository and revision of the recipe."""
+    named = set(_repositories(recipe.model_dump(mode="json")))
+    paths = [
+        *results.downloads.glob(f"*/{RECORD}"),
+        *results.root.glob(f"corpus/*/sources/*/{RECORD}"),
+    ]
+    records = [recorded(path.parent) for path in sorted(paths)]
+    return [
+        {key: record[key] for key in ("kind", "repository", "revision", "commit")}
+        for record in records
+        if record and (record["repository"], record["revision"]) in named
+    ]
+
+
+def _repositories(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        if {"repository", "revision"} <= value.keys():
+            yield value["repository"], value["revision"]
+        for item in value.values():
+            yield from _repositories(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _repositories(item)
 
 
 def licences(recipe: Recipe) -> dict[str, str]:
@@ -176,86 +185,6 @@ def _copy_workflow(repository: Path, recipe_file: Path, results: Results) -> lis
     for path in [*paths, recipe_file]:
         inside = path.relative_to(repository) if path.is_relative_to(repository) else path.name
         target = results.crate_workflow / inside
-        write_text(path.read_text(), target)
+        write_text(path.read_text(encoding="utf-8"), target)
         targets.append(target)
     return described(targets, results.root)
-
-
-def _crate(
-    recipe: Recipe, workflow: list[File], outputs: list[File], repository: Path
-) -> dict[str, Any]:
-    main, others = workflow[0], workflow[1:]
-    references = [{"@id": file.path} for file in (*workflow, *outputs)]
-    commit = git_commit(repository) or "unknown"
-    date = commit_date(repository) or "1970-01-01T00:00:00+00:00"
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": f"selflong, recipe {recipe.name}",
-        "description": recipe.description,
-        "datePublished": date,
-        "license": {"@id": LICENCE},
-        "conformsTo": [{"@id": identifier} for identifier, _, _ in PROFILES],
-        "hasPart": references,
-        "mainEntity": {"@id": main.path},
-        "mentions": [{"@id": "#run"}],
-    }
-    descriptor = {
-        "@id": "ro-crate-metadata.json",
-        "@type": "CreativeWork",
-        "about": {"@id": "./"},
-        "conformsTo": [
-            {"@id": "https://w3id.org/ro/crate/1.1"},
-            {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
-        ],
-    }
-    definition = {
-        **_file_entity(main),
-        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
-        "name": "From a corpus to tables and figures",
-        "version": commit,
-        "license": {"@id": LICENCE},
-        "programmingLanguage": {"@id": SNAKEMAKE},
-    }
-    action = {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": f"Run of the recipe {recipe.name}",
-        "instrument": {"@id": main.path},
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
-        "object": [{"@id": file.path} for file in others],
-        "result": [{"@id": file.path} for file in outputs],
-    }
-    language = {
-        "@id": SNAKEMAKE,
-        "@type": "ComputerLanguage",
-        "name": "Snakemake",
-        "identifier": {"@id": "https://doi.org/10.1093/bioinformatics/bts480"},
-        "url": {"@id": "https://snakemake.github.io"},
-        "version": importlib.metadata.version("snakemake"),
-    }
-    profiles = [
-        {"@id": identifier, "@type": "CreativeWork", "name": name, "version": version}
-        for identifier, name, version in PROFILES
-    ]
-    licence = {"@id": LICENCE, "@type": "CreativeWork", "name": "Apache License 2.0"}
-    files = [_file_entity(file) for file in (*others, *outputs)]
-    return {
-        "@context": [
-            "https://w3id.org/ro/crate/1.1/context",
-            "https://w3id.org/ro/terms/workflow-run/context",
-        ],
-        "@graph": [descriptor, root, definition, action, language, licence, *profiles, *files],
-    }
-
-
-def _file_entity(file: File) -> dict[str, Any]:
-    kind, _ = mimetypes.guess_type(file.path)
-    return {
-        "@id": file.path,
-        "@type": "File",
-        "name": Path(file.path).name,
-        "contentSize": str(file.bytes),
-        "sha256": file.sha256,
-        "encodingFormat": kind or "application/octet-stream",
-    }

@@ -20,81 +20,7 @@ from selflong.tables import Table
 
 SHOWN_PACKAGES = ("torch", "transformers", "deepspeed", "snakemake", "polars", "seaborn", "lm_eval")
 
-TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ recipe.name }} – selflong</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 78rem;
-  margin: 0 auto; padding: 0 1.5rem 4rem; }
-h1 { margin-bottom: 0; } h3 { margin-bottom: .3rem; }
-h2 { border-bottom: 1px solid #bbb; margin-top: 2.5rem; }
-nav a { margin-right: 1rem; } a { color: #0b5394; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: .2rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } th { border-bottom: 1px solid #444; }
-td a { color: inherit; text-decoration: none; border-bottom: 1px dotted #999; }
-figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
-.caption { color: #444; font-size: 13px; max-width: 60rem; margin: .3rem 0; }
-dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
-</style>
-</head>
-<body>
-<h1>{{ recipe.name }}</h1>
-<p>{{ recipe.description }}</p>
-<nav><a href="#workflow">Workflow</a><a href="#figures">Figures</a><a href="#tables">Tables</a>
-<a href="#assumptions">Assumptions and deviations</a><a href="#provenance">Provenance</a></nav>
-
-<h2 id="workflow">Workflow</h2>
-<figure><img alt="The rules of the workflow by stage" src="{{ workflow.image }}">
-<figcaption class="caption">Rules by stage; what a rule reads comes from the left, from above, or
-back from the right; pale arrows skip a stage.</figcaption>
-</figure>
-
-<h2 id="figures">Figures</h2>
-{% for figure in figures %}
-<figure id="figure-{{ figure.name }}"><h3>{{ figure.title }}</h3>
-<img alt="{{ figure.title }}" src="{{ figure.image }}">
-<figcaption class="caption">{{ figure.caption }}
-{% for suffix, link in figure.links.items() %}<a href="{{ link }}">{{ suffix }}</a> {% endfor %}
-</figcaption></figure>
-{% endfor %}
-
-<h2 id="tables">Tables</h2>
-{% for table in tables %}
-<section id="table-{{ table.name }}"><h3>{{ table.title }}</h3>
-<div class="wide"><table>
-<thead><tr>{% for column in table.columns %}<th>{{ column }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in table.rows %}<tr>{% for cell in row %}<td>
-{%- if cell.link %}<a href="{{ cell.link }}" title="{{ cell.hint }}">{{ cell.text }}</a>
-{%- else %}{{ cell.text }}{% endif %}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-<p class="caption">{{ table.caption }}
-{% for suffix, link in table.links.items() %}<a href="{{ link }}">{{ suffix }}</a> {% endfor %}</p></section>
-{% endfor %}
-
-<h2 id="assumptions">Assumptions and deviations</h2>
-<h3>What this recipe does otherwise than the paper</h3>
-<ul>{% for deviation in recipe.deviations %}<li>{{ deviation }}</li>
-{% else %}<li>Nothing is listed.</li>{% endfor %}</ul>
-<h3>Settings that the paper does not print</h3>
-<dl>{% for place, reason in assumptions %}<dt>{{ place }}</dt><dd>{{ reason }}</dd>{% else %}
-<dt>None is marked.</dt>{% endfor %}</dl>
-
-<h2 id="provenance">Provenance</h2>
-<p>Commit {{ commit }}, seed {{ recipe.seed }}.
-{% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}
-The whole recipe, all package versions, seeds and the SHA-256 of every file are in
-<a href="{{ manifest }}">manifest.json</a>; the run as a Workflow Run RO-Crate is in
-<a href="{{ crate }}">ro-crate-metadata.json</a>. A number in a table leads to the file that it was counted
-from; <code>python scripts/write_tables.py --check</code> counts all of them again.</p>
-</body>
-</html>
-"""
+TEMPLATE = "page.html.j2"
 
 
 @dataclass(frozen=True)
@@ -113,11 +39,14 @@ def write_page(
     """
     scores = read_scores(recipe, results)
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("selflong.report", package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     page = output.parent
     drawn = [_figure(figure, figures, page) for figure in report_figures(recipe, results, scores)]
-    text = environment.from_string(TEMPLATE).render(
+    text = environment.get_template(TEMPLATE).render(
         recipe=recipe,
         workflow={"image": embedded(workflow / "workflow.svg")},
         figures=drawn,

@@ -43,7 +43,7 @@ def parse_rule_graph(dot: str) -> tuple[list[str], Edges]:
 def rules_by_stage(folder: Path) -> dict[str, list[str]]:
     """Stage -> rules of `folder`/<stage>.smk, in file order."""
     return {
-        stage: _RULE.findall((folder / f"{stage}.smk").read_text())
+        stage: _RULE.findall((folder / f"{stage}.smk").read_text(encoding="utf-8"))
         for stage in STAGES
         if (folder / f"{stage}.smk").exists()
     }

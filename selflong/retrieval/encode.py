@@ -241,7 +241,7 @@ class _Progress:
             {"encoder": encoder.digest, "batch_size": batch_size, "ids": digest(ids.to_list())}
         )
         key_path = work / "key.json"
-        if not key_path.exists() or json.loads(key_path.read_text()) != key:
+        if not key_path.exists() or json.loads(key_path.read_text(encoding="utf-8")) != key:
             remove(key_path)
             remove(self._journal_path)
             shape = (len(ids), encoder.dimensions)

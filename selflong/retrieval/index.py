@@ -278,7 +278,7 @@ def _merge(trained: Path, filled: Sequence[Path], folder: Path) -> None:
 
 def open_index(folder: Path) -> tuple[Searcher, Vectors]:
     """The searcher that `build_index` made, and the vectors behind it."""
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     vectors = Vectors([folder / shard for shard in description["embeddings"]])
     if description["factory"] == EXACT:
         return ExactSearcher(vectors), vectors

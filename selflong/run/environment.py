@@ -40,16 +40,21 @@ class Environment:
             for name, content in contents.items()
         }
 
-    def variables(self, base: Path) -> dict[str, str]:
-        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile."""
+    def variables(self, base: Path, conda: bool = False) -> dict[str, str]:
+        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile.
+
+        With `conda` Snakemake starts each command inside of its rule's environment, whose Python runs it.
+        """
         variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
+        python = str(base / "envs" / "python") if conda else sys.executable
         for kind in JOB_KINDS:
-            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, sys.executable)
+            variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, python)
             variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
         paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
             RUNNER_VARIABLE: runner(),
             "SELFLONG": str(base),
+            "PYTHONUTF8": "1",  # whatever the locale: every file of a run is UTF-8
             "SELFLONG_WORK": str(self.work),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         }

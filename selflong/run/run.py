@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selflong.recipe.loading import load_recipe, parse, read_yaml
+from selflong.recipe.loading import load_run
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import Results, results_of
@@ -26,11 +26,7 @@ class Run:
     @classmethod
     def from_config(cls, overrides: dict[str, Any]) -> "Run":
         """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
-        path = Path("config.yaml")
-        content = read_yaml(path) if path.exists() else {}
-        site = parse(Site, content | overrides, str(path))
-        recipe = load_recipe(site.recipes / f"{site.recipe}.yaml")
-        return cls(recipe, site)
+        return cls(*load_run(Path("config.yaml"), overrides))
 
     @property
     def results(self) -> Results:

@@ -1,4 +1,4 @@
-"""The registry of the kinds of suites: to add one is a folder and a line in NAMES.
+"""What each kind of suite brings, imported when it is used.
 
 A kind is a folder `selflong/suites/<name>/` with these modules; each holds the one function (or class) that
 is asked for here, whose first argument is the kind's own section, and whatever that needs:
@@ -20,11 +20,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
+from selflong.suites.registry import NAMES
 from selflong.suites.section import SuiteSection
 
 if TYPE_CHECKING:
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     from selflong.suites.prompt import Metric, Prompt
     from selflong.tables import Table
     from selflong.tokens import Tokenizer
-
-NAMES = (
-    "ruler",
-    "published_ruler",
-    "needle_grid",
-    "output_length",
-    "short_tasks",
-    "helmet",
-    "recall",
-)
 
 
 class Prompts(Protocol):
@@ -123,19 +113,6 @@ class Kind:
     def package(self) -> str:
         """Of its modules."""
         return f"{__package__}.{self.name}"
-
-    @cached_property
-    def section(self) -> type[SuiteSection]:
-        """The class of its settings."""
-        module = importlib.import_module(f"{self.package}.section")
-        (section,) = (
-            found
-            for found in vars(module).values()
-            if isinstance(found, type)
-            and issubclass(found, SuiteSection)
-            and get_args(found.model_fields["kind"].annotation) == (self.name,)
-        )
-        return section
 
     def has(self, function: str) -> bool:
         """Whether it has the module of one of PARTS."""

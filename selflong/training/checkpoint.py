@@ -117,7 +117,7 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
     """Put a saved state into an engine with any number of ranks; returns its progress. Collective."""
     import deepspeed
 
-    state = json.loads((folder / _STATE_FILE).read_text())
+    state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
     parameters = dict(engine.module.named_parameters())
     if set(parameters) != set(state["files"]):
         raise UserError(f"{folder}: holds another model's parameters; remove the folder")
@@ -243,7 +243,7 @@ def trained_length(model: Path) -> int:
     """The length that a model folder was last trained for; its position limit where no stage says."""
     stage = model / STAGE_FILE
     if stage.exists():
-        return int(json.loads(stage.read_text())["length"])
+        return int(json.loads(stage.read_text(encoding="utf-8"))["length"])
     return int(AutoConfig.from_pretrained(model).max_position_embeddings)
 
 
@@ -285,7 +285,7 @@ def adjust_rope_only(
         facts = {"length": length, "rope_base": rope_base(config), "tokens": 0}
         write_json(facts, partial / STAGE_FILE)
         card = model_card("Rope base adjusted, not trained", {"initial": initial.name, **facts})
-        (partial / "README.md").write_text(card)
+        (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 def materialise_gguf(gguf: Path, output: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -305,7 +305,7 @@ def materialise_gguf(gguf: Path, output: Path, dtype: torch.dtype = torch.bfloat
         nn.Module.to(model, dtype).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         card = model_card(gguf.stem, {"weights": f"{gguf.name}, dequantised", "dtype": str(dtype)})
-        (partial / "README.md").write_text(card)
+        (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -121,7 +121,7 @@ def _link_or_copy(source: str, target: str) -> None:
 def _drop_foreign_state(job: TrainingJob) -> None:
     """Remove what another recipe, other data or another initial model left in the work folder."""
     path, digest = job.work / _DIGEST_FILE, job.state_digest()
-    if path.exists() and json.loads(path.read_text()) != digest:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != digest:
         log.info("%s: settings or inputs changed: the saved state is not used", job.title)
         for name in (CHECKPOINTS, MODEL):
             remove(job.work / name)
@@ -193,7 +193,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
     logs = job.work / "logs"
     logs.mkdir(exist_ok=True)
     job_file = job.work / f"job-{node}.json"
-    job_file.write_text(job.model_dump_json(indent=2))
+    job_file.write_text(job.model_dump_json(indent=2), encoding="utf-8")
     environment = dict(os.environ) | rank_environment(job, site, address, port)
     ranks: list[subprocess.Popen[bytes]] = []
     told_to_stop = False
@@ -261,9 +261,9 @@ def _judge(codes: list[int | None], logs: Path, first: int) -> None:
         raise SystemExit(REQUEUE_EXIT_CODE)
     for rank, code in enumerate(codes, first):
         if code not in (0, None, _USER_ERROR_EXIT_CODE):
-            tail = (logs / f"rank-{rank}.log").read_text(errors="replace")[-3000:]
+            tail = (logs / f"rank-{rank}.log").read_text(errors="replace", encoding="utf-8")[-3000:]
             raise RuntimeError(f"training rank {rank} ended with exit code {code}\n{tail}")
-    raise UserError((logs / "mistake.txt").read_text().strip())
+    raise UserError((logs / "mistake.txt").read_text(encoding="utf-8").strip())
 
 
 def _rank_main(job_file: Path) -> None:
@@ -273,13 +273,13 @@ def _rank_main(job_file: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    job = TrainingJob.model_validate_json(job_file.read_text())
+    job = TrainingJob.model_validate_json(job_file.read_text(encoding="utf-8"))
     try:
         train_stage(job)
     except Interrupted:
         os._exit(REQUEUE_EXIT_CODE)
     except UserError as mistake:
-        (job.work / "logs" / "mistake.txt").write_text(str(mistake))
+        (job.work / "logs" / "mistake.txt").write_text(str(mistake), encoding="utf-8")
         os._exit(_USER_ERROR_EXIT_CODE)
     # The other ranks may be gone already: nothing is left to say good-bye to.
     sys.stderr.flush()

@@ -442,15 +442,15 @@ class StageRun:
         write_json(facts, folder / STAGE_FILE)
         settings = job.stage.model_dump(mode="json", exclude={"assumed"})
         card = model_card(job.title, {"initial": job.initial.name, **settings, **facts})
-        (folder / "README.md").write_text(card)
+        (folder / "README.md").write_text(card, encoding="utf-8")
         (folder / METRICS_FILE).write_bytes((job.work / METRICS_FILE).read_bytes())
 
 
 def _truncate_metrics(path: Path, step: int) -> None:
     """Drop what was measured after the state that the stage resumes from."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept))
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _tensorboard(job: TrainingJob) -> Any:
@@ -464,7 +464,7 @@ def _tensorboard(job: TrainingJob) -> Any:
 
 
 def _report(job: TrainingJob, metrics: dict[str, Any], board: Any) -> None:
-    with (job.work / METRICS_FILE).open("a") as stream:
+    with (job.work / METRICS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(metrics) + "\n")
     if board is not None:
         for name, value in metrics.items():

@@ -6,11 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rocrate.rocrate import ROCrate
 
 from selflong.drawing import SUFFIXES
-from selflong.formats import file_sha256
+from selflong.formats import file_sha256, write_json
+from selflong.hub import RECORD
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.weights import HubWeights
 from selflong.report import workflow
 from selflong.report.build import (
     read_scores,
@@ -20,7 +23,7 @@ from selflong.report.build import (
     write_report_tables,
 )
 from selflong.report.data import document_lengths
-from selflong.report.manifest import write_manifest
+from selflong.report.manifest import commit_date, downloads, write_manifest
 from selflong.report.page import write_page
 from selflong.results import Results
 
@@ -188,6 +191,40 @@ def test_the_crate_is_closed_and_names_its_workflow(report: Results) -> None:
     for reference in (*action["object"], *action["result"]):
         assert (report.root / reference["@id"]).is_file()
         assert entities[reference["@id"]]["sha256"] == file_sha256(report.root / reference["@id"])
+
+
+def test_the_crate_is_read_by_the_library_of_its_authors(report: Path) -> None:
+    crate = ROCrate(report)
+    assert crate.mainEntity.id == "workflow/Snakefile"
+    assert crate.mainEntity["programmingLanguage"]["name"] == "Snakemake"
+    assert {part.id for part in crate.data_entities} >= {
+        "evaluation/ruler/scores.parquet",
+        "report/report.html",
+    }
+    assert crate.root_dataset["datePublished"] == commit_date(REPOSITORY)
+
+
+def test_the_manifest_names_the_commit_of_what_was_downloaded(
+    laptop: Recipe, tmp_path: Path
+) -> None:
+    weights = HubWeights(kind="hub", repository="owner/model", revision="main")
+    base = laptop.models["base"].model_copy(update={"weights": weights})
+    recipe = laptop.model_copy(update={"models": {**laptop.models, "base": base}})
+    record = {"kind": "model", "repository": "owner/model", "revision": "main", "commit": "a" * 40}
+    write_json({**record, "files": {}}, tmp_path / "downloads" / "model" / RECORD)
+    other = {**record, "revision": "v2", "files": {}}
+    write_json(other, tmp_path / "downloads" / "other" / RECORD)
+    assert downloads(recipe, Results(tmp_path / "laptop")) == [record]
+
+
+def test_text_of_a_recipe_is_text_on_the_page(laptop: Recipe, report: Path, tmp_path: Path) -> None:
+    hostile = laptop.model_copy(update={"description": "<script>alert(1)</script>"})
+    page = tmp_path / "report.html"
+    write_page(
+        hostile, report, report / "tables", report / "figures", report / "report" / "workflow", page
+    )
+    assert "<script" not in page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.read_text(encoding="utf-8")
 
 
 def test_the_rule_graph_is_read_and_reduced() -> None:

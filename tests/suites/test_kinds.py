@@ -30,6 +30,7 @@ from selflong.run.run import Run
 from selflong.scores import aggregate_files
 from selflong.suites import kinds
 from selflong.suites.kinds import KINDS, PARTS, Kind
+from selflong.suites.registry import section_of
 from tests.workflow.workspace import REPOSITORY, Workspace
 
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -84,14 +85,14 @@ def test_the_registry_names_every_folder() -> None:
 
 @EVERY
 def test_a_recipe_reads_the_kind_s_own_section(kind: Kind, recipe: Recipe) -> None:
-    assert type(recipe.suites[kind.name]) is kind.section
+    assert type(recipe.suites[kind.name]) is section_of(kind.name)
 
 
 @EVERY
 def test_a_kind_has_all_its_parts_as_they_are_called(kind: Kind) -> None:
     assert kind.has("prompts") != kind.has("run")
     wanted = set(PARTS) - {"run" if kind.has("prompts") else "prompts"}
-    if not kind.section.carries_predictions:
+    if not section_of(kind.name).carries_predictions:
         wanted -= {"stored_predictions"}
     for function in wanted:
         protocol = inspect.signature(PARTS[function][1].__call__)
@@ -178,6 +179,8 @@ def write_results(recipe: Recipe, results: Results) -> None:
             ]  # fmt: skip
             paths.append(results.predictions(name, checkpoint, job))
             write_parquet(table(rows, PREDICTIONS), paths[-1], PREDICTIONS)
+        if suite.carries_predictions:
+            write_parquet(table([], PREDICTIONS), results.stored_predictions(name), PREDICTIONS)
         grids = frozenset({name}) if suite.by_depth else frozenset[str]()
         scores = aggregate_files(paths, results.root, grids, recipe.seed)
         write_parquet(scores, results.scores(name), SCORES)

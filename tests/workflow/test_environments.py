@@ -1,9 +1,13 @@
 """Jobs of two kinds, each in an environment of its own."""
 
+import os
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+
+import pytest
 
 from tests.workflow.workspace import REPOSITORY, Workspace
 
@@ -42,3 +46,58 @@ def test_two_kinds_of_jobs_run_in_two_environments(tmp_path: Path) -> None:
     assert "write_evaluation_texts.py" not in started["pipeline"]
     assert "collect_source.py" not in started["evaluation"]
     assert all((workspace.results / output).exists() for output in ("evaluation/texts.parquet",))
+
+
+# What Snakemake asks of conda; an environment that it "makes" is a virtual one with a note of each start.
+CONDA = """\
+#!{python}
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {repository!r})
+if sys.argv[1] == "--version":
+    print("conda 25.1.0")
+elif sys.argv[1] == "info":
+    print(json.dumps({{"conda_prefix": {prefix!r}, "platform": "linux-64", "envs": []}}))
+elif sys.argv[1] == "config":
+    print(json.dumps({{"get": {{"channel_priority": "strict"}}}}))
+elif sys.argv[1:3] == ["env", "create"]:
+    from tests.workflow.test_environments import environment
+    environment(Path(sys.argv[sys.argv.index("--prefix") + 1]))
+"""
+
+
+def test_a_job_runs_in_the_conda_environment_of_its_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = tmp_path / "conda"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin" / "activate").write_text('export PATH="$1/bin:$PATH"\n')
+    conda = prefix / "bin" / "conda"
+    content = {"python": sys.executable, "repository": str(REPOSITORY), "prefix": str(prefix)}
+    conda.write_text(CONDA.format(**content))
+    conda.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{prefix / 'bin'}:{os.environ['PATH']}")
+    workspace = Workspace(tmp_path)
+    workspace.write_site(REPOSITORY / "tests" / "workflow" / "recipes")
+    output = "corpus/documents/sources/0"
+    outcome = workspace.run("--sdm", "conda", "--", f"results/small/{output}")
+    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-4000:]
+    (started,) = tmp_path.glob(".snakemake/conda/*/started.txt")
+    assert "collect_source.py" in started.read_text()
+    assert (workspace.results / output / "source.json").exists()
+
+
+ENVIRONMENTS = {"ENCODING": "serving", "SYNTHESIS": "serving"}
+
+
+def test_the_environment_of_each_rule_is_that_of_its_kind_of_job() -> None:
+    pairs = [
+        pair
+        for path in sorted((REPOSITORY / "rules").glob("*.smk"))
+        for pair in re.findall(
+            r'conda:\s*"../envs/(\w+)\.yaml".*?\$([A-Z]+)_PYTHON', path.read_text(), re.DOTALL
+        )
+    ]
+    assert len(pairs) > 20
+    for environment_name, kind in pairs:
+        assert environment_name == ENVIRONMENTS.get(kind, kind.lower())

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from selflong.globs import matching_files
 from selflong.sources.conversations.records import RecordConversations
 from selflong.sources.conversations.section import Size
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
@@ -22,6 +23,8 @@ class FolderConversations(RecordConversations):
         return self.path
 
     def size(self) -> Size:
-        text = sum(file.stat().st_size for file in self.path.glob(self.files)) / COMPRESSION
+        text = (
+            sum(file.stat().st_size for file in matching_files(self.path, self.files)) / COMPRESSION
+        )
         tokens = max(1, round(text / BYTES_PER_TOKEN))
         return Size(max(1, tokens // TOKENS_PER_ROW), tokens)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from selflong.recipe.section import Download, Positive
+from selflong.recipe.section import Download, Positive, Repository
 from selflong.sources.conversations.records import RecordConversations
 from selflong.sources.conversations.section import Size
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
@@ -12,7 +12,7 @@ class HubConversations(RecordConversations):
     """Conversations of a dataset on the hub: OpenAI `messages` or ShareGPT `conversations`."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     column: Literal["messages", "conversations"]

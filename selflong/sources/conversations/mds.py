@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from selflong.job import UserError
-from selflong.recipe.section import Download, Positive
+from selflong.recipe.section import Download, Positive, Repository
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.conversations.rows import (
     LONG_ROWS,
@@ -26,7 +26,7 @@ class HubTokens(ConversationSection):
     """Already tokenised sequences in MDS shards on the hub (ProLong)."""
 
     kind: Literal["mds"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     tokenizer: str

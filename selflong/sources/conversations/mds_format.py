@@ -77,7 +77,7 @@ class MdsFolder:
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
     try:
-        shards = json.loads(path.read_text())["shards"]
+        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
     except (OSError, ValueError, KeyError):
         raise UserError(f"{path} is no index of MDS shards: fetch it again") from None
     for shard in shards:

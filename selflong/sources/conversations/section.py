@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.recipe.section import External
 
@@ -63,7 +64,7 @@ class ConversationSection(External, ABC):
         given = list(given)
         files: list[Path] = []
         for path in given:
-            files.extend(sorted(_matching(path, pattern)) if path.is_dir() else [path])
+            files.extend(matching_files(path, pattern) if path.is_dir() else [path])
         files = [path for path in files if self._holds_rows(path)]
         if not files:
             raise UserError(
@@ -72,7 +73,7 @@ class ConversationSection(External, ABC):
         return files
 
     def _holds_rows(self, path: Path) -> bool:
-        return not path.name.startswith(".")
+        return True
 
     def chunks(self, files: Iterable[Path]) -> "list[Chunk]":
         """Its rows in chunks, in the order of the files."""
@@ -99,10 +100,3 @@ class ConversationSection(External, ABC):
 
         Raises UserError where a column is missing or a file is damaged.
         """
-
-
-def _matching(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files below `folder`; a pattern that ends in ** means everything below."""
-    if pattern.endswith("**"):
-        pattern += "/*"
-    return (path for path in folder.glob(pattern) if path.is_file())

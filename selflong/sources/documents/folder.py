@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.sources.documents.section import (
     BYTES_PER_TOKEN,
@@ -28,7 +29,7 @@ class FolderDocuments(DocumentSection):
 
     @property
     def inputs(self) -> list[Path]:
-        paths = sorted(path for path in self.path.glob(self.files) if path.is_file())
+        paths = matching_files(self.path, self.files)
         if not paths:
             raise UserError(
                 f"{self.path}: no file matches {self.files!r}; mend `path` or `files` of the source"

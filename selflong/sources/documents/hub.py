@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Positive, Repository
 from selflong.sources.documents.section import BYTES_PER_TOKEN, DocumentSection, Size
 
 
@@ -11,7 +11,7 @@ class HubDocuments(DocumentSection):
     """Parquet files of a dataset on the Hugging Face hub, with FineWeb-Edu's columns."""
 
     kind: Literal["hub"]
-    repository: str
+    repository: Repository
     revision: str
     files: str
     """Glob inside the repository."""

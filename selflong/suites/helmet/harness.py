@@ -38,7 +38,7 @@ def run(suite: Helmet, job: Job, work: Path) -> pl.DataFrame:
         log = work / f"{Path(config).stem}.log"
         logger.info("HELMET runs %s, its log is %s", config, log)
         line = command(site, config, job.model.absolute(), job.serving, output)
-        with log.open("w") as stream:
+        with log.open("w", encoding="utf-8") as stream:
             ended = subprocess.run(
                 line, cwd=site.checkout, stdout=stream, stderr=subprocess.STDOUT, check=False
             )
@@ -68,7 +68,7 @@ def read_output(name: str, suite: Helmet, model: str, output: Path) -> pl.DataFr
     """formats.PREDICTIONS from the folder that HELMET wrote its results to."""
     results = {}
     for path in sorted(output.glob("*.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         arguments = content["args"]
         results[arguments["datasets"], int(arguments["input_max_length"])] = path, content["data"]
     rows: list[dict[str, Any]] = []

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import Download
+from selflong.recipe.section import Download, Repository
 from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
 
 
@@ -11,7 +11,7 @@ class PublishedRulerSuite(AnyRuler):
 
     kind: Literal["published_ruler"]
     models: list[str]
-    repository: str
+    repository: Repository
     revision: str
 
     carries_predictions: ClassVar[bool] = True

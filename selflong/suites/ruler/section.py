@@ -64,7 +64,7 @@ class RulerSuite(AnyRuler):
     """RULER (arXiv 2404.06654) in one named convention."""
 
     kind: Literal["ruler"]
-    convention: Literal["ruler_exact", "ruler_head", "ruler_2024"]
+    convention: Literal["ruler_exact", "ruler_2024"]
     tasks: list[RulerTask] = Field(min_length=1)
     samples: dict[int, Positive]
     """Of each task, by length."""

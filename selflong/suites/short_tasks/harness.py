@@ -48,10 +48,17 @@ def run(
     line = command(suite, job.model, job.serving, work, output, include, python)
     log = work / "lm_eval.log"
     logger.info("lm-evaluation-harness runs, its log is %s", log)
-    with log.open("w") as stream:
+    with log.open("w", encoding="utf-8") as stream:
         status = subprocess.run(line, stdout=stream, stderr=subprocess.STDOUT, check=False)
     if status.returncode != 0:
-        last = next((text for text in reversed(log.read_text().splitlines()) if text.strip()), "")
+        last = next(
+            (
+                text
+                for text in reversed(log.read_text(encoding="utf-8").splitlines())
+                if text.strip()
+            ),
+            "",
+        )
         raise UserError(
             f"suites.{job.suite_name}: lm-evaluation-harness ended with status {status.returncode} ({last}); "
             f"its log is {log}"
@@ -98,7 +105,9 @@ def _backend(serving: Serving, checkpoint: Path) -> list[str]:
 def read_output(name: str, suite: ShortTasks, model: str, output: Path) -> pl.DataFrame:
     """formats.PREDICTIONS from the folder that the harness wrote with --log_samples."""
     (summary,) = _files(output, "results_*.json")
-    members: dict[str, list[str]] = json.loads(summary.read_text())["group_subtasks"]
+    members: dict[str, list[str]] = json.loads(summary.read_text(encoding="utf-8"))[
+        "group_subtasks"
+    ]
     rows: list[dict[str, Any]] = []
     for title, task in suite.tasks.items():
         samples = [
@@ -127,7 +136,7 @@ def _leaves(task: str, members: Mapping[str, list[str]]) -> Iterator[str]:
 
 def _samples(folder: Path, task: str) -> list[dict[str, Any]]:
     (path,) = _files(folder, f"samples_{task}_2*.jsonl")
-    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return sorted(samples, key=lambda sample: int(sample["doc_id"]))
 
 

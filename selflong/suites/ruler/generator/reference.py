@@ -1,10 +1,9 @@
-"""What the reference's code does, draw by draw: the conventions ruler_2024 and ruler_head.
+"""What the reference's code does, draw by draw: the convention ruler_2024.
 
-Both draw from one stream of random numbers per task, also while they search for a size, so that the same
-seed and tokenizer give the prompts that the reference gives. ruler_2024 is the code of 2024-12 (NVIDIA/RULER
-dd4c2ad, and the package nvidia-long-context-eval 26.3): sizes grow by steps, sources are not repeated.
-ruler_head is the code of 2026-07 (c3f5e3b): sizes by bisection, sources repeated. Where the reference would
-go over the limit or never end, one more step is taken off instead.
+It draws from one stream of random numbers per task, also while it searches for a size, so that the same seed
+and tokenizer give the prompts that the reference gives: the code of 2024-12 (NVIDIA/RULER dd4c2ad, and the
+package nvidia-long-context-eval 26.3), whose sizes grow by steps and whose sources are not repeated. Where
+the reference would go over the limit or never end, one more step is taken off instead.
 """
 
 import random
@@ -18,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 
-from selflong.job import UserError
 from selflong.suites.ruler.generator.aggregation import (
     COMMON,
     CommonWordsTask,
@@ -78,7 +76,7 @@ class ReferenceTask(Protocol):
 
     step: int
     source_size: int | None
-    """Where sizes grow by steps, they end here."""
+    """Sizes end here."""
     draws_beyond_source: bool
     """Whether one sample is drawn beyond the source before sizes end there."""
 
@@ -104,24 +102,6 @@ def stepwise_size(task: ReferenceTask, budget: int) -> int:
             return task.source_size
         size += task.step
     return size
-
-
-def bisected_size(
-    task: ReferenceTask, budget: int, probe: int, most: Callable[[float], int]
-) -> int:
-    """ruler_head: bisection over single drawn samples, up to the size that `most` makes of a sample's tokens.
-
-    The sample has the size `probe`; its tokens are those of one unit.
-    """
-    low, high = task.step, max(most(task.draw(0, probe).tokens / probe), 2 * task.step)
-    best = task.step
-    while low <= high:
-        middle = (low + high) // 2
-        if task.draw(0, middle).tokens <= budget:
-            best, low = middle, middle + 1
-        else:
-            high = middle - 1
-    return best
 
 
 def reference_bodies(task: ReferenceTask, size: int, budget: int) -> Iterator[Body]:
@@ -153,15 +133,13 @@ class NeedleReference:
 
     draws_beyond_source = True
 
-    def __init__(
-        self, task: NeedleTask, encoder: Encoder, stream: Stream, length: int, repeats: bool
-    ) -> None:
+    def __init__(self, task: NeedleTask, encoder: Encoder, stream: Stream, length: int) -> None:
         self._task = task
         self._encoder = encoder
         self._stream = stream
         self.step = 500 if task.spec.haystack == "essays" else 25 if length >= SHORT_LENGTH else 5
         in_essays = task.spec.haystack == "essays"
-        self.source_size = len(task.essays) if in_essays and not repeats else None
+        self.source_size: int | None = len(task.essays) if in_essays else None
 
     def draw(self, index: int, size: int) -> Candidate:
         spec, python = self._task.spec, self._stream.python
@@ -241,15 +219,12 @@ class CommonWordsReference:
     step = 10
     draws_beyond_source = False
 
-    def __init__(
-        self, task: CommonWordsTask, encoder: Encoder, stream: Stream, more_words: bool
-    ) -> None:
+    def __init__(self, task: CommonWordsTask, encoder: Encoder, stream: Stream) -> None:
         self._task = task
         self._encoder = encoder
         self._stream = stream
         self._words = task.usual_words[stream.frozen(len(task.usual_words))]
-        self._more_words = more_words
-        self.source_size = None if more_words else len(self._words)
+        self.source_size: int | None = len(self._words)
 
     def draw(self, index: int, size: int) -> Candidate:
         task = self._task
@@ -258,7 +233,7 @@ class CommonWordsReference:
         opening = task.example(
             slots[self._stream.frozen(len(slots))],
             example[:COMMON],
-            separator=" " if self._more_words else "",
+            separator="",
         )
         words = self._draw_words(size)
 
@@ -274,16 +249,8 @@ class CommonWordsReference:
     sample = draw
 
     def _draw_words(self, size: int) -> np.ndarray:
-        """Units of the words; from the longer list alone where the usual words are too few."""
-        words = self._words
-        if size > len(words):
-            words = self._task.more_words
-        if size > len(words):
-            raise UserError(
-                f"lengths: cwe needs {size} different words and the sources hold {len(words)}: "
-                "name a longer list as english_words, or a smaller length"
-            )
-        return words[self._stream.python.sample(range(len(words)), size)]
+        """Units of the words."""
+        return self._words[self._stream.python.sample(range(len(self._words)), size)]
 
 
 class QuestionReference:
@@ -292,21 +259,18 @@ class QuestionReference:
     step = 10
     draws_beyond_source = False
 
-    def __init__(self, task: QuestionTask, encoder: Encoder, stream: Stream, repeats: bool) -> None:
+    def __init__(self, task: QuestionTask, encoder: Encoder, stream: Stream) -> None:
         self._task = task
         self._encoder = encoder
         self._stream = stream
-        self._repeats = repeats
         self._pool = np.arange(len(task.questions.documents))
-        self.source_size = None if repeats else len(self._pool)
+        self.source_size: int | None = len(self._pool)
 
     def draw(self, index: int, size: int) -> Candidate:
         question = self._task.question(index)
         if size < len(self._pool):
             documents = self._pool[self._draw_documents(question, size)]
             documents = documents[self._stream.frozen(size)]
-        elif self._repeats:
-            documents = np.resize(self._pool, size)[self._stream.frozen(size)]
         else:
             # The reference shuffles its only copy, again in every sample.
             self._pool = self._pool[self._stream.frozen(size)]

@@ -7,7 +7,6 @@ from selflong.suites.ruler.generator.haystacks import NOISE
 from selflong.suites.ruler.generator.reference import (
     Candidate,
     Stream,
-    bisected_size,
     candidate,
     reference_bodies,
     stepwise_size,
@@ -17,12 +16,9 @@ from selflong.suites.ruler.generator.tracing import (
     EXAMPLE_TOKENS,
     HOPS,
     INTRO,
-    TracingTask,
     VariableChain,
 )
 from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
-
-_EXAMPLE_VALUE = 12345
 
 Write = Callable[[Stream, VariableChain, int], str]
 """Draws places for a chain among so many noise lines; gives the prompt up to the question."""
@@ -35,14 +31,13 @@ class _Example:
     source_size: int | None = None
     draws_beyond_source = False
 
-    def __init__(self, encoder: Encoder, stream: Stream, write: Write, value: int | None) -> None:
+    def __init__(self, encoder: Encoder, stream: Stream, write: Write) -> None:
         self._encoder = encoder
         self._stream = stream
         self._write = write
-        self._value = value
 
     def draw(self, index: int, size: int) -> Candidate:
-        chain = _draw_chain(self._stream, 3, self._value)
+        chain = _draw_chain(self._stream, 3)
         text = self._write(self._stream, chain, size)
         body = Body(self._encoder.chain(text), chain.answer_prefix, list(chain.names), [])
         asked = self._encoder.chain(text + chain.answer_prefix)
@@ -50,47 +45,6 @@ class _Example:
         return Candidate(len(asked), len(answered), lambda: body)
 
     sample = draw
-
-
-class TracingHead:
-    """vt of ruler_head: each assignment is a line; the example's value is drawn for each sample."""
-
-    source_size: int | None = None
-    draws_beyond_source = False
-
-    def __init__(self, task: TracingTask, encoder: Encoder, stream: Stream, step: int) -> None:
-        self._task = task
-        self._encoder = encoder
-        self._stream = stream
-        self.step = step
-        drawn = _Example(encoder, stream, _write_lines, _EXAMPLE_VALUE)
-        size = bisected_size(
-            drawn, EXAMPLE_TOKENS, drawn.step, lambda per_line: int(EXAMPLE_TOKENS / per_line * 3)
-        )
-        self._example, self._names = _solved(next(reference_bodies(drawn, size, EXAMPLE_TOKENS)))
-        self._example_tokens = len(encoder.chain(f"{self._example}\n"))
-
-    def draw(self, index: int, size: int) -> Candidate:
-        draw = self._draw(size, lambda: INTRO)
-        tokens = draw.tokens(size) + self._example_tokens
-        return Candidate(tokens, tokens, lambda: draw.body(size))
-
-    def sample(self, index: int, size: int) -> Candidate:
-        draw = self._draw(size, lambda: f"{self._renamed_example()}\n\n{INTRO}")
-        tokens = draw.tokens(size)
-        return Candidate(tokens, tokens, lambda: draw.body(size))
-
-    def _draw(self, size: int, opening: Callable[[], str]) -> Draw:
-        chain = _draw_chain(self._stream, 5, None)
-        places = _draw_places(self._stream, size)
-        # Eight tokens a line: as many lines as the size.
-        opened = self._encoder.chain(opening(), before="VAR")
-        return self._task.fill(opened, chain, lambda _: places, 8 * (size + 1))
-
-    def _renamed_example(self) -> str:
-        example = _renamed(self._example, self._names, self._stream)
-        value = str(self._stream.numpy.randint(10_000, 99_999))
-        return example.replace(str(_EXAMPLE_VALUE), value)
 
 
 class Tracing2024:
@@ -105,7 +59,7 @@ class Tracing2024:
         self._stream = stream
         self._lead = "" if chat else " "
         write = _write_spaced_for_chat if chat else _write_spaced
-        drawn = _Example(encoder, stream, write, None)
+        drawn = _Example(encoder, stream, write)
         budget = EXAMPLE_TOKENS - TRACING_TOKENS
         size = stepwise_size(drawn, budget)
         self._example, self._names = _solved(next(reference_bodies(drawn, size, budget)))
@@ -114,14 +68,14 @@ class Tracing2024:
         self._noise.add([f" {NOISE}\n"])
 
     def draw(self, index: int, size: int) -> Candidate:
-        chain = _draw_chain(self._stream, 5, None)
+        chain = _draw_chain(self._stream, 5)
         draw = self._fill(INTRO, chain, _draw_places(self._stream, size), size)
         found = candidate(self._encoder, draw, size, chain.answer_prefix, f" {list(chain.names)}")
         example = self._example_tokens
         return Candidate(found.tokens + example, found.with_answer + example, found.body)
 
     def sample(self, index: int, size: int) -> Candidate:
-        chain = _draw_chain(self._stream, 5, None)
+        chain = _draw_chain(self._stream, 5)
         places = _draw_places(self._stream, size)
         example = _renamed(self._example, self._names, self._stream)
         draw = self._fill(f"{self._lead}{example}\n\n\n\n{INTRO}", chain, places, size)
@@ -156,21 +110,15 @@ class Tracing2024:
         return Draw(self.step, size, tokens, body)
 
 
-def _draw_chain(stream: Stream, letters: int, value: int | None) -> VariableChain:
+def _draw_chain(stream: Stream, letters: int) -> VariableChain:
     names: dict[str, None] = {}
     while len(names) <= HOPS:
         names["".join(stream.python.choices(string.ascii_uppercase, k=letters))] = None
-    if value is None:
-        value = int(stream.numpy.randint(10_000, 99_999))
-    return VariableChain(tuple(names), value)
+    return VariableChain(tuple(names), int(stream.numpy.randint(10_000, 99_999)))
 
 
 def _draw_places(stream: Stream, size: int) -> list[int]:
     return sorted(stream.python.sample(range(size), HOPS + 1))
-
-
-def _write_lines(stream: Stream, chain: VariableChain, size: int) -> str:
-    return chain.lined_up(size, _draw_places(stream, size))
 
 
 def _write_spaced(stream: Stream, chain: VariableChain, size: int) -> str:

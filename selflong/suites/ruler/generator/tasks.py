@@ -9,7 +9,7 @@ import numpy as np
 from selflong.suites.ruler.generator.units import Chain
 from selflong.suites.ruler.section import ANSWER_TOKENS
 
-Convention = Literal["ruler_exact", "ruler_head", "ruler_2024"]
+Convention = Literal["ruler_exact", "ruler_2024"]
 
 NEEDLE_TOKENS = ANSWER_TOKENS["niah"]
 TRACING_TOKENS = ANSWER_TOKENS["vt"]

@@ -51,13 +51,6 @@ class VariableChain:
         """What stands after a worked example's question."""
         return f"{self.answer_prefix} {' '.join(self.names)}"
 
-    def lined_up(self, size: int, places: Sequence[int]) -> str:
-        """A prompt of `size` noise lines, one assignment before each of `places`, up to the question."""
-        lines = [NOISE] * size
-        for place, line in zip(reversed(places), reversed(self.lines), strict=True):
-            lines.insert(place, line)
-        return INTRO + "\n".join([*lines, self.question])
-
 
 class TracingTask:
     """vt."""

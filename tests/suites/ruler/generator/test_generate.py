@@ -18,7 +18,7 @@ from selflong.suites.ruler.generator.generate import RulerSample
 from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, TASKS, Convention
 from selflong.tokens import Tokenizer
 
-CONVENTIONS: tuple[Convention, ...] = ("ruler_exact", "ruler_head", "ruler_2024")
+CONVENTIONS: tuple[Convention, ...] = ("ruler_exact", "ruler_2024")
 SAMPLES = 20
 """Of each example that hypothesis draws."""
 _REFUSAL = re.compile(
@@ -164,12 +164,12 @@ def test_the_references_questions_stand_at_one_depth_and_ours_do_not(
     llama_3_like: Tokenizer, sources: Sources
 ) -> None:
     places = {}
-    for convention in ("ruler_head", "ruler_exact"):
+    for convention in CONVENTIONS:
         samples = make("qa_1", 4096, 12, llama_3_like, sources, convention)
         places[convention] = {
             (sample.prompt.count("Document "), round(sample.depths[0], 1)) for sample in samples
         }
-    assert len(places["ruler_exact"]) > len(places["ruler_head"])
+    assert len(places["ruler_exact"]) > len(places["ruler_2024"])
 
 
 def test_a_sample_depends_on_its_own_index_alone(llama_3_like: Tokenizer, sources: Sources) -> None:
@@ -200,9 +200,7 @@ def test_only_the_convention_of_2024_ends_where_its_haystack_ends(
         for sample in make("niah_single_2", 16_000, 2, llama_3_like, short, convention):
             assert sample.prompt_ids == rendered(sample, llama_3_like, chat=True)
             fills[convention] = sample.fill
-    # Head's sizes end anywhere, its samples shrink in steps of 500 words.
     assert fills["ruler_2024"] < 0.5
-    assert 0.94 < fills["ruler_head"] <= 1
     assert 0.998 <= fills["ruler_exact"] <= 1
 
 

@@ -1,0 +1,29 @@
+"""Words that every sentence about a recipe or a site shares."""
+
+import difflib
+from collections.abc import Iterable
+
+SHOWN = 80  # characters of a value
+
+
+def cut(text: str, characters: int) -> str:
+    """The beginning of a text that is too long for a sentence."""
+    return text if len(text) <= characters else f"{text[:characters]}…"
+
+
+def shown(value: object) -> str:
+    """A value of the user's, as a sentence about it names it."""
+    return cut(repr(value), SHOWN)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that the given one is most likely a misspelling of."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def does_not_exist(name: str, known: Iterable[str]) -> str:
+    """That a name refers to nothing, with the nearest one that exists, or all."""
+    names = sorted(known)
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names) or 'none'}"
+    return f"{shown(name)} does not exist; {hint}"
