@@ -7,10 +7,9 @@ text for each model name).
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from transformers import PreTrainedTokenizerBase
 
 from selflong.evaluation.generate import Prompt
 from selflong.evaluation.ruler import metrics
@@ -18,6 +17,9 @@ from selflong.formats import PREDICTIONS, table
 from selflong.job import UserError
 from selflong.recipe import RULER_TASKS
 from selflong.scores import length_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50, "qa": 32}
 """Of RULER's tasks by family (its scripts/data/synthetic/constants.py)."""
@@ -31,7 +33,7 @@ STORED = ("index", "answers", "predictions")
 
 
 def prompts(
-    folder: Path, lengths: Sequence[int], pretrained: PreTrainedTokenizerBase
+    folder: Path, lengths: Sequence[int], pretrained: "PreTrainedTokenizerBase"
 ) -> Iterator[Prompt]:
     """Every published prompt of `lengths`. Control tokens that the input writes out become control tokens."""
     for task, length, rows in _files(folder, lengths, list(PROMPTS)):

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
-from transformers import AutoTokenizer
 
 from selflong.evaluation import (
     helmet,
@@ -107,6 +106,8 @@ def _published_prompts(
 ) -> Iterator[Prompt]:
     if job.published is None:
         raise UserError(f"suites.{job.suite_name}: its download is missing")
+    from transformers import AutoTokenizer
+
     pretrained = AutoTokenizer.from_pretrained(str(job.tokenizer), local_files_only=True)
     return published_ruler.prompts(job.published, lengths, pretrained)
 

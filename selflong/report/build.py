@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from matplotlib.figure import Figure
 
 from selflong.formats import PREDICTIONS, SCORES, publish, read_parquet, table
 from selflong.job import UserError
@@ -21,12 +21,15 @@ from selflong.recipe import (
     Recipe,
     RulerSuite,
 )
-from selflong.report import data, figures, published
+from selflong.report import data, published
 from selflong.report.recall import recall_tables
 from selflong.report.results import Measured, result_tables
-from selflong.report.style import save
 from selflong.report.tables import Table, to_csv, write_tables
 from selflong.scores import aggregate_files
+
+# seaborn takes a second to load; tables and the page need none of it.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
 
@@ -38,7 +41,7 @@ class ReportFigure:
     name: str
     title: str
     caption: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], "Figure"]
 
 
 # ------------------------------------------------------------------------------------------ inputs
@@ -160,6 +163,14 @@ def recompute(recipe: Recipe, results: Path, tables: Path) -> int:
 # ----------------------------------------------------------------------------------------- figures
 
 
+def _draw(name: str, *arguments: Any) -> "Figure":
+    """The figure that the function `name` of selflong.report.figures makes."""
+    from selflong.report import figures
+
+    figure: Figure = getattr(figures, name)(*arguments)
+    return figure
+
+
 def report_figures(recipe: Recipe, results: Path, scores: pl.DataFrame) -> list[ReportFigure]:
     """Every figure of the report; nothing is drawn yet."""
     measured = Measured(recipe, scores)
@@ -177,7 +188,7 @@ def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
                 f"{name}_by_length",
                 "RULER against length",
                 "Mean of the suite's tasks with 95% intervals by bootstrap over samples.",
-                partial(figures.ruler_by_length, measured, name, suite),
+                partial(_draw, "ruler_by_length", measured, name, suite),
             )
         elif isinstance(suite, NeedleGrid):
             yield ReportFigure(
@@ -185,14 +196,14 @@ def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
                 "Needle in a haystack",
                 "Share of the needle's keywords in the answer by depth of the needle and length of the "
                 "prompt; lighter is better, grey did not run.",
-                partial(figures.needle_heatmap, measured, name, suite),
+                partial(_draw, "needle_heatmap", measured, name, suite),
             )
         elif isinstance(suite, RecallSuite):
             yield ReportFigure(
                 f"{name}_by_length",
                 "Recall against length",
                 "Mean over seeds, with the worst and the best of them.",
-                partial(figures.recall_by_length, measured, name, suite),
+                partial(_draw, "recall_by_length", measured, name, suite),
             )
 
 
@@ -204,7 +215,7 @@ def _training_figures(measured: Measured, results: Path) -> Iterator[ReportFigur
             "Loss by stage",
             "Mean over the targets of a step, in nats, against the tokens trained on; a dotted line "
             "stands where the next stage begins.",
-            partial(figures.loss_by_stage, metrics, measured),
+            partial(_draw, "loss_by_stage", metrics, measured),
         )
 
 
@@ -215,7 +226,7 @@ def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
             f"document_lengths_{corpus}",
             f"Lengths of documents, corpus {corpus}",
             "Documents that the corpus keeps by length in the trained model's tokens.",
-            partial(figures.lengths, counts, f"Document lengths, corpus {corpus}", "document"),
+            partial(_draw, "lengths", counts, f"Document lengths, corpus {corpus}", "document"),
         )
     rows = data.accounting(recipe, results)
     for mixture in recipe.mixtures:
@@ -229,7 +240,7 @@ def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
                 if recipe.mixtures[mixture].assignment == "every_stage"
                 else ", over all stages."
             ),
-            partial(figures.lengths, counts, f"Sample lengths, mixture {mixture}", "sample"),
+            partial(_draw, "lengths", counts, f"Sample lengths, mixture {mixture}", "sample"),
         )
     if recipe.synthesis is None:
         return
@@ -242,12 +253,14 @@ def _data_figures(recipe: Recipe, results: Path) -> Iterator[ReportFigure]:
             f"synthesis_{generator}",
             f"Synthesis with {generator}",
             "Rows that each step of the synthesis kept or dropped, with the reason.",
-            partial(figures.funnel, steps, f"Synthesis with {generator}"),
+            partial(_draw, "funnel", steps, f"Synthesis with {generator}"),
         )
 
 
 def write_report_figures(recipe: Recipe, results: Path, output: Path) -> None:
     """Publish the folder of figures, each as PNG, PDF and SVG."""
+    from selflong.report.style import save
+
     drawn = report_figures(recipe, results, read_scores(recipe, results))
     with publish(output) as folder:
         folder.mkdir()
