@@ -80,7 +80,9 @@ rule report:
         figures="<results>/figures",
         workflow="<results>/report/workflow",
     output:
-        "<results>/report/report.html",
+        page="<results>/report/report.html",
+        summary="<results>/report/summary.md",
+        time="<results>/report/time.json",
     log:
         "<logs>/report/page.log",
     benchmark:
@@ -95,7 +97,7 @@ rule report:
         digest=RUN.report_digest(),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/write_page.py" --tables {input.tables}'
-        " --figures {input.figures} --workflow {input.workflow} --output {output} > {log} 2>&1"
+        " --figures {input.figures} --workflow {input.workflow} --output {output.page} > {log} 2>&1"
 
 
 rule manifest:

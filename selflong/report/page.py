@@ -14,7 +14,10 @@ from selflong.formats import write_text
 from selflong.recipe import Recipe
 from selflong.report.build import ReportFigure, read_scores, report_figures, report_tables
 from selflong.report.manifest import git_commit, package_versions
+from selflong.report.results import Measured
+from selflong.report.summary import summarise, to_markdown
 from selflong.report.tables import Table
+from selflong.report.timing import read_times, write_times
 
 SHOWN_PACKAGES = ("torch", "transformers", "deepspeed", "snakemake", "polars", "seaborn", "lm_eval")
 
@@ -43,8 +46,16 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.5rem; }
 <body>
 <h1>{{ recipe.name }}</h1>
 <p>{{ recipe.description }}</p>
-<nav><a href="#workflow">Workflow</a><a href="#figures">Figures</a><a href="#tables">Tables</a>
-<a href="#assumptions">Assumptions and deviations</a><a href="#provenance">Provenance</a></nav>
+<nav><a href="#summary">Summary</a><a href="#workflow">Workflow</a><a href="#figures">Figures</a>
+<a href="#tables">Tables</a><a href="#assumptions">Assumptions and deviations</a><a href="#time">Time</a>
+<a href="#provenance">Provenance</a></nav>
+
+<h2 id="summary">Summary</h2>
+{% for heading, statements in summary.parts.items() %}<h3>{{ heading }}</h3>
+<ul>{% for statement in statements %}<li>{{ statement.text }}
+{%- if statement.table %} <a href="#table-{{ statement.table }}">table</a>{% endif %}</li>
+{% endfor %}</ul>
+{% endfor %}
 
 <h2 id="workflow">Workflow</h2>
 <figure><img alt="The rules of the workflow by stage" src="{{ workflow.image }}">
@@ -83,6 +94,18 @@ back from the right; pale arrows skip a stage.</figcaption>
 <dl>{% for place, reason in assumptions %}<dt>{{ place }}</dt><dd>{{ reason }}</dd>{% else %}
 <dt>None is marked.</dt>{% endfor %}</dl>
 
+<h2 id="time">Time</h2>
+<p>{% for sentence in time.sentences() %}{{ sentence }} {% endfor %}Jobs that ran beside each other count once
+in the whole, and each in its rule; memory is the most that a job was seen with. The same as
+<a href="{{ times }}">time.json</a>.</p>
+<div class="wide"><table>
+<thead><tr><th>Rule</th><th>Jobs</th><th>Seconds</th><th>Longest job</th><th>Memory (MB)</th></tr></thead>
+<tbody>
+{% for rule in time.rules %}<tr><td>{{ rule.rule }}</td><td>{{ rule.jobs }}</td>
+<td>{{ "%.1f"|format(rule.seconds) }}</td><td>{{ "%.1f"|format(rule.longest_seconds) }}</td>
+<td>{{ "%.0f"|format(rule.memory_mb) }}</td></tr>
+{% endfor %}</tbody></table></div>
+
 <h2 id="provenance">Provenance</h2>
 <p>Commit {{ commit }}, seed {{ recipe.seed }}.
 {% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}
@@ -102,14 +125,23 @@ class _ShownCell:
     hint: str
 
 
+SUMMARY = "summary.md"
+TIMES = "time.json"
+
+
 def write_page(
     recipe: Recipe, results: Path, tables: Path, figures: Path, workflow: Path, output: Path
 ) -> None:
-    """Publish the page. `tables`, `figures` and `workflow` are the folders that the other rules made.
+    """Publish the page, and beside it its summary (summary.md) and what the jobs took so far (time.json).
 
-    Links are relative to the page, so the folder of the results can be moved as a whole.
+    `tables`, `figures` and `workflow` are the folders that the other rules made. Links are relative to the
+    page, so the folder of the results can be moved as a whole.
     """
     scores = read_scores(recipe, results)
+    time = read_times(results)
+    summary = summarise(Measured(recipe, scores), results, time)
+    write_times(time, output.parent / TIMES)
+    write_text(to_markdown(summary), output.parent / SUMMARY)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -117,6 +149,9 @@ def write_page(
     drawn = [_figure(figure, figures, page) for figure in report_figures(recipe, results, scores)]
     text = environment.from_string(TEMPLATE).render(
         recipe=recipe,
+        summary=summary,
+        time=time,
+        times=TIMES,
         workflow={"image": embedded(workflow / "workflow.svg")},
         figures=drawn,
         tables=[
