@@ -44,8 +44,8 @@ def test_every_stage_either_trains_or_is_adjusted(selflong: Run) -> None:
 
 
 def test_a_stage_starts_from_its_forerunner(laptop: Run) -> None:
-    assert laptop.initial("full/1k") == "results/laptop/models/base/initial"
-    assert laptop.initial("full/4k") == "results/laptop/models/full/2k"
+    assert laptop.initial("full/512") == "results/laptop/models/base/initial"
+    assert laptop.initial("full/2k") == "results/laptop/models/full/1k"
 
 
 def test_ablations_share_the_corpus_and_the_downloads(selflong: Run) -> None:
