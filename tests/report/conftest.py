@@ -20,7 +20,14 @@ from selflong.formats import (
     write_json,
     write_parquet,
 )
-from selflong.recipe import NeedleGrid, Recipe, RulerSuite, load_recipe, stages_of_mixture
+from selflong.recipe import (
+    NeedleGrid,
+    RecallSuite,
+    Recipe,
+    RulerSuite,
+    load_recipe,
+    stages_of_mixture,
+)
 from selflong.report.data import SYNTHESIS_STEPS, trained_checkpoints
 from selflong.scores import aggregate_files
 
@@ -49,7 +56,7 @@ def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_predictions(recipe: Recipe, folder: Path, rng: np.random.Generator) -> None:
-    """Predictions of RULER suites and needle grids, and the scores of each suite."""
+    """Predictions of every suite, and the scores of each suite."""
     for name, suite in recipe.suites.items():
         paths = []
         for reference in suite.models:
@@ -79,6 +86,12 @@ def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
             for length in suite.lengths
             for repeat in range(suite.repeats)
             for row, depth in enumerate(needle_grid.depths(suite))
+        ]
+    if isinstance(suite, RecallSuite):
+        return [
+            {"task": "needles", "length": length, "index": index, "depth": None}
+            for length in suite.lengths
+            for index in range(suite.sequences)
         ]
     assert isinstance(suite, RulerSuite)
     return [

@@ -99,6 +99,7 @@ def test_every_figure_has_three_formats(laptop: Recipe, report: Path) -> None:
     drawn = report_figures(laptop, report, read_scores(laptop, report))
     names = {figure.name for figure in drawn}
     assert names == {
+        "recall_by_length",
         "ruler_by_length",
         "needle_grid_heatmap",
         "loss_by_stage",
@@ -127,7 +128,7 @@ def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Path
     assert {cell.file for row in overlaps.rows for cell in row} == {
         None,
         "corpus/documents/overlaps",
-        "mixtures/full/1k/contamination.parquet",
+        "mixtures/full/512/contamination.parquet",
     }
     assert document_lengths(laptop, report, "documents") == {"documents": {64: 2, 1024: 4}}
 
@@ -147,7 +148,7 @@ def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
     page = Page()
     page.feed(path.read_text())
     assert page.open == []
-    assert len(page.images) == 1 + 6
+    assert len(page.images) == 1 + 7
     assert all(image.startswith("data:image/svg+xml;base64,") for image in page.images)
     for made in report_tables(laptop, report, read_scores(laptop, report)):
         assert f"table-{made.name}" in page.identifiers

@@ -1,6 +1,5 @@
 """The summary follows the numbers: other scores, other sentences."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,21 +162,18 @@ def test_an_outcome_reverses_with_its_scores(
     )
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_the_spread_is_named_for_what_it_is(laptop: Recipe, results: Path, seeds: int) -> None:
+def test_models_of_one_label_are_one_comparison_over_their_seeds(
+    laptop: Recipe, tmp_path: Path
+) -> None:
     models = dict(laptop.models)
-    means = {"base": 0.3, "full": 0.5}
-    for seed in range(2, seeds + 1):
-        models |= {
-            f"full_{seed}": laptop.models["full"],
-            f"base_{seed}": laptop.models["base"],
-        }
-        means |= {f"base_{seed}": 0.32, f"full_{seed}": 0.6}
+    models["full_2"] = models["full"].model_copy(update={"start": "base_2"})
+    models["base_2"] = models["base"]
+    means = {"base": 0.3, "base_2": 0.34, "full": 0.5, "full_2": 0.6}
     suites = {"ruler": laptop.suites["ruler"].model_copy(update={"models": list(means)})}
     recipe = laptop.model_copy(update={"models": models, "suites": suites})
-    scores = measured(recipe, means)
-    summary = summarise(replace(scores, recipe=recipe), results, NO_TIME) if seeds == 1 else None
-    (comparison,) = comparisons(scores, results)
-    assert comparison.seeds == seeds
-    if summary is not None:
-        assert "95% interval over samples" in said(summary, "What was measured")
+    (comparison,) = comparisons(measured(recipe, means), tmp_path)
+    assert comparison.seeds == 2
+    base, adjusted, trained = comparison.scores[comparison.longest]
+    assert adjusted is None
+    assert (base.low, base.high) == (pytest.approx(30), pytest.approx(34))
+    assert (trained.low, trained.high) == (pytest.approx(50), pytest.approx(60))
