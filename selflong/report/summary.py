@@ -282,6 +282,11 @@ def meaning(comparison: Comparison) -> str:
         said.append(_of_adjustment(base, adjusted, trained))
     if len(comparison.scores) > 1:
         said.append(_over_lengths(comparison))
+    if comparison.within_native:
+        said.append(
+            f"{comparison.base.label} reads {comparison.native:,} tokens as it is, so at these lengths the "
+            "method has nothing to win."
+        )
     return " ".join(said)
 
 
@@ -352,8 +357,8 @@ def _what_ran(measured: Measured, results: Path, time: RunTime) -> Iterator[str]
     asked = measured.scores.filter((pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null())
     if asked.height:
         yield (
-            f"{asked['model'].n_unique():,} checkpoints answered {asked['samples'].sum():,} prompts of "
-            f"{asked['suite'].n_unique():,} suites."
+            f"{asked['model'].n_unique():,} checkpoints answered {asked['samples'].sum():,} prompts "
+            f"({', '.join(asked['suite'].unique(maintain_order=True))})."
         )
     yield from time.sentences()
 
@@ -392,6 +397,12 @@ def _limits(recipe: Recipe, found: list[Comparison], results: Path) -> Iterator[
             f"{comparison.title}: the widest interval spans {widest.high - widest.low:.0f} points "
             f"({widest.samples:,} samples); smaller differences are not measured."
         )
+        if any(cell.low == cell.high for cell in cells):
+            fewest = min(cell.samples or 0 for cell in cells if cell.low == cell.high)
+            yield (
+                f"{comparison.title}: an interval without width means that all samples of a score agree, which "
+                f"{fewest:,} samples can do by chance."
+            )
     if found and max(comparison.seeds for comparison in found) == 1:
         yield "Every model was trained once: what another seed would give is not measured."
     if recipe.deviations:

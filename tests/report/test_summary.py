@@ -1,7 +1,9 @@
 """The summary follows the numbers: other scores, other sentences."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,7 @@ def test_a_context_that_the_base_has_anyway_is_no_extension(
     write_json({"max_position_embeddings": 8192}, config)
     summary = summarise(scores, results, NO_TIME)
     config.unlink()
+    assert "the method has nothing to win" in said(summary, "What it means")
     assert "reads 8,192 as it is: there is nothing to extend" in said(
         summary, "What it cannot show"
     )
@@ -119,6 +122,20 @@ def test_what_shows_that_training_helps_is_named_or_its_absence(
     assert "is shown by RULER" in said(helped, "Where that is shown")
     assert "Nothing" not in said(helped, "Where that is shown")
     assert helped.parts["Where that is shown"][0].table == "ruler_by_length"
+
+
+def test_an_interval_without_width_is_not_taken_for_certainty(
+    laptop: Recipe, results: Path
+) -> None:
+    scores = measured(laptop, {"base": 1.0, "full": 0.0})
+    certain = pl.when(pl.col("mean") == 1.0).then(1.0)
+    flat = scores.scores.with_columns(
+        low=certain.otherwise(pl.col("low")), high=certain.otherwise(pl.col("high"))
+    )
+    limits = said(summarise(replace(scores, scores=flat), results, NO_TIME), "What it cannot show")
+    assert "48 samples can do by chance" in limits
+    limits = said(summarise(scores, results, NO_TIME), "What it cannot show")
+    assert "by chance" not in limits
 
 
 def test_a_run_without_scores_claims_nothing(laptop: Recipe, results: Path) -> None:
@@ -136,7 +153,7 @@ def test_what_ran_counts_what_the_stages_left(laptop: Recipe, results: Path) -> 
     assert "A CPU (2 threads) multiplies at 71 GFLOP/s in float32 and 1 GFLOP/s in bfloat16" in text
     assert "computes in float32" in text
     lengths = len(laptop.suites["ruler"].lengths)  # type: ignore[union-attr]
-    assert f"2 checkpoints answered {2 * 48 * lengths:,} prompts of 1 suites" in text
+    assert f"2 checkpoints answered {2 * 48 * lengths:,} prompts (ruler)" in text
     stages = [name for name in metrics_files(laptop, results) if name.startswith("full/")]
     assert f"on {10240 * len(stages):,} tokens in {5 * len(stages)} steps" in text
 
