@@ -400,8 +400,8 @@ def _limits(recipe: Recipe, found: list[Comparison], results: Path) -> Iterator[
         if any(cell.low == cell.high for cell in cells):
             fewest = min(cell.samples or 0 for cell in cells if cell.low == cell.high)
             yield (
-                f"{comparison.title}: an interval without width means that all samples of a score agree, which "
-                f"{fewest:,} samples can do by chance."
+                f"{comparison.title}: an interval without width means that all samples of a score agree, "
+                f"which {fewest:,} samples can do by chance."
             )
     if found and max(comparison.seeds for comparison in found) == 1:
         yield "Every model was trained once: what another seed would give is not measured."
