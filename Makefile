@@ -32,7 +32,7 @@ $(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt py
 	touch $@
 
 demo: setup
-	$(SNAKEMAKE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py
 	@$(BIN)/python scripts/where.py
 
 # The models of the study are so small that a core trains one alone best, and keeps what its layers hold.

@@ -81,6 +81,8 @@ rule report:
         workflow=RESULTS.workflow_figure,
     output:
         output=RESULTS.page,
+        summary=RESULTS.summary,
+        times=RESULTS.times,
     log:
         "<logs>/report/page.log",
     benchmark:

@@ -171,6 +171,21 @@ class Results:
         return self.root / "report/report.html"
 
     @property
+    def summary(self) -> Path:
+        """The page's first words alone."""
+        return self.root / "report/summary.md"
+
+    @property
+    def times(self) -> Path:
+        """What the jobs took, by rule."""
+        return self.root / "report/time.json"
+
+    @property
+    def machine(self) -> Path:
+        """What a run measured of its machine."""
+        return self.root / "machine.json"
+
+    @property
     def manifest(self) -> Path:
         """What the run was made from and what it made."""
         return self.root / "manifest.json"

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
 import tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from selflong.formats import TokenRole, digest
 from selflong.job import UserError
+
+# Loading transformers takes two seconds, which jobs that name a tokenizer and load none do not wait for.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 Message = dict[str, Any]
 """A message of formats.MESSAGES: {"role", "parts": [{"kind": prompt | document | response, "text"}]}."""
@@ -92,7 +94,9 @@ class _Span:
 class Tokenizer:
     """A fast tokenizer of transformers with its chat template; see `load_tokenizer`."""
 
-    def __init__(self, pretrained: PreTrainedTokenizerFast, chat_date: str) -> None:
+    def __init__(self, pretrained: "PreTrainedTokenizerFast", chat_date: str) -> None:
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
         self._pretrained = pretrained
         self._chat_date = chat_date
         self._moment = _parse_date(chat_date)
@@ -294,6 +298,8 @@ def load_tokenizer(folder: Path, chat_date: str = DEFAULT_CHAT_DATE) -> Tokenize
     Raises UserError where the folder holds no fast tokenizer, or one that cannot keep text and control tokens
     apart.
     """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     if not Path(folder).is_dir():
         raise UserError(f"{folder} does not exist: it must be a folder with a tokenizer.json")
     try:

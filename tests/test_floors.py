@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "corpus retrieval synthesis mixture training evaluation report",
         "check run",
         "estimate",
-        "cli",
+        "cli demo",
     )
 )
 ROOMS = {room: number for number, floor in enumerate(FLOORS) for room in floor}

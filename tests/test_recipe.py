@@ -136,20 +136,20 @@ MISTAKES = {
         "suites.ruler.tasks[0]: Input should be 'niah_single_1', ",
     ),
     "a stage shorter than its forerunner": (
-        put("models/full/stages/2/length", 1024),
-        "models.full.stages[2].length: 1024 is shorter than its forerunner full/2k with 2048",
+        put("models/full/stages/2/length", 512),
+        "models.full.stages[2].length: 512 is shorter than its forerunner full/1k with 1024",
     ),
     "a batch that is no multiple of the length": (
-        put("models/full/stages/0/global_batch_tokens", 2000),
-        "models.full.stages[0].global_batch_tokens: 2000 is no multiple of the stage's length 1024",
+        put("models/full/stages/0/global_batch_tokens", 500),
+        "models.full.stages[0].global_batch_tokens: 500 is no multiple of the stage's length 512",
     ),
     "a stage that trains without a mixture": (
         drop("models/full/stages/0/mixture"),
         "models.full.stages[0]: a stage that trains needs mixture",
     ),
     "two stages of one name": (
-        put("models/full/stages/1/name", "1k"),
-        "models.full.stages[0].name: '1k' is taken",
+        put("models/full/stages/1/name", "512"),
+        "models.full.stages[0].name: '512' is taken",
     ),
     "a mixture that does not exist": (
         put("models/full/stages/0/mixture", "ful"),
@@ -193,7 +193,7 @@ MISTAKES = {
     ),
     "lengths the wrong way round": (
         put("synthesis/long_input/lengths/minimum", 5000),
-        "synthesis.long_input.lengths: minimum 5000 is above maximum 4000",
+        "synthesis.long_input.lengths: minimum 5000 is above maximum 2000",
     ),
     "an assumption about nothing": (
         put("synthesis/assumed", {"corpsu": "unknown"}),
@@ -396,19 +396,20 @@ class TestTheChainOfCheckpoints:
 
     def test_each_stage_starts_from_the_one_before(self) -> None:
         assert self.recipe.forerunner("full/2k") == "full/1k"
-        assert self.recipe.forerunner("full/1k") == "base/initial"
+        assert self.recipe.forerunner("full/1k") == "full/512"
+        assert self.recipe.forerunner("full/512") == "base/initial"
         assert self.recipe.forerunner("base/initial") is None
 
     def test_the_root_is_the_loaded_model(self) -> None:
-        assert self.recipe.root("full/4k") == "base"
+        assert self.recipe.root("full/2k") == "base"
 
     def test_a_model_stands_for_its_last_stage(self) -> None:
-        assert self.recipe.resolve("full") == "full/4k"
+        assert self.recipe.resolve("full") == "full/2k"
         assert self.recipe.resolve("full/1k") == "full/1k"
         assert self.recipe.resolve("base") == "base/initial"
 
     def test_stages_of_a_mixture_come_shortest_first(self) -> None:
-        assert stages_of_mixture(self.recipe, "full") == {"1k": 1024, "2k": 2048, "4k": 4096}
+        assert stages_of_mixture(self.recipe, "full") == {"512": 512, "1k": 1024, "2k": 2048}
 
 
 class TestThePaper:

@@ -132,7 +132,8 @@ class Client:
     """Asks `endpoint`, with answers kept in `cache`; `async with Client(...) as client:`.
 
     concurrency: the most requests in flight, the endpoint's slots by default; fewer when it is overloaded.
-    expected_requests: how many will come, for the time left in the progress.
+    expected_requests: how many will come, for the time left in the progress; or expected_samples, where a
+    sample takes more than one, which `progress.made` counts.
 
     `ask` and `ask_all` raise UserError where the run cannot go on: a wrong key or model name, an endpoint
     that no longer answers anybody, BudgetSpent. What was answered is stored by then.
@@ -147,6 +148,7 @@ class Client:
         patience: Patience | None = None,
         budget: Budget | None = None,
         expected_requests: int | None = None,
+        expected_samples: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.usage = Usage()
@@ -159,7 +161,7 @@ class Client:
         self._transport = Transport(endpoint.base_url, endpoint.api_key)
         self._in_flight: dict[bytes, asyncio.Future[None]] = {}
         self._stop: UserError | None = None
-        self._progress = Progress(endpoint.model, self.usage, expected_requests)
+        self.progress = Progress(endpoint.model, self.usage, expected_requests, expected_samples)
 
     async def __aenter__(self) -> Self:
         self._housekeeping = asyncio.create_task(self._keep_house())
@@ -169,13 +171,13 @@ class Client:
         self._housekeeping.cancel()
         self._transport.close()
         self._cache.sync()
-        self._progress.finish()
+        self.progress.finish()
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             await asyncio.to_thread(self._cache.sync)
-            self._progress.show()
+            self.progress.show()
 
     def stored(self, request: Request) -> Answer | Refusal | None:
         """The result that `ask` would find in the cache."""

@@ -32,12 +32,25 @@ def _duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows `counts`, which its owner changes."""
+    """Shows `counts`, which its owner changes.
 
-    def __init__(self, name: str, counts: Counts, expected: int | None) -> None:
+    expected: how many requests will come; or, where a sample takes requests whose number nobody knows,
+    expected_samples: how many samples, which `made` counts. The two are never set against each other.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        counts: Counts,
+        expected: int | None = None,
+        expected_samples: int | None = None,
+    ) -> None:
+        self.made = 0
+        """Samples."""
         self._name = name
         self._counts = counts
         self._expected = expected
+        self._expected_samples = expected_samples
         self._start = self._last_line = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
@@ -46,8 +59,10 @@ class Progress:
         counts = self._counts
         asked = counts.finished - counts.from_cache
         rate = asked / seconds
+        requests = f"{counts.finished:,}" + (f" of {self._expected:,}" if self._expected else "")
         parts = [
-            f"{counts.finished:,}" + (f" of {self._expected:,}" if self._expected else ""),
+            *self._samples(),
+            f"{requests} requests",
             f"{counts.from_cache:,} stored before",
             f"{rate:.3g} requests/s",
             f"{counts.prompt_tokens / seconds:,.0f} + {counts.completion_tokens / seconds:,.0f} "
@@ -64,7 +79,15 @@ class Progress:
             parts.append(f"{counts.usd:.2f} USD")
         if self._expected and rate and counts.finished < self._expected:
             parts.append(f"{_duration((self._expected - counts.finished) / rate)} left")
+        if self._expected_samples and 0 < self.made < self._expected_samples:
+            left = self._expected_samples - self.made
+            parts.append(f"{_duration(left * seconds / self.made)} left")
         return f"{self._name}: " + ", ".join(parts)
+
+    def _samples(self) -> list[str]:
+        if self._expected_samples is None:
+            return []
+        return [f"{self.made:,} of {self._expected_samples:,} samples"]
 
     def show(self) -> None:
         """Called about once a second."""

@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from selflong.drawing import ReportFigure
 from selflong.formats import write_text
 from selflong.recipe.recipe import Recipe
-from selflong.report.build import read_scores, report_figures, report_tables
+from selflong.report.build import measured_run, read_scores, report_figures, report_tables
 from selflong.report.manifest import git_commit, package_versions
+from selflong.report.summary import summarise, to_markdown
+from selflong.report.timing import read_times, write_times
 from selflong.results import Results
 from selflong.tables import Table
 
@@ -31,13 +33,19 @@ class _ShownCell:
 
 
 def write_page(
-    recipe: Recipe, results: Results, tables: Path, figures: Path, workflow: Path, output: Path
-) -> None:
-    """Publish the page. `tables`, `figures` and `workflow` are the folders that the other rules made.
+    *, recipe: Recipe, results: Results, tables: Path, figures: Path, workflow: Path, output: Path,
+    summary: Path, times: Path,
+) -> None:  # fmt: skip
+    """Publish the page, its summary alone, and what the jobs took so far.
 
-    Links are relative to the page, so the folder of the results can be moved as a whole.
+    `tables`, `figures` and `workflow` are the folders that the other rules made. Links are relative to the
+    page, so the folder of the results can be moved as a whole.
     """
     scores = read_scores(recipe, results)
+    time = read_times(results)
+    said = summarise(measured_run(recipe, results, scores), results, time)
+    write_times(time, times)
+    write_text(to_markdown(said), summary)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("selflong.report", package_path=""),
         autoescape=True,
@@ -48,6 +56,9 @@ def write_page(
     drawn = [_figure(figure, figures, page) for figure in report_figures(recipe, results, scores)]
     text = environment.get_template(TEMPLATE).render(
         recipe=recipe,
+        summary=said,
+        time=time,
+        times=_link(times, page),
         workflow={"image": embedded(workflow / "workflow.svg")},
         figures=drawn,
         tables=[

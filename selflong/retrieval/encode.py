@@ -12,13 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
 
 from selflong.formats import (
     EMBEDDING_IDS,
@@ -32,6 +30,10 @@ from selflong.job import UserError, sole_owner
 from selflong.packages import package_folder
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.weights import FolderWeights
+
+# It loads scikit-learn and datasets, which takes seconds; an index is built and searched without it.
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,11 @@ def _model_folder(encoder: Encoder, downloaded: Path | None) -> Path:
     return downloaded
 
 
-def _load(encoder: Encoder, folder: Path, device: str) -> SentenceTransformer:
+def _load(encoder: Encoder, folder: Path, device: str) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
     # Half precision on a GPU, as the models' cards do; CPUs have no fast half-precision products.
     options = {"dtype": torch.float32 if device == "cpu" else torch.float16}
     if encoder.pooling == "from_model":

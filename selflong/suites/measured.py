@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from selflong.formats import MEAN_OF_TASKS
@@ -124,3 +125,33 @@ def three_rows(
 
 def _published_cell(value: float | None) -> Cell:
     return Cell("") if value is None else number_cell(value, digits=1)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Checkpoints with one label: the same training from different seeds."""
+
+    label: str
+    checkpoints: tuple[str, ...]
+
+    def cell(self, measured: Measured, name: str, length: int) -> Cell:
+        """Mean over the seeds with the worst and the best of them."""
+        cells = [
+            measured.cell(name, checkpoint, MEAN_OF_TASKS, length)
+            for checkpoint in self.checkpoints
+        ]
+        scores = [cell.value / 100 for cell in cells if cell.value is not None]
+        if len(scores) < len(cells):
+            return Cell(next(cell.text for cell in cells if cell.value is None))
+        samples = sum(cell.samples or 0 for cell in cells)
+        return score_cell(
+            float(np.mean(scores)), min(scores), max(scores), samples, file=f"evaluation/{name}"
+        )
+
+
+def repeats(measured: Measured, name: str) -> list[Repeats]:
+    """A suite's checkpoints by label, in the recipe's order."""
+    found: dict[str, list[str]] = {}
+    for checkpoint in measured.checkpoints(name):
+        found.setdefault(measured.label(checkpoint), []).append(checkpoint)
+    return [Repeats(label, tuple(checkpoints)) for label, checkpoints in found.items()]

@@ -15,6 +15,9 @@ class SuiteSection(External):
     kind: str
     models: list[str] = Field(min_length=1)
 
+    title: ClassVar[str | None] = None
+    """What the report's summary calls it; a kind without one is not summarised."""
+
     by_depth: ClassVar[bool] = False
     """Whether it asks at certain depths, whose scores count one by one."""
     carries_predictions: ClassVar[bool] = False

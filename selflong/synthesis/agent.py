@@ -96,6 +96,10 @@ class Agent:
         self._count(step, result)
         return result, self.provenance(prompt, seed, [result.key])
 
+    def made(self, samples: int) -> None:
+        """Tell the progress that so many more samples are done, kept or not."""
+        self._client.progress.made += samples
+
     def provenance(self, prompt: Prompt, seed: int, keys: list[str]) -> dict[str, Any]:
         """The struct formats.PROVENANCE."""
         endpoint = self.setting.endpoint
@@ -132,7 +136,7 @@ def trouble(result: Result) -> str:
 
 
 def with_agent(
-    setting: Setting, tally: Tally, work: Callable[[Agent], Awaitable[T]], expected_requests: int
+    setting: Setting, tally: Tally, work: Callable[[Agent], Awaitable[T]], expected_samples: int
 ) -> T:
     """Run `work` with an agent whose cache is open."""
 
@@ -142,7 +146,7 @@ def with_agent(
                 setting.endpoint,
                 cache,
                 budget=setting.budget,
-                expected_requests=expected_requests,
+                expected_samples=expected_samples,
             )
             async with client:
                 return await work(Agent(setting, client, tally))

@@ -75,11 +75,13 @@ def long_input(
 
     async def work(agent: Agent) -> list[_Outcome]:
         async def one(row: dict[str, Any]) -> _Outcome:
-            return await _make(agent, row, texts)
+            outcome = await _make(agent, row, texts)
+            agent.made(1)
+            return outcome
 
         return await each(agent, rows, one)
 
-    outcomes = with_agent(setting, tally, work, expected_requests=_expected_requests(setting, rows))
+    outcomes = with_agent(setting, tally, work, expected_samples=len(rows))
     for outcome in outcomes:
         tally.add(SOURCE, outcome.reason, outcome.tokens)
     tally.write(drops, usage)
@@ -110,11 +112,6 @@ def _without_repeats_of(
     if new.height < asked.height:
         tally.add(SOURCE, REPEATED_SHARD, rows=asked.height - new.height)
     return new
-
-
-def _expected_requests(setting: Setting, rows: list[dict[str, Any]]) -> int:
-    chunk = setting.synthesis.long_input.chunk_tokens
-    return sum(2 + row["target_tokens"] // chunk for row in rows)
 
 
 async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Outcome:

@@ -59,14 +59,16 @@ def long_output(
 
     async def work(agent: Agent) -> list[dict[str, Any]]:
         async def one(candidate: _Candidate) -> dict[str, Any] | None:
-            return await _make(agent, candidate)
+            row = await _make(agent, candidate)
+            agent.made(row is not None)
+            return row
 
         made: list[dict[str, Any]] = []
         while candidates := supply.take(wanted - len(made)):
             made.extend(row for row in await each(agent, candidates, one) if row is not None)
         return made
 
-    rows = with_agent(setting, tally, work, expected_requests=wanted)
+    rows = with_agent(setting, tally, work, expected_samples=wanted)
     if len(rows) < wanted:
         tally.add(SOURCE, "no document left", rows=wanted - len(rows))
     tally.write(drops, usage)

@@ -87,7 +87,7 @@ def write_instructions(
     async def work(agent: Agent) -> list[dict[str, Any]]:
         return await _write_all(agent, plans, draw)
 
-    rows = with_agent(setting, tally, work, expected_requests=len(plans))
+    rows = with_agent(setting, tally, work, expected_samples=len(plans))
     if len(rows) < len(plans):
         logger.warning("%d of %d samples have no instruction", len(plans) - len(rows), len(plans))
         tally.add(SOURCE, GIVEN_UP, rows=len(plans) - len(rows))
@@ -109,6 +109,7 @@ async def _write_all(agent: Agent, plans: list[Plan], draw: DocumentDraw) -> lis
         rows = [row for row in await each(agent, missing, write) if row is not None]
         new = _without_duplicates(agent, list(written.values()), rows)
         written.update((row["sample_id"], row) for row in new)
+        agent.made(len(new))
     return [written[plan.sample_id] for plan in plans if plan.sample_id in written]
 
 

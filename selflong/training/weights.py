@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from selflong.formats import publish
 from selflong.job import UserError
@@ -46,6 +45,8 @@ def _link_folder(source: Path, output: Path) -> None:
 
 
 def _write_random(weights: RandomWeights, output: Path, seed: int) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(

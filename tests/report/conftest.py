@@ -23,6 +23,7 @@ from selflong.results import ALL_LENGTHS, SYNTHESIS_STEPS, Results, trained_chec
 from selflong.scores import aggregate_files
 from selflong.suites.needle_grid.prompts import TASK, depths
 from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.recall.section import RecallSuite
 from selflong.suites.ruler.section import RulerSuite
 
 
@@ -37,7 +38,7 @@ def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Results
 
 
 def write_predictions(recipe: Recipe, folder: Results, rng: np.random.Generator) -> None:
-    """Predictions of RULER suites and needle grids, and the scores of each suite."""
+    """Predictions of every suite, and the scores of each suite."""
     for name, suite in recipe.suites.items():
         paths = []
         for reference in suite.models:
@@ -67,6 +68,12 @@ def _asked(suite: object, rng: np.random.Generator) -> list[dict[str, object]]:
             for length in suite.lengths
             for repeat in range(suite.repeats)
             for row, depth in enumerate(depths(suite))
+        ]
+    if isinstance(suite, RecallSuite):
+        return [
+            {"task": "needles", "length": length, "index": index, "depth": None}
+            for length in suite.lengths
+            for index in range(suite.sequences)
         ]
     assert isinstance(suite, RulerSuite)
     return [

@@ -54,6 +54,15 @@ STAGES = {
 }
 
 
+def page_of(recipe: Recipe, results: Results, page: Path, beside: Path) -> None:
+    """Write the page, and what belongs to it into the folder `beside`."""
+    write_page(
+        recipe=recipe, results=results, tables=results.tables, figures=results.figures,
+        workflow=results.workflow_figure, output=page, summary=beside / "summary.md",
+        times=beside / "time.json",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def report(laptop: Recipe, results: Results) -> Results:
     """Everything that the report rules make, in the folder of the results."""
@@ -61,8 +70,7 @@ def report(laptop: Recipe, results: Results) -> Results:
     write_report_figures(laptop, results, results.figures)
     folder = results.workflow_figure
     workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
-    page = results.page
-    write_page(laptop, results, results.tables, results.figures, folder, page)
+    page_of(laptop, results, results.page, results.page.parent)
     write_manifest(
         laptop,
         REPOSITORY / "recipes" / "laptop.yaml",
@@ -103,6 +111,7 @@ def test_every_figure_has_three_formats(laptop: Recipe, report: Results) -> None
     drawn = report_figures(laptop, report, read_scores(laptop, report))
     names = {figure.name for figure in drawn}
     assert names == {
+        "recall_by_length",
         "ruler_by_length",
         "needle_grid_heatmap",
         "loss_by_stage",
@@ -131,7 +140,7 @@ def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Resu
     assert {cell.file for row in overlaps.rows for cell in row} == {
         None,
         "corpus/documents/overlaps",
-        "mixtures/full/1k/contamination.parquet",
+        "mixtures/full/512/contamination.parquet",
     }
     assert document_lengths(laptop, report, "documents") == {"documents": {64: 2, 1024: 4}}
 
@@ -151,7 +160,7 @@ def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
     page = Page()
     page.feed(path.read_text())
     assert page.open == []
-    assert len(page.images) == 1 + 6
+    assert len(page.images) == 1 + 7
     assert all(image.startswith("data:image/svg+xml;base64,") for image in page.images)
     for made in report_tables(laptop, report, read_scores(laptop, report)):
         assert f"table-{made.name}" in page.identifiers
@@ -194,7 +203,7 @@ def test_the_crate_is_closed_and_names_its_workflow(report: Results) -> None:
 
 
 def test_the_crate_is_read_by_the_library_of_its_authors(report: Path) -> None:
-    crate = ROCrate(report)
+    crate = ROCrate(report.root)
     assert crate.mainEntity.id == "workflow/Snakefile"
     assert crate.mainEntity["programmingLanguage"]["name"] == "Snakemake"
     assert {part.id for part in crate.data_entities} >= {
@@ -217,12 +226,12 @@ def test_the_manifest_names_the_commit_of_what_was_downloaded(
     assert downloads(recipe, Results(tmp_path / "laptop")) == [record]
 
 
-def test_text_of_a_recipe_is_text_on_the_page(laptop: Recipe, report: Path, tmp_path: Path) -> None:
+def test_text_of_a_recipe_is_text_on_the_page(
+    laptop: Recipe, report: Results, tmp_path: Path
+) -> None:
     hostile = laptop.model_copy(update={"description": "<script>alert(1)</script>"})
     page = tmp_path / "report.html"
-    write_page(
-        hostile, report, report / "tables", report / "figures", report / "report" / "workflow", page
-    )
+    page_of(hostile, report, page, tmp_path)
     assert "<script" not in page.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.read_text(encoding="utf-8")
 

@@ -47,8 +47,8 @@ def test_every_stage_either_trains_or_is_adjusted(selflong: Run) -> None:
 
 
 def test_a_stage_starts_from_its_forerunner(laptop: Run) -> None:
-    assert laptop.inputs.initial("full/1k") == Path("results/laptop/models/base/initial")
-    assert laptop.inputs.initial("full/4k") == Path("results/laptop/models/full/2k")
+    assert laptop.inputs.initial("full/512") == Path("results/laptop/models/base/initial")
+    assert laptop.inputs.initial("full/2k") == Path("results/laptop/models/full/1k")
 
 
 def test_ablations_share_the_corpus_and_the_downloads(selflong: Run) -> None:

@@ -15,6 +15,8 @@ ANSWER_TOKENS = 32
 class NeedleGrid(PromptLengthsSection):
     """Needle-in-a-haystack over depth and length."""
 
+    title: ClassVar[str] = "Needle grid"
+
     kind: Literal["needle_grid"]
     depths: Positive
     """Evenly spaced from 0 to 1, both ends included."""

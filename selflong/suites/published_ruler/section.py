@@ -9,6 +9,8 @@ from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
 class PublishedRulerSuite(AnyRuler):
     """Prompts of self-long/RULER-llama3-1M, and its stored predictions scored again."""
 
+    title: ClassVar[str] = "RULER's published prompts"
+
     kind: Literal["published_ruler"]
     models: list[str]
     repository: Repository

@@ -1,48 +1,15 @@
 """The recall study's results: models that differ in their seed alone count as one, with its spread."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from selflong.drawing import ReportFigure, lines_by_length
-from selflong.formats import MEAN_OF_TASKS
 from selflong.scores import length_name
-from selflong.suites.measured import INTERVALS, Measured
+from selflong.suites.measured import INTERVALS, Measured, repeats
 from selflong.suites.recall.section import RecallSuite
-from selflong.tables import Cell, Table, score_cell
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Checkpoints with one label: the same training from different seeds."""
-
-    label: str
-    checkpoints: tuple[str, ...]
-
-    def cell(self, measured: Measured, name: str, length: int) -> Cell:
-        """Mean over the seeds with the worst and the best of them."""
-        cells = [
-            measured.cell(name, checkpoint, MEAN_OF_TASKS, length)
-            for checkpoint in self.checkpoints
-        ]
-        scores = [cell.value / 100 for cell in cells if cell.value is not None]
-        if len(scores) < len(cells):
-            return Cell(next(cell.text for cell in cells if cell.value is None))
-        samples = sum(cell.samples or 0 for cell in cells)
-        return score_cell(
-            float(np.mean(scores)), min(scores), max(scores), samples, file=f"evaluation/{name}"
-        )
-
-
-def repeats(measured: Measured, name: str) -> list[Repeats]:
-    """A suite's checkpoints by label, in the recipe's order."""
-    found: dict[str, list[str]] = {}
-    for checkpoint in measured.checkpoints(name):
-        found.setdefault(measured.label(checkpoint), []).append(checkpoint)
-    return [Repeats(label, tuple(checkpoints)) for label, checkpoints in found.items()]
+from selflong.tables import Cell, Table
 
 
 def tables(suite: RecallSuite, name: str, measured: Measured) -> Iterator[Table]:

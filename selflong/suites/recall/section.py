@@ -14,6 +14,8 @@ LANGUAGE = "recall.language"
 class RecallSuite(LengthsSection):
     """Recall of needles in the recall study's language; models with one label are repeats of one."""
 
+    title: ClassVar[str] = "Recall"
+
     kind: Literal["recall"]
     sequences: Positive
     """Of each length; every model reads the same ones."""

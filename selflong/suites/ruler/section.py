@@ -63,6 +63,8 @@ class AnyRuler(PromptLengthsSection):
 class RulerSuite(AnyRuler):
     """RULER (arXiv 2404.06654) in one named convention."""
 
+    title: ClassVar[str] = "RULER"
+
     kind: Literal["ruler"]
     convention: Literal["ruler_exact", "ruler_2024"]
     tasks: list[RulerTask] = Field(min_length=1)

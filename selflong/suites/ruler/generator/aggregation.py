@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-from scipy.special import zeta
 
 from selflong.suites.ruler.generator.sources import Sources, load_counting_words, load_more_words
 from selflong.suites.ruler.generator.tasks import (
@@ -231,14 +230,21 @@ class FrequentWordsTask:
         guess = (budget - len(opening)) * probe // counted(probe)
         return Draw(smallest, max(smallest, guess), tokens, body)
 
+    @cached_property
+    def _total(self) -> float:
+        """Of the weights of a full zeta distribution."""
+        from scipy.special import zeta
+
+        return float(zeta(self.exponent))
+
     def frequencies(self, size: int) -> np.ndarray:
         """int64 [vocabulary]: how often the word of each rank stands in the text."""
-        return (size * self._weights / zeta(self.exponent)).astype(np.int64)
+        return (size * self._weights / self._total).astype(np.int64)
 
     def _smallest(self) -> int:
         """The size from which the fourth rank is more frequent than the fifth at every larger size."""
         # The frequencies before rounding differ by one word from here on.
-        return math.ceil(zeta(self.exponent) / (self._weights[3] - self._weights[4]))
+        return math.ceil(self._total / (self._weights[3] - self._weights[4]))
 
     def _draw_words(self, rng: np.random.Generator) -> tuple[str, ...]:
         letters = np.array(list(string.ascii_lowercase))

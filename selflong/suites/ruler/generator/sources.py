@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nltk
 import numpy as np
-from nltk import redos
-from nltk.tokenize.punkt import PunktTokenizer
 from wonderwords.random_word import _get_words_from_text_file
 
 from selflong.job import UserError
 from selflong.packages import package_folder
+
+if TYPE_CHECKING:
+    from nltk.tokenize.punkt import PunktTokenizer
 
 _PUNKT_FOLDER = "tokenizers/punkt_tab/english"
 
@@ -127,8 +127,13 @@ def haystack_text(path: Path) -> str:
 
 
 @cache
-def sentence_splitter(nltk_data: Path) -> PunktTokenizer:
+def sentence_splitter(nltk_data: Path) -> "PunktTokenizer":
     """NLTK's sentence tokenizer for English with the parameters in `nltk_data`."""
+    # It loads scikit-learn, and only one kind of haystack is split into sentences.
+    import nltk
+    from nltk import redos
+    from nltk.tokenize.punkt import PunktTokenizer
+
     # NLTK lets no pattern run for more than five seconds, and a whole haystack can take longer.
     redos.DEFAULT_TIMEOUT = None
     # NLTK reads no file outside the folders of its own list.
