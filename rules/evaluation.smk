@@ -28,6 +28,7 @@ rule evaluate:
             f"{wildcards.model}/{wildcards.stage}"
         ),
         files=lambda wildcards: RUN.suite_files(wildcards.suite),
+        machine=lambda wildcards: RUN.evaluation_machine(),
     output:
         "<results>/evaluation/{suite}/{model}/{stage}/{lengths}.parquet",
     log:
@@ -42,13 +43,12 @@ rule evaluate:
     resources:
         **RUN.resources("evaluation"),
     params:
-        digest=lambda wildcards: RUN.digest(
-            "evaluation", RUN.recipe.suites[wildcards.suite]
-        ),
+        digest=lambda wildcards: RUN.evaluation_digest(wildcards.suite),
     shell:
         'exec "$EVALUATION_PYTHON" "$SELFLONG/scripts/evaluate.py" --suite {wildcards.suite}'
         " --checkpoint {wildcards.model}/{wildcards.stage} --lengths {wildcards.lengths}"
         " --model {input.model} --tokenizer {input.tokenizer} --files {input.files}"
+        " --machine {input.machine}"
         ' --work "$SELFLONG_WORK/evaluation/{wildcards.suite}/{wildcards.model}/{wildcards.stage}"'
         " --output {output} > {log} 2>&1"
 

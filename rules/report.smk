@@ -103,6 +103,7 @@ rule manifest:
         tables="<results>/tables",
         figures="<results>/figures",
         page="<results>/report/report.html",
+        machine=RUN.machines(),
     output:
         manifest="<results>/manifest.json",
         crate="<results>/ro-crate-metadata.json",

@@ -21,6 +21,26 @@ rule load_model:
         " --download {input} --output {output} > {log} 2>&1"
 
 
+rule measure_machine:
+    input:
+        # A model that is loaded again is no reason to decide again.
+        ancient(RUN.measured_model),
+    output:
+        "<results>/machine.json",
+    log:
+        "<logs>/training/machine.log",
+    benchmark:
+        "<benchmarks>/training/machine.tsv"
+    conda:
+        "../envs/training.yaml"
+    threads: RUN.measured_threads
+    resources:
+        **RUN.resources("pipeline"),
+    shell:
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/measure_machine.py" --model {input}'
+        " --threads {threads} --output {output} 2> >(tee {log} >&2)"
+
+
 rule adjust_rope:
     input:
         initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
@@ -50,6 +70,7 @@ rule train_stage:
     input:
         initial=lambda wildcards: RUN.initial(wildcards.checkpoint),
         packed=lambda wildcards: RUN.packed(wildcards.checkpoint),
+        machine=lambda wildcards: RUN.training_machine(wildcards.checkpoint),
     output:
         directory("<results>/models/{checkpoint}"),
     log:
@@ -69,5 +90,6 @@ rule train_stage:
     shell:
         'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py"'
         " --checkpoint {wildcards.checkpoint} --initial {input.initial} --packed {input.packed}"
+        " --machine {input.machine}"
         ' --work "$SELFLONG_WORK/training/{wildcards.checkpoint}"'
         " --output {output} > {log} 2>&1"

@@ -6,6 +6,7 @@ from selflong.evaluation.evaluate import evaluate
 from selflong.evaluation.ruler import suite_sources
 from selflong.evaluation.suites import Job
 from selflong.launcher import job_parser, run_resumable
+from selflong.precision import decided_serving
 
 
 def main() -> None:
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--files", type=Path, nargs="*", help="download, or files, of the suite")
+    parser.add_argument("--machine", type=Path, nargs="*", help="the run's measurement")
     parser.add_argument("--work", type=Path, required=True, help="keeps the answered requests")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -27,7 +29,11 @@ def main() -> None:
         checkpoint=arguments.checkpoint,
         model=arguments.model,
         tokenizer=arguments.tokenizer,
-        serving=arguments.site.evaluation,
+        serving=decided_serving(
+            arguments.site.evaluation,
+            arguments.checkpoint,
+            next(iter(arguments.machine or ()), None),
+        ),
         work=arguments.work,
         sources=suite_sources(recipe.suites[arguments.suite]),
         chat_date=recipe.chat_date,

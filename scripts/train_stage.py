@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--packed", type=Path, required=True, help="packed sequences")
     parser.add_argument("--work", type=Path, required=True, help="state to resume from")
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--machine", type=Path, nargs="*", help="the run's measurement")
     arguments = parser.parse_args()
     site = planned_site(arguments.recipe, arguments.site, arguments.checkpoint)
     job = stage_job(
@@ -23,6 +24,7 @@ def main() -> None:
         arguments.initial,
         arguments.packed,
         arguments.work,
+        next(iter(arguments.machine or ()), None),
     )
     run_stage(job, site, arguments.output)
 

@@ -40,6 +40,7 @@ from selflong.recipe import (
     Stage,
     Synthesis,
     SynthesisedSamples,
+    TransformersServing,
     load_recipe,
     parse,
     read_yaml,
@@ -228,8 +229,61 @@ class Run:
         """Of what a stage reads of its model."""
         model = self.recipe.models[checkpoint.partition("/")[0]]
         return self.digest(
-            "training", self._staged[checkpoint], model.mask_prompt, model.precision, model.seed
+            "training",
+            self._staged[checkpoint],
+            model.mask_prompt,
+            self._training_setting(checkpoint),
+            model.seed,
         )
+
+    # ----------------------------------------------------------------------------------- precision
+
+    @property
+    def measured_model(self) -> str:
+        """Folder of the model whose matrices are measured: the recipe's first that is loaded."""
+        return self.tokenizer(next(iter(self.recipe.models)))
+
+    @property
+    def measured_threads(self) -> int:
+        """Threads of the measurement: those of an evaluation, where this machine evaluates."""
+        return getattr(self.site.evaluation, "threads", self.threads("training"))
+
+    @property
+    def machine_file(self) -> str:
+        """What the CPU that evaluates and trains was measured at, once for a run."""
+        return f"{self.results}/machine.json"
+
+    def _needs_machine(self, setting: str) -> list[str]:
+        # Of bfloat16 its cost is said where it is slow.
+        return [] if setting == "float32" else [self.machine_file]
+
+    def evaluation_machine(self) -> list[str]:
+        """The measurement, where a CPU evaluates in what it may have to say about."""
+        serving = self.site.evaluation
+        if not isinstance(serving, TransformersServing):
+            return []
+        return self._needs_machine(serving.precision)
+
+    def _training_setting(self, checkpoint: str) -> str:
+        site, model = self.site.training, self.recipe.models[checkpoint.partition("/")[0]]
+        setting = model.precision or site.precision
+        return "bfloat16" if setting == "auto" and site.device == "cuda" else setting
+
+    def training_machine(self, checkpoint: str) -> list[str]:
+        """The same of a stage's training."""
+        is_local = self.site.training.device == "cpu"
+        return self._needs_machine(self._training_setting(checkpoint)) if is_local else []
+
+    def machines(self) -> list[str]:
+        """The measurement, where anything of the run needs it."""
+        stages = [path for name in self.trained_checkpoints for path in self.training_machine(name)]
+        evaluated = self.evaluation_machine() if self.asked_suites else []
+        return sorted({*stages, *evaluated})
+
+    def evaluation_digest(self, suite: str) -> str:
+        """Of what a suite's answers depend on."""
+        precision = getattr(self.site.evaluation, "precision", None)
+        return self.digest("evaluation", self.recipe.suites[suite], precision)
 
     def threads(self, kind: str) -> int:
         """CPU threads that a kind of job uses on this machine."""

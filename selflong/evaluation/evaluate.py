@@ -4,11 +4,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from selflong.evaluation.generate import predict
 from selflong.evaluation.suites import Job, kind_of
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.job import UserError, sole_owner
 from selflong.llm.serve import serve
+from selflong.precision import serving_precision
 from selflong.recipe import FolderWeights, Helmet, ShortTasks
 from selflong.tokens import load_tokenizer
 
@@ -24,7 +27,9 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
     mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
     with sole_owner(mine):
         if kind.harness is not None:
-            write_parquet(kind.harness(job.suite, job, mine), output, PREDICTIONS)
+            frame = kind.harness(job.suite, job, mine)
+            precision = pl.lit(serving_precision(job.serving), pl.String)
+            write_parquet(frame.with_columns(precision=precision), output, PREDICTIONS)
         elif asked := asked_lengths(job, lengths):
             _ask(job, asked, mine, output)
         else:
@@ -44,6 +49,7 @@ def _ask(job: Job, asked: Sequence[int], mine: Path, output: Path) -> None:
         predict(
             job.suite_name,
             job.checkpoint,
+            serving_precision(job.serving),
             kind.prompts(job.suite, job, tokenizer, endpoint, asked),
             kind.metric,
             tokenizer,

@@ -12,6 +12,7 @@ from selflong.job import UserError
 from selflong.llm.cache import Cache
 from selflong.llm.client import Client, run
 from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
+from selflong.recipe import Precision
 from selflong.tokens import Tokenizer
 
 Metric = Callable[[str, Sequence[str]], float]
@@ -44,6 +45,7 @@ class Prompt:
 def predict(
     suite: str,
     model: str,
+    precision: Precision | None,
     prompts: Iterable[Prompt],
     metrics: Callable[[str], Metric],
     tokenizer: Tokenizer,
@@ -64,6 +66,8 @@ def predict(
     requests = _requests(prompts, tokenizer, endpoint)
     concurrency = max(1, min(endpoint.slots, TOKENS_IN_FLIGHT // longest))
 
+    same = {"suite": suite, "model": model, "precision": precision}
+
     async def ask_everything() -> None:
         with Cache(cache_folder) as cache, parquet_writer(output, PREDICTIONS) as append:
             rows = _Rows(append)
@@ -73,7 +77,7 @@ def predict(
                     if isinstance(result, Answer):
                         _check_count(suite, asked, result)
                         metric = metrics(asked.prompt.task)
-                        rows.add({"suite": suite, "model": model, **_row(asked, result, metric)})
+                        rows.add({**same, **_row(asked, result, metric)})
                     elif unanswered is None:
                         unanswered = UserError(
                             f"{suite}: {_name(asked.prompt)} has no answer ({result.reason}): see to "

@@ -58,7 +58,7 @@ from selflong.recipe.science import (
     Weights,
     stages_of_mixture,
 )
-from selflong.recipe.section import Section
+from selflong.recipe.section import Precision, Section
 from selflong.recipe.site import (
     JOB_KINDS,
     EncodingSite,
@@ -115,6 +115,7 @@ __all__ = [
     "PackageConversations",
     "PackageDocuments",
     "PlanSite",
+    "Precision",
     "Price",
     "PublishedRulerSuite",
     "RandomWeights",

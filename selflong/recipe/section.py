@@ -1,6 +1,6 @@
 """What the sections of a recipe and of a site have in common."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,7 @@ from selflong.formats import digest
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.]*$")]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
+Precision = Literal["bfloat16", "float32"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

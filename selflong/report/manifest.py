@@ -5,6 +5,7 @@ Workflow Run Crate 0.5 (https://w3id.org/ro/wfrun/workflow/0.5). Its root is the
 """
 
 import importlib.metadata
+import json
 import mimetypes
 import platform
 import subprocess
@@ -140,6 +141,7 @@ def write_manifest(
             "git_commit": git_commit(repository),
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "machine": _machine(results),
             "packages": package_versions(),
             "seeds": seeds(recipe),
             "inputs": [vars(file) for file in inputs],
@@ -149,6 +151,12 @@ def write_manifest(
     )
     workflow = _copy_workflow(repository, recipe_file, results)
     write_json(_crate(recipe, workflow, outputs, repository), crate)
+
+
+def _machine(results: Path) -> dict[str, Any] | None:
+    """The measurement that decided the precision on a CPU."""
+    path = results / "machine.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def licences(recipe: Recipe) -> dict[str, str]:

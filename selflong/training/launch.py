@@ -16,6 +16,7 @@ from pathlib import Path
 from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
+from selflong.precision import training_precision
 from selflong.recipe import Recipe, TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Layout
@@ -46,9 +47,18 @@ def site_layout(site: TrainingSite) -> Layout:
 
 
 def stage_job(
-    recipe: Recipe, site: TrainingSite, checkpoint: str, initial: Path, packed: Path, work: Path
+    recipe: Recipe,
+    site: TrainingSite,
+    checkpoint: str,
+    initial: Path,
+    packed: Path,
+    work: Path,
+    machine: Path | None = None,
 ) -> TrainingJob:
-    """The job of '<model>/<stage>' as recipe and site say it."""
+    """The job of '<model>/<stage>' as recipe and site say it.
+
+    machine: the run's measurement, which decides where neither says a precision.
+    """
     name = checkpoint.partition("/")[0]
     stage = recipe.stage(checkpoint)
     if stage is None:
@@ -62,7 +72,7 @@ def stage_job(
         title=checkpoint,
         seed=recipe.seed_of(name),
         layout=site_layout(site),
-        precision=model.precision,
+        precision=training_precision(model.precision, site, checkpoint, machine),
         mask_prompt=model.mask_prompt,
         device=site.device,
         zero_stage=site.zero_stage,

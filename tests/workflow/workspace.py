@@ -14,7 +14,7 @@ recipe: small
 recipes: {recipes}
 generators:
   smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
-evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
+evaluation: {{kind: transformers, threads: 2}}
 training: {{device: cpu, ranks_per_node: 2, ring: 2, threads_per_rank: 1}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
