@@ -270,9 +270,9 @@ def _judge(codes: list[int | None], logs: Path, first: int) -> None:
 
 
 def _rank_main(job_file: Path) -> None:
+    end_with_parent(signal.SIGKILL)
     from selflong.training.stage import Interrupted, train_stage  # the launcher trains nothing
 
-    end_with_parent(signal.SIGKILL)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)
