@@ -179,9 +179,12 @@ def test_a_job_that_was_told_to_stop_may_save_for_longer(tmp_path: Path) -> None
 
 def test_no_guardian_outlives_its_job() -> None:
     parent, (job,) = job_under_a_parent("    print(os.getpid(), flush=True); sys.stdin.read()")
-    running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    guardians = [pid for pid in running if command_of(pid)[-2:] == [str(job), str(parent.pid)]]
-    assert len(guardians) == 1
+    watching = [str(job), str(parent.pid)]
+    guardians: list[int] = []
+    end = time.monotonic() + 10
+    while not guardians and time.monotonic() < end:
+        running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        guardians = [pid for pid in running if command_of(pid)[-2:] == watching]
     os.kill(job, signal.SIGKILL)
     assert gone(guardians[0], limit=5)
     parent.wait(timeout=10)

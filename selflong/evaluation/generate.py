@@ -1,5 +1,6 @@
 """Prompts as token ids to predictions in one table, through whatever serves the checkpoint."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from selflong.llm.client import Client, run
 from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
 from selflong.recipe import Precision
 from selflong.tokens import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 Metric = Callable[[str, Sequence[str]], float]
 """Score from 0 to 1 of a prediction against its answers."""
@@ -85,6 +88,11 @@ def predict(
                         )
             if unanswered is not None:
                 raise unanswered
+            usage = client.usage
+            logger.info(
+                "%s: %s prompt tokens were sent, %s of them read",
+                model, f"{usage.prompt_tokens:,}", f"{usage.prompt_tokens - usage.cached_tokens:,}",
+            )  # fmt: skip
             rows.flush()
 
     run(ask_everything())

@@ -45,13 +45,15 @@ def prompts(
 ) -> Iterator[Prompt]:
     """Every cell of the grid `repeats` times; each repeat begins at another sentence of the essays.
 
-    A prompt with its answer is at most the length, and shorter by less than the next sentence.
+    A prompt with its answer is at most the length, and shorter by less than the next sentence. Those of a
+    repeat share their haystack and come from the deepest needle up: each shares all that lies before its
+    needle with the one before it, and a server that keeps keys reads only the rest.
     """
     for length in lengths:
         for repeat in range(suite.repeats):
             start = random.Random(f"{suite.seed} {length} {repeat}").random()
             haystack = _Haystack(tokenizer, sentences(essays), start, length)
-            for row, depth in enumerate(depths(suite)):
+            for row, depth in reversed(list(enumerate(depths(suite)))):
                 yield haystack.prompt(depth, index=repeat * suite.depths + row)
 
 

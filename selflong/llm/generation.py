@@ -12,7 +12,6 @@ the same shapes, to the bit, whichever prompt brought it; what is not a whole bl
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -148,7 +147,7 @@ class Generator:
         self._model = model.eval()
         self._key_tokens = key_tokens
         self._arrivals: queue.SimpleQueue[_Row] = queue.SimpleQueue()
-        self._waiting: deque[_Row] = deque()
+        self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
         self._ended: list[_Row] = []
         """Whose keys are kept, the last used at the end."""
@@ -166,10 +165,23 @@ class Generator:
     def _work(self) -> None:
         while True:
             self._receive()
-            while self._waiting and self._fits(self._waiting[0]):
-                self._read_prompt(self._waiting.popleft())
+            while self._waiting and self._fits(row := self._next()):
+                self._waiting.remove(row)
+                self._read_prompt(row)
             if self._rows:
                 self._decode()
+
+    def _next(self) -> _Row:
+        """The waiting prompt that shares most with what is held; of equal ones the first.
+
+        Requests that are sent together arrive in any order, and keys are held for a while only.
+        """
+        return max(self._waiting, key=lambda row: self._source(row).common_blocks(row.prompt))
+
+    def _source(self, row: _Row) -> _Row:
+        """The row that shares most with `row`; itself where there is none."""
+        others = [*self._ended, *self._rows]
+        return max(others, key=lambda other: other.common_blocks(row.prompt), default=row)
 
     def _receive(self) -> None:
         if not self._rows and not self._waiting:
@@ -185,8 +197,7 @@ class Generator:
 
     def _share_beginning(self, row: _Row) -> None:
         """Copy the keys of the longest beginning that another row has, and make room for the row's own."""
-        others = [*self._ended, *self._rows]
-        source = max(others, key=lambda other: other.common_blocks(row.prompt), default=row)
+        source = self._source(row)
         if source in self._ended:  # it is the last to go
             self._ended.remove(source)
             self._ended.append(source)

@@ -49,6 +49,15 @@ class Load:
     prompt_tokens: int
     answer_tokens: int
     """Expected: most answers end before they must."""
+    shared_tokens: int = 0
+    """Of the prompts' tokens those of a beginning that the server has read before."""
+
+    looked_back: float = 0.5
+    """How far the tokens that are read look back on average, as a share of the length."""
+
+    @property
+    def read_tokens(self) -> int:
+        return self.prompt_tokens - self.shared_tokens
 
 
 def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
@@ -62,11 +71,8 @@ def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
         }
         yield from _ruler(counts, list(RULER_TASKS), supports)
     elif isinstance(suite, NeedleGrid):
-        answer = needle_grid.ANSWER_TOKENS
-        cells = suite.depths * suite.repeats
         for length in _supported(suite.lengths, supports):
-            answered = round(ANSWERED_SHARE * cells * answer)
-            yield Load(length, cells, cells * (length - answer), answered)
+            yield _needle_grid(suite, length)
     elif isinstance(suite, OutputLength):
         for words in suite.lengths:
             answer = suite.prompts * output_length.TOKENS_PER_WORD * words
@@ -77,6 +83,21 @@ def loads(suite: Suite, supports: int | None = None) -> Iterator[Load]:
             yield Load(length, suite.sequences, suite.sequences * length, 0)
     else:
         yield from _by_harness(suite, supports)
+
+
+def _needle_grid(suite: NeedleGrid, length: int) -> Load:
+    """Of a haystack's prompts the deepest is read whole, each other one from its needle on."""
+    cells = suite.depths * suite.repeats
+    prompt = length - needle_grid.ANSWER_TOKENS
+    shared = [*needle_grid.depths(suite)[:-1], 0.0]
+    return Load(
+        length,
+        cells,
+        cells * prompt,
+        round(ANSWERED_SHARE * cells * needle_grid.ANSWER_TOKENS),
+        round(sum(shared) * suite.repeats * prompt),
+        sum(1 - depth**2 for depth in shared) / 2 / sum(1 - depth for depth in shared),
+    )
 
 
 def _by_harness(suite: ShortTasks | Helmet, supports: int | None) -> Iterator[Load]:
@@ -115,7 +136,7 @@ def _short_tasks(suite: ShortTasks) -> Load:
 def seconds_of(load: Load, model: Architecture, machine: Machine) -> float:
     """Time on one node: the prompts are bound by arithmetic, the answers by memory."""
     devices = machine.devices_per_node
-    prefill = model.forward_flops(load.prompt_tokens, load.length / 2, logits=False)
+    prefill = model.forward_flops(load.read_tokens, load.looked_back * load.length, logits=False)
     read = model.cache_bytes(load.length) + 2 * model.parameters
     return prefill / (devices * machine.flops * machine.prefill_share) + (
         load.answer_tokens * read / (devices * machine.bandwidth * DECODE_SHARE)

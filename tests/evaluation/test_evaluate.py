@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import logging
+import re
 from pathlib import Path
 from typing import get_args
 
 import polars as pl
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
+from selflong.evaluation import needle_grid
 from selflong.evaluation.evaluate import asked_lengths, evaluate
 from selflong.evaluation.ruler import Sources, suite_sources
 from selflong.evaluation.score import check_scores, score
@@ -15,6 +20,7 @@ from selflong.evaluation.suites import KINDS, Job
 from selflong.evaluation.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
+from selflong.llm.generation import ATTENTION, Generator
 from selflong.recipe import (
     FolderWeights,
     HaystackFile,
@@ -29,6 +35,7 @@ from selflong.recipe import (
     TransformersServing,
     load_site,
 )
+from selflong.tokens import load_tokenizer
 from selflong.workflow import Run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -87,6 +94,7 @@ def test_ruler_is_predicted_scored_and_not_asked_again(
     assert counts == [2, 2, 1, 1]
     assert found["prompt"].str.contains("<|im_start|>assistant", literal=True).all()
     assert (found["prompt_tokens"] < found["length"]).all()
+    assert set(found["precision"]) == {"float32"}
     assert found.filter(pl.col("task") == "niah_single_1")["depth"].is_between(0, 1).all()
     held = sum(file.stat().st_size for file in (asked.work / "requests").iterdir())
     evaluate(asked, path)
@@ -111,6 +119,34 @@ def test_other_suites_pass_the_same_way(checkpoint: Path, sources: Sources, work
         assert found["score"].is_between(0, 1).all()
         assert (found["completion_tokens"] > 0).all()
         check_scores(suite, output(work, name))
+
+
+def test_a_grid_reads_its_haystack_once_and_answers_the_same(
+    checkpoint: Path, sources: Sources, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    suite = GRID.model_copy(update={"lengths": [2000], "depths": 20})
+    caplog.set_level(logging.INFO, logger="selflong.evaluation.generate")
+    evaluate(job("deep", suite, checkpoint, sources, work), output(work, "deep"))
+    found = read_parquet(output(work, "deep"), PREDICTIONS)
+    sent, read = (
+        int(count.replace(",", ""))
+        for count in re.findall(r"[\d,]+(?= prompt|,? of them)", caplog.text)
+    )
+    assert sent == found["prompt_tokens"].sum()
+    assert read <= 0.6 * sent
+
+    tokenizer = load_tokenizer(checkpoint, "26 Jul 2024")
+    model = LlamaForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.float32, attn_implementation=ATTENTION
+    )
+    alone = []
+    for prompt in needle_grid.prompts(suite, tokenizer, sources.essays, suite.lengths):
+        generated = Generator(model, key_tokens=1).submit(
+            prompt.ids, prompt.answer_tokens, frozenset(tokenizer.end_ids)
+        )
+        assert generated.result().cached_tokens == 0
+        alone.append(tokenizer.decode(generated.result().token_ids))
+    assert found["prediction"].to_list() == alone
 
 
 def test_lengths_that_are_not_supported_are_left_out(

@@ -1,5 +1,7 @@
 """Prompts of the needle grid and of output lengths, and how their answers are scored."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +42,26 @@ def test_needles_stand_at_their_depth_after_a_sentence(
         longest = max(map(len, needle_grid.sentences(sources.essays)))
         assert prompt.depth - longest / len(haystack) - 0.03 <= share <= prompt.depth + 0.03
         assert not before.strip() or before.rstrip()[-1] in ".!?"
+
+
+def test_prompts_of_a_haystack_come_in_the_order_that_shares_most(
+    smollm2_tokenizer: Tokenizer, sources: Sources
+) -> None:
+    suite = grid(lengths=[600], repeats=2)
+    asked = list(needle_grid.prompts(suite, smollm2_tokenizer, sources.essays, suite.lengths))
+    depths = needle_grid.depths(suite)
+    assert [prompt.depth for prompt in asked] == 2 * depths[::-1]
+    assert sorted(prompt.index for prompt in asked) == list(range(2 * suite.depths))
+    for deeper, prompt in itertools.pairwise(asked[: suite.depths]):
+        shared = sum(
+            1 for _ in itertools.takewhile(same, zip(deeper.ids, prompt.ids, strict=False))
+        )
+        before = prompt.text.partition(needle_grid.NEEDLE)[0]
+        assert len(smollm2_tokenizer.decode(prompt.ids[:shared])) >= len(before.rstrip())
+
+
+def same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
 
 
 def test_the_grid_fills_its_lengths(smollm2_tokenizer: Tokenizer, sources: Sources) -> None:

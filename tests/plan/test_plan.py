@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.plan.data import documents, stage_data
-from selflong.plan.evaluation import loads
+from selflong.plan.evaluation import Load, loads
 from selflong.plan.machines import H100, TWO_CORES, choose_machine
 from selflong.plan.schedule import peak_bytes, schedule
 from selflong.plan.steps import Planner, Step
 from selflong.plan.synthesis import Usage, usage
 from selflong.plan.write import write_plan
-from selflong.recipe import PlanSite, TrainingSite, load_recipe, load_site
+from selflong.recipe import NeedleGrid, PlanSite, TrainingSite, load_recipe, load_site
 from selflong.workflow import Run
 
 ROOT = Path(__file__).parents[2]
@@ -174,3 +174,23 @@ def test_steps_in_a_circle_are_an_error() -> None:
     steps = [Step("a", "corpus", 1, 1, after=("b",)), Step("b", "corpus", 1, 1, after=("a",))]
     with pytest.raises(ValueError, match="wait for ever: a, b"):
         schedule(steps, 1)
+
+
+def test_a_haystack_is_read_once_and_from_each_needle_on() -> None:
+    def load(**settings: int) -> Load:
+        suite = NeedleGrid(
+            kind="needle_grid", models=["m"], lengths=[1_000_032], seed=1, **settings
+        )
+        (found,) = loads(suite)
+        return found
+
+    # The whole, and from each depth but the deepest to the end: 1 + 0 to 1 in 34 steps.
+    found = load(depths=35)
+    assert found.prompt_tokens == 35_000_000
+    assert found.read_tokens == pytest.approx(
+        1e6 * (1 + sum(k / 34 for k in range(1, 35))), rel=1e-4
+    )
+    # What is read lies in the later half on average: it looks back further.
+    assert 0.5 < found.looked_back < 0.75
+    alone = load(depths=1, repeats=3)
+    assert (alone.read_tokens, alone.looked_back) == (3_000_000, 0.5)

@@ -29,6 +29,7 @@ from selflong.training.stage import (
     learning_rate,
     train_stage,
 )
+from tests import waiting
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 50
@@ -249,7 +250,8 @@ def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Pa
             wait_until_ended(children)
             assert not output.exists()
         else:
-            _, errors = process.communicate(timeout=120)
+            waiting.wait_until_ended(process.pid)
+            _, errors = process.communicate()
             assert process.returncode == 0, errors.decode()
     assert kills == 5
     assert len(losses(output)) == STEPS
@@ -265,7 +267,8 @@ def test_sigterm_saves_and_asks_to_be_requeued(inputs: Path) -> None:
     process = _start(inputs / "term.json", site, inputs / "term-model")
     _wait_for_step(process, job.work / METRICS_FILE, 3)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    waiting.wait_until_ended(process.pid)
+    _, errors = process.communicate()
     assert process.returncode == REQUEUE_EXIT_CODE, errors.decode()
     states = list((job.work / "checkpoints").iterdir())
     assert len(states) == 1
