@@ -5,9 +5,9 @@
 Prints one JSON line: gflops_float32 and gflops_bfloat16 of products of the model's own shapes, chosen (what
 `precision: auto` means here), prefill_tokens_per_second of the loopback server's generator over 1,024 tokens,
 training_tokens_per_second of a step of 2,048 on as many ranks as threads, share_of_matmul_limit (prefill
-against 2 x parameters x tokens at the measured rate), job_start_seconds (median over the launchers of the rules:
-imports and arguments, before any work). `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before it shows a CPU
-without matrix units.
+against 2 x parameters x tokens at the measured rate), job_start_seconds (median over the launchers of the
+rules: imports and arguments, before any work). With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before
+it, a CPU is measured as if it had no matrix units.
 """
 
 import argparse
@@ -64,7 +64,8 @@ def training(model: Path, precision: Precision, threads: int, work: Path) -> flo
     """Tokens a second of a step after the first."""
     stage = Stage(
         name="s", length=STEP_TOKENS, rope_base="keep", mixture="m", tokens=STEPS * STEP_TOKENS,
-        global_batch_tokens=STEP_TOKENS, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.1, gradient_clip=1.0),
+        global_batch_tokens=STEP_TOKENS,
+        optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.1, gradient_clip=1.0),
     )  # fmt: skip
     site = TrainingSite(ranks_per_node=threads, ring=threads)
     job = TrainingJob(

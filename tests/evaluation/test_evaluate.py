@@ -163,8 +163,8 @@ def test_lengths_that_are_not_supported_are_left_out(
 def test_a_length_beyond_the_checkpoint_is_refused(
     checkpoint: Path, sources: Sources, work: Path
 ) -> None:
-    suite = RULER.model_copy(update={"lengths": [2000], "samples": {2000: 1}})
-    with pytest.raises(UserError, match="is served with 1024"):
+    suite = RULER.model_copy(update={"lengths": [3000], "samples": {3000: 1}})
+    with pytest.raises(UserError, match="is served with 2048"):
         evaluate(job("long", suite, checkpoint, sources, work), work / "long.parquet")
 
 
