@@ -8,6 +8,7 @@ rule evaluate:
             f"{wildcards.model}/{wildcards.stage}"
         ),
         files=lambda wildcards: INPUTS.suite_files(wildcards.suite),
+        machine=lambda wildcards: INPUTS.suite_machine(wildcards.suite),
     output:
         output=RESULTS.predictions("{suite}", "{model}/{stage}", "{lengths}"),
     log:

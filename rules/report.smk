@@ -105,6 +105,7 @@ rule manifest:
         RESULTS.tables,
         RESULTS.figures,
         RESULTS.page,
+        INPUTS.machine(),
     output:
         manifest=RESULTS.manifest,
         crate=RESULTS.crate,

@@ -1,6 +1,26 @@
 # From loaded weights through the stages of each model to its checkpoints.
 
 
+rule measure_machine:
+    input:
+        # A model that is loaded again is no reason to decide again.
+        model=ancient(INPUTS.measured_model),
+    output:
+        output=RESULTS.machine,
+    log:
+        "<logs>/training/machine.log",
+    benchmark:
+        "<benchmarks>/training/machine.tsv"
+    conda:
+        "../envs/training.yaml"
+    threads: JOBS.measured_threads
+    resources:
+        **JOBS.resources("pipeline"),
+    params:
+        options=options(threads=JOBS.measured_threads),
+    shell:
+        'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/measure_machine.py" {params.options} 2> >(tee {log:q} >&2)'
+
 rule adjust_rope:
     input:
         initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
@@ -27,6 +47,7 @@ rule train_stage:
     input:
         initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
         packed=lambda wildcards: INPUTS.packed(wildcards.checkpoint),
+        machine=lambda wildcards: INPUTS.stage_machine(wildcards.checkpoint),
     output:
         output=directory(RESULTS.checkpoint("{checkpoint}")),
     log:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selflong.evaluation.evaluate import evaluate
 from selflong.launcher import launch
+from selflong.precision import decided_serving
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import ALL_LENGTHS
@@ -13,12 +14,13 @@ from selflong.suites.job import Job
 
 def ask(
     *, recipe: Recipe, site: Site, suite: str, checkpoint: str, lengths: str, model: Path,
-    tokenizer: Path, files: Sequence[Path] = (), work: Path, output: Path,
+    tokenizer: Path, files: Sequence[Path] = (), machine: Path | None = None, work: Path,
+    output: Path,
 ) -> None:  # fmt: skip
     """Ask '<model>/<stage>' at one of the suite's lengths, or at all.
 
-    model, tokenizer: folders. files: download of the suite, or files that it names. work: keeps the answered
-    requests.
+    model, tokenizer: folders. files: download of the suite, or files that it names. machine: the run's
+    measurement of its CPU. work: keeps the answered requests.
     """
     section = recipe.suites[suite]
     job = Job(
@@ -27,7 +29,7 @@ def ask(
         checkpoint=checkpoint,
         model=model,
         tokenizer=tokenizer,
-        serving=site.evaluation,
+        serving=decided_serving(site.evaluation, checkpoint, machine),
         work=work,
         chat_date=recipe.chat_date,
         supports=recipe.models[checkpoint.partition("/")[0]].supports,

@@ -11,11 +11,14 @@ from selflong.training.launch import run_stage, stage_job
 
 def train(
     *, recipe: Recipe, site: Site, checkpoint: str, initial: Path, packed: Path, work: Path,
-    output: Path,
+    output: Path, machine: Path | None = None,
 ) -> None:  # fmt: skip
-    """Train '<model>/<stage>' from the folder `initial`; `work` keeps the state to resume from."""
+    """Train '<model>/<stage>' from the folder `initial`; `work` keeps the state to resume from.
+
+    machine: the run's measurement of its CPU.
+    """
     section = stage_site(recipe, site, checkpoint, initial)
-    job = stage_job(recipe, section, checkpoint, initial, packed, work)
+    job = stage_job(recipe, section, checkpoint, initial, packed, work, machine)
     run_stage(job, section, output)
 
 

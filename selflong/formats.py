@@ -191,6 +191,7 @@ PREDICTIONS = {
     "prediction": pl.String,
     "completion_tokens": pl.Int64,
     "score": pl.Float64,  # 0 to 1
+    "precision": pl.String,  # of the weights that answered; null where nobody says it
     "request_key": pl.String,
 }
 

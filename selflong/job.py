@@ -8,11 +8,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from selflong import guardian
 
 PR_SET_PDEATHSIG = 1
 RUNNER_VARIABLE = "SELFLONG_RUNNER"
@@ -36,6 +39,18 @@ def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
         raise OSError(error, os.strerror(error))
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
+
+
+def start_guardian() -> None:
+    """Start what ends this process and its children soon after its parent, whatever it computes then."""
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), str(os.getppid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # Ctrl-C is for the job
+    )
 
 
 def runner() -> str:
@@ -137,6 +152,7 @@ def run(main: Callable[[], None]) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)
+    start_guardian()
     if runner_has_ended():
         sys.exit("Error: Snakemake ended before this job began; start it again")
     try:

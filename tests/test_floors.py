@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "selflong"
 FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
+        "guardian",
         "job globs lengths",
         "formats",
         "recipe.section",
@@ -25,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "sources suites.registry",
         "suites.*.section",
         "recipe",
+        "precision",
         "cluster results llm placement recall",
         "launcher suites",
         "decontamination",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from selflong import guardian
 from selflong.job import RUNNER_VARIABLE, UserError, sole_owner
 
 ROOT = Path(__file__).parents[1]
@@ -176,3 +177,79 @@ def test_a_file_system_without_locks_is_one_sentence(
 def test_a_mistake_inside_of_the_block_is_not_blamed_on_the_lock(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), sole_owner(tmp_path):
         raise PermissionError(errno.EACCES, "inside")
+
+
+# A C call that holds the interpreter's lock, and one that lets it go; each takes minutes.
+LONG_CALLS = {
+    "holding": "sum(range(10**12))",
+    "releasing": "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
+}
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('in', flush=True); time.sleep(600)"
+)
+
+
+def job_under_a_parent(body: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A process whose child is a job that runs `body`, and the pids that the job prints."""
+    job = (
+        f"from selflong.job import run\nimport os, subprocess, sys\ndef main():\n{body}\nrun(main)"
+    )
+    parent = start(
+        "import subprocess, sys\n"
+        f"job = subprocess.Popen([sys.executable, '-c', {job!r}])\n"
+        "job.wait()\n"
+    )
+    assert parent.stdout is not None
+    return parent, [int(pid) for pid in parent.stdout.readline().split()]
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS.keys())
+def test_a_job_ends_five_seconds_after_its_parent_whatever_it_computes(call: str) -> None:
+    parent, (job, child) = job_under_a_parent(
+        f"    child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}],"
+        " stdout=subprocess.PIPE)\n"
+        "    child.stdout.readline()\n"
+        "    print(os.getpid(), child.pid, flush=True)\n"
+        f"    {call}"
+    )
+    time.sleep(0.5)  # the call is under way
+    parent.kill()
+    parent.wait()
+    killed = time.monotonic()
+    assert gone(job)
+    assert gone(child)
+    assert time.monotonic() - killed < 5
+
+
+def test_a_job_that_was_told_to_stop_may_save_for_longer(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    parent, (job,) = job_under_a_parent(
+        "    import time; from pathlib import Path\n"
+        "    try:\n        print(os.getpid(), flush=True); time.sleep(60)\n"
+        f"    finally:\n        time.sleep({guardian.GRACE_SECONDS + 1.5}); "
+        f"Path({str(saved)!r}).touch()"
+    )
+    os.kill(job, signal.SIGTERM)
+    parent.wait(timeout=30)
+    assert saved.exists()
+
+
+def test_no_guardian_outlives_its_job() -> None:
+    parent, (job,) = job_under_a_parent("    print(os.getpid(), flush=True); sys.stdin.read()")
+    watching = [str(job), str(parent.pid)]
+    guardians: list[int] = []
+    end = time.monotonic() + 10
+    while not guardians and time.monotonic() < end:
+        running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        guardians = [pid for pid in running if command_of(pid)[-2:] == watching]
+    os.kill(job, signal.SIGKILL)
+    assert gone(guardians[0], limit=5)
+    parent.wait(timeout=10)
+
+
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    except OSError:
+        return []

@@ -20,7 +20,7 @@ def loads(suite: Suite, supports: int | None = None) -> Iterable[Load]:
 def seconds_of(load: Load, model: Architecture, machine: Machine) -> float:
     """Time on one node: the prompts are bound by arithmetic, the answers by memory."""
     devices = machine.devices_per_node
-    prefill = model.forward_flops(load.prompt_tokens, load.length / 2, logits=False)
+    prefill = model.forward_flops(load.read_tokens, load.looked_back * load.length, logits=False)
     read = model.cache_bytes(load.length) + 2 * model.parameters
     return prefill / (devices * machine.flops * machine.prefill_share) + (
         load.answer_tokens * read / (devices * machine.bandwidth * DECODE_SHARE)

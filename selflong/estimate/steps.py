@@ -60,6 +60,8 @@ class Step:
     """Read or trained on."""
     requests: float = 0.0
     prompt_tokens: float = 0.0
+    shared_tokens: float = 0.0
+    """Of the prompts' those that a server which keeps keys does not read again."""
     completion_tokens: float = 0.0
     usd: float = 0.0
     kept_bytes: float = 0.0
@@ -368,6 +370,7 @@ class Planner:
                     self.machine.start_seconds + seconds / jobs, (f"model {checkpoint}",),
                     uses_devices=True, requests=sum(load.requests for load in loads),
                     prompt_tokens=prompt,
+                    shared_tokens=sum(load.shared_tokens for load in loads),
                     completion_tokens=sum(load.answer_tokens for load in loads),
                     kept_bytes=prompt * BYTES_PER_TOKEN * PREDICTION_COMPRESSION,
                     memory=memory, fits=memory <= self.machine.usable_memory,

@@ -49,6 +49,7 @@ def _totals(machine: Machine, steps: Sequence[Step], spans: dict[str, Span]) -> 
         "tokens": sum(step.tokens for step in steps),
         "requests": sum(step.requests for step in steps),
         "prompt_tokens": sum(step.prompt_tokens for step in steps),
+        "shared_tokens": sum(step.shared_tokens for step in steps),
         "completion_tokens": sum(step.completion_tokens for step in steps),
         "usd": sum(step.usd for step in steps),
         "kept_bytes": sum(step.kept_bytes for step in steps),
@@ -95,6 +96,7 @@ def _as_json(
                 "tokens": step.tokens,
                 "requests": step.requests,
                 "prompt_tokens": step.prompt_tokens,
+                "shared_tokens": step.shared_tokens,
                 "completion_tokens": step.completion_tokens,
                 "usd": step.usd,
                 "kept_bytes": step.kept_bytes,
@@ -172,7 +174,9 @@ def _markdown(
         f"{total['device_hours']:,.0f} {columns[2]}, {total['usd']:,.0f} USD for endpoints, "
         f"{_size(total['peak_bytes'])} of disk at the peak and {_size(total['kept_bytes'])} kept.",
         "",
-        "Answer tokens are what is expected; wall time is from a stage's first job to its last.",
+        "Answer tokens are what is expected; wall time is from a stage's first job to its last. "
+        f"{_count(total['shared_tokens']) or 'None'} of the prompt tokens begin a prompt as they began "
+        "one before it, and are not read again by a server that keeps their keys.",
         "",
         *_rows(
             [

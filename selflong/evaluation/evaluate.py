@@ -4,10 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from selflong.evaluation.generate import predict
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.job import UserError, sole_owner
 from selflong.llm.serve import serve
+from selflong.precision import serving_precision
 from selflong.recipe.weights import FolderWeights
 from selflong.suites.job import Job
 from selflong.suites.kinds import Prompts, kind_of
@@ -27,7 +30,10 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
     mine = job.work / ("all" if lengths is None else "-".join(map(str, lengths)))
     with sole_owner(mine):
         if prompts is None:
-            write_parquet(kind.harness(job.suite, job, mine), output, PREDICTIONS)
+            frame = kind.harness(job.suite, job, mine)
+            precision = job.suite.own_precision or serving_precision(job.serving)
+            frame = frame.with_columns(precision=pl.lit(precision, pl.String))
+            write_parquet(frame, output, PREDICTIONS)
         elif asked := asked_lengths(job, lengths):
             _ask(job, prompts, asked, mine, output)
         else:
@@ -46,6 +52,7 @@ def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: P
         predict(
             job.suite_name,
             job.checkpoint,
+            serving_precision(job.serving),
             prompts(job.suite, job, tokenizer, endpoint, asked),
             kind_of(job.suite).metric,
             tokenizer,

@@ -1,5 +1,6 @@
 """Prompts as token ids to predictions in one table, through whatever serves the checkpoint."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from selflong.job import UserError
 from selflong.llm.cache import Cache
 from selflong.llm.client import Client, run
 from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
+from selflong.recipe.section import Precision
 from selflong.suites.prompt import Metric, Prompt
 from selflong.tokens import Tokenizer
 
+logger = logging.getLogger(__name__)
 TOKENS_IN_FLIGHT = 1 << 23
 """Of all requests together: more than the servers' key-value caches hold (131 KB a token of an 8B model)."""
 GROUP_CHARACTERS = 1 << 24
@@ -24,6 +27,7 @@ GROUP_CHARACTERS = 1 << 24
 def predict(
     suite: str,
     model: str,
+    precision: Precision | None,
     prompts: Iterable[Prompt],
     metrics: Callable[[str], Metric | None],
     tokenizer: Tokenizer,
@@ -44,6 +48,8 @@ def predict(
     requests = _requests(prompts, tokenizer, endpoint)
     concurrency = max(1, min(endpoint.slots, TOKENS_IN_FLIGHT // longest))
 
+    same = {"suite": suite, "model": model, "precision": precision}
+
     async def ask_everything() -> None:
         with Cache(cache_folder) as cache, parquet_writer(output, PREDICTIONS) as append:
             rows = _Rows(append)
@@ -54,7 +60,7 @@ def predict(
                         _check_count(suite, asked, result)
                         metric = metrics(asked.prompt.task)
                         assert metric is not None, "what asks prompts scores the answers"
-                        rows.add({"suite": suite, "model": model, **_row(asked, result, metric)})
+                        rows.add({**same, **_row(asked, result, metric)})
                     elif unanswered is None:
                         unanswered = UserError(
                             f"{suite}: {_name(asked.prompt)} has no answer ({result.reason}): see to "
@@ -62,6 +68,11 @@ def predict(
                         )
             if unanswered is not None:
                 raise unanswered
+            usage = client.usage
+            logger.info(
+                "%s: %s prompt tokens were sent, %s of them read",
+                model, f"{usage.prompt_tokens:,}", f"{usage.prompt_tokens - usage.cached_tokens:,}",
+            )  # fmt: skip
             rows.flush()
 
     run(ask_everything())

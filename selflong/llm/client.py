@@ -70,6 +70,8 @@ class Usage:
     failed: int = 0
     retried: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompts' tokens those that the server did not read again."""
     completion_tokens: int = 0
     usd: float = 0.0
 
@@ -102,6 +104,7 @@ def _read_answer(key: str, body: bytes) -> Answer:
         choice = reply["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
         usage = reply.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
         token_ids = choice.get("token_ids")
         return Answer(
             key=key,
@@ -110,6 +113,7 @@ def _read_answer(key: str, body: bytes) -> Answer:
             completion_tokens=int(usage.get("completion_tokens") or 0),
             finish_reason=str(choice.get("finish_reason")),
             token_ids=None if token_ids is None else tuple(token_ids),
+            cached_tokens=int(details.get("cached_tokens") or 0),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _MalformedReply(f"{type(error).__name__} in a reply of {len(body)} bytes") from error
@@ -313,6 +317,7 @@ class Client:
             self._cache.put(key, result)
             usage.answered += 1
             usage.prompt_tokens += result.prompt_tokens
+            usage.cached_tokens += result.cached_tokens
             usage.completion_tokens += result.completion_tokens
             usage.usd += cost_usd(self.endpoint, result.prompt_tokens, result.completion_tokens)
         elif isinstance(result, Refusal):

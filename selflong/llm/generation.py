@@ -4,11 +4,14 @@ Prompts are read one at a time, unpadded; the rows that decode share one forward
 rows of different lengths would let a row's neighbours change the order of its sums, and in bfloat16 that
 flips close decisions. So attention runs over each row's own keys alone, and the matrix products always
 have the same number of rows. A row joins when a place is free and leaves when it ends.
+
+The beginning that a prompt shares with an earlier one is not read again: its keys are copied. Every prompt
+is read in blocks that begin at multiples of BLOCK, so that the keys of a whole block come from products of
+the same shapes, to the bit, whichever prompt brought it; what is not a whole block is read by every prompt.
 """
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +23,8 @@ from transformers import AttentionInterface, PreTrainedModel
 
 ATTENTION = "selflong_rows"
 DECODING_ROWS = 8
+BLOCK = 128
+"""Positions that are read together, and the grain of what is shared."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Generated:
     token_ids: list[int]
     finish_reason: str
     """`stop` or `length`."""
+    cached_tokens: int = field(default=0, compare=False)
+    """Of the prompt, whose keys an earlier one had left."""
 
 
 @dataclass(eq=False)
@@ -44,10 +51,34 @@ class _Row:
     """Keys and values of each layer: [2, key-value heads, capacity, head size]."""
     length: int = 0
     """Positions whose keys are stored by every layer."""
+    shared: int = 0
+    """Of them those whose keys were copied."""
 
     @property
     def capacity(self) -> int:
         return len(self.prompt) + self.max_tokens
+
+    def common_blocks(self, prompt: Sequence[int]) -> int:
+        """Positions in whole blocks that begin both prompts and whose keys are stored.
+
+        The last of `prompt` is not among them: what follows it is asked for.
+        """
+        end = min(self.length, len(self.prompt), len(prompt) - 1) // BLOCK * BLOCK
+        for start in range(0, end, BLOCK):
+            if self.prompt[start : start + BLOCK] != prompt[start : start + BLOCK]:
+                return start
+        return end
+
+    def share(self, other: "_Row", positions: int) -> None:
+        """Begin with the keys and values of another row's first positions."""
+        if positions == 0:
+            return
+        for stored in other.layers:
+            _, heads, _, size = stored.shape
+            own = stored.new_empty(2, heads, self.capacity, size)
+            own[:, :, :positions] = stored[:, :, :positions]
+            self.layers.append(own)
+        self.length = self.shared = positions
 
     def extend(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
@@ -72,18 +103,21 @@ def _attend(
     *,
     scaling: float,
     rows: list[_Row],
+    mask: torch.Tensor | None = None,
     **_settings: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one whole prompt, or of one new position of each row; further rows are filling.
+    """Attention of one block of a prompt, or of one new position of each row; further rows are filling.
 
-    query: [rows, heads, positions, head size]; gives [rows, positions, heads, head size].
+    query: [rows, heads, positions, head size]; gives [rows, positions, heads, head size]. mask: what a block
+    may attend to, [positions, keys], where it is not a prompt's first.
     """
     layer = cast(int, module.layer_idx)
-    if query.shape[2] > 1:
-        rows[0].extend(layer, key[0], value[0])
+    if query.shape[0] == 1:
+        keys, values = rows[0].extend(layer, key[0], value[0])
         attended = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
-        )
+            query, keys[None], values[None],
+            attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True,
+        )  # fmt: skip
         return attended.transpose(1, 2), None
     _, heads, _, size = query.shape
     attended = torch.zeros_like(query)
@@ -103,7 +137,8 @@ AttentionInterface.register(ATTENTION, _attend)
 class Generator:
     """Runs `model` (loaded with `attn_implementation=ATTENTION`) in a thread of its own.
 
-    key_tokens: positions whose keys are held at once, over all rows; a prompt waits until it fits.
+    key_tokens: positions whose keys are held at once, over all rows; a prompt waits until it fits. What the
+    rows leave of them holds the keys of the last prompts, for others that begin alike.
     """
 
     def __init__(self, model: PreTrainedModel, key_tokens: int) -> None:
@@ -112,8 +147,10 @@ class Generator:
         self._model = model.eval()
         self._key_tokens = key_tokens
         self._arrivals: queue.SimpleQueue[_Row] = queue.SimpleQueue()
-        self._waiting: deque[_Row] = deque()
+        self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
+        self._ended: list[_Row] = []
+        """Whose keys are kept, the last used at the end."""
         threading.Thread(target=self._work, name="generation", daemon=True).start()
 
     def submit(
@@ -128,10 +165,23 @@ class Generator:
     def _work(self) -> None:
         while True:
             self._receive()
-            while self._waiting and self._fits(self._waiting[0]):
-                self._read_prompt(self._waiting.popleft())
+            while self._waiting and self._fits(row := self._next()):
+                self._waiting.remove(row)
+                self._read_prompt(row)
             if self._rows:
                 self._decode()
+
+    def _next(self) -> _Row:
+        """The waiting prompt that shares most with what is held; of equal ones the first.
+
+        Requests that are sent together arrive in any order, and keys are held for a while only.
+        """
+        return max(self._waiting, key=lambda row: self._source(row).common_blocks(row.prompt))
+
+    def _source(self, row: _Row) -> _Row:
+        """The row that shares most with `row`; itself where there is none."""
+        others = [*self._ended, *self._rows]
+        return max(others, key=lambda other: other.common_blocks(row.prompt), default=row)
 
     def _receive(self) -> None:
         if not self._rows and not self._waiting:
@@ -145,14 +195,42 @@ class Generator:
         held = sum(other.capacity for other in self._rows)
         return len(self._rows) < DECODING_ROWS and held + row.capacity <= self._key_tokens
 
+    def _share_beginning(self, row: _Row) -> None:
+        """Copy the keys of the longest beginning that another row has, and make room for the row's own."""
+        source = self._source(row)
+        if source in self._ended:  # it is the last to go
+            self._ended.remove(source)
+            self._ended.append(source)
+        room = self._key_tokens - row.capacity - sum(other.capacity for other in self._rows)
+        while self._ended and sum(other.capacity for other in self._ended) > room:
+            self._ended.pop(0)
+        if source in [*self._ended, *self._rows]:
+            row.share(source, source.common_blocks(row.prompt))
+
     def _read_prompt(self, row: _Row) -> None:
         try:
-            next_ids = self._forward([row], [list(row.prompt)], [0])
+            self._share_beginning(row)
+            for start in range(row.length, len(row.prompt), BLOCK):
+                block = list(row.prompt[start : start + BLOCK])
+                next_id = self._read_block(row, block, is_last=start + BLOCK >= len(row.prompt))
         except Exception as error:
             row.result.set_exception(error)
             return
-        row.length = len(row.prompt)
-        self._take(row, next_ids[0])
+        self._take(row, next_id)
+
+    def _read_block(self, row: _Row, block: list[int], is_last: bool) -> int:
+        """Store a block's keys; the likeliest token after the last one, 0 after others."""
+        mask = None
+        if row.length:
+            mask = torch.ones(len(block), row.length + len(block), dtype=torch.bool)
+            mask = mask.tril(row.length)
+        next_id = 0
+        if is_last:
+            (next_id,) = self._forward([row], [block], [row.length], mask)
+        else:  # nobody asks for its logits
+            self._model.base_model(**self._inputs([row], [block], [row.length], mask))
+        row.length += len(block)
+        return next_id
 
     def _decode(self) -> None:
         rows = list(self._rows)
@@ -168,21 +246,40 @@ class Generator:
             self._take(row, next_id)
 
     def _forward(
-        self, rows: list[_Row], token_ids: list[list[int]], starts: list[int]
+        self,
+        rows: list[_Row],
+        token_ids: list[list[int]],
+        starts: list[int],
+        mask: torch.Tensor | None = None,
     ) -> list[int]:
         """The likeliest next token of each row, the lowest id where several are equally likely."""
+        inputs = self._inputs(rows, token_ids, starts, mask)
+        logits = self._model(**inputs, logits_to_keep=1).logits
+        return logits[:, -1].argmax(-1).tolist()
+
+    @staticmethod
+    def _inputs(
+        rows: list[_Row], token_ids: list[list[int]], starts: list[int], mask: torch.Tensor | None
+    ) -> dict[str, Any]:
         ids = torch.tensor(token_ids)
         positions = torch.tensor(starts)[:, None] + torch.arange(ids.shape[1])
-        logits = self._model(
-            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=1, rows=rows
-        ).logits
-        return logits[:, -1].argmax(-1).tolist()
+        return {
+            "input_ids": ids,
+            "position_ids": positions,
+            "use_cache": False,
+            "rows": rows,
+            "mask": mask,
+        }
 
     def _take(self, row: _Row, next_id: int) -> None:
         row.new_ids.append(next_id)
         if next_id in row.end_ids:
-            row.result.set_result(Generated(row.new_ids, "stop"))
+            self._end(row, "stop")
         elif len(row.new_ids) == row.max_tokens:
-            row.result.set_result(Generated(row.new_ids, "length"))
+            self._end(row, "length")
         else:
             self._rows.append(row)
+
+    def _end(self, row: _Row, reason: str) -> None:
+        row.result.set_result(Generated(row.new_ids, reason, row.shared))
+        self._ended.append(row)

@@ -85,6 +85,8 @@ class Answer:
     """`stop`, or `length` where max_tokens cut the answer."""
     token_ids: tuple[int, ...] | None = None
     """Where the request asked with `return_token_ids` and the server knows them."""
+    cached_tokens: int = 0
+    """Of the prompt's those that the server did not read again, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from selflong.formats import file_sha256
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
 from selflong.packages import find_gguf
+from selflong.precision import decided_serving
 from selflong.recipe.site import (
     LlamaCppServing,
     RemoteServing,
@@ -96,6 +97,7 @@ def serve(
     if isinstance(serving, RemoteServing):
         yield _remote(serving, weights, name, context_tokens, price)
         return
+    serving = decided_serving(serving, name)
     wanted = _Wanted(weights, name, context_tokens, _free_port(), secrets.token_urlsafe(32))
     if isinstance(serving, LlamaCppServing):
         server = _llama_cpp(serving, wanted)

@@ -90,6 +90,9 @@ class ModelService:
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": completion_tokens,
                 "total_tokens": prompt_tokens + completion_tokens,
+                "prompt_tokens_details": {
+                    "cached_tokens": sum(row.cached_tokens for row in generated)
+                },
             },
         }
 

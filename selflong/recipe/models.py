@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
+from selflong.recipe.section import Name, NonNegative, Positive, Precision, Section, Share
 from selflong.recipe.weights import Weights
 
 
@@ -68,7 +68,8 @@ class Model(Section):
     stages: list[Stage] = []
     mask_prompt: bool = False
     """Loss over responses only, in long samples too (the paper's ablation)."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Precision | None = None
+    """Of its training; the site's where it is null."""
     seed: int | None = None
     """Of random weights and of the order of the data; the recipe's where it is null."""
     published: str | None = None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -34,6 +34,7 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
 Repository = Annotated[str, Field(pattern=_REPOSITORY, max_length=200)]
 Package = Annotated[str, Field(pattern=_PACKAGE, max_length=200)]
 
+Precision = Literal["bfloat16", "float32"]
 Positive = Annotated[int, Field(gt=0), _Number]
 NonNegative = Annotated[int, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, le=1), _Number]

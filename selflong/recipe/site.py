@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
+from selflong.recipe.section import Name, NonNegative, Positive, Precision, Section, Share
 
 
 class LlamaCppServing(Section):
@@ -33,7 +33,8 @@ class TransformersServing(Section):
 
     kind: Literal["transformers"]
     threads: Positive = 1
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Precision | Literal["auto"] = "auto"
+    """auto: what this CPU multiplies faster, measured once for a run."""
     batch_tokens: Positive = 16_384
 
 
@@ -57,6 +58,8 @@ class TrainingSite(Section):
     """Devices and the layout of parallelism; what is null of the layout is chosen for each stage."""
 
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision | Literal["auto"] = "auto"
+    """auto: bfloat16 on GPUs, on a CPU what it multiplies faster; a model of the recipe may fix its own."""
     nodes: Positive = 1
     ranks_per_node: Positive
     threads_per_rank: Positive = 1

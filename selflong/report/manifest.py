@@ -1,6 +1,7 @@
 """manifest.json and the RO-Crate beside it: what was run, with what, on what, and what came out."""
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -122,6 +123,7 @@ def write_manifest(
             "git_commit": git_commit(repository),
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "machine": _machine(results),
             "packages": package_versions(),
             "seeds": seeds(recipe),
             "inputs": [vars(file) for file in inputs],
@@ -159,6 +161,12 @@ def _repositories(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for item in value:
             yield from _repositories(item)
+
+
+def _machine(results: Results) -> dict[str, Any] | None:
+    """The measurement that decided the precision on a CPU."""
+    path = results.machine
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def licences(recipe: Recipe) -> dict[str, str]:

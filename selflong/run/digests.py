@@ -7,13 +7,16 @@ from typing import Any, Literal
 from selflong.formats import digest
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.section import Section
+from selflong.recipe.site import Site
+from selflong.run.inputs import training_setting
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Of one recipe. A reworded description or assumption changes none of them."""
+    """Of one recipe on one site. A reworded description or assumption changes none of them."""
 
     recipe: Recipe
+    site: Site
 
     def of(self, stage: str, *parts: Any) -> str:
         """Of the parts of the recipe that a rule reads, and of the version of the stage's code."""
@@ -88,7 +91,7 @@ class Digests:
             "training",
             self.recipe.stage(checkpoint),
             model.mask_prompt,
-            model.precision,
+            training_setting(self.recipe, self.site, checkpoint),
             model.seed,
         )
 
@@ -105,7 +108,8 @@ class Digests:
     def suite(self, suite: str) -> str:
         """Of what a suite's predictions depend on, beside the checkpoint."""
         section = self.recipe.suites[suite]
-        return self.of("evaluation", section, *map(self.recipe.part, section.reads))
+        precision = section.own_precision or getattr(self.site.evaluation, "precision", None)
+        return self.of("evaluation", section, *map(self.recipe.part, section.reads), precision)
 
     def report(self) -> str:
         """Of what the report reads of the recipe."""

@@ -78,6 +78,11 @@ class Environment:
             "evaluation": getattr(site.evaluation, "threads", 1),
         }[kind]
 
+    @property
+    def measured_threads(self) -> int:
+        """Threads of the measurement: those of an evaluation, where this machine evaluates."""
+        return int(getattr(self.site.evaluation, "threads", self.threads("training")))
+
     def suite_threads(self, suite: str) -> int:
         """CPU threads of a job that asks a checkpoint."""
         return 1 if self.recipe.suites[suite].one_thread else self.threads("evaluation")

@@ -10,7 +10,7 @@ from selflong.recipe.mixture import MixtureEntry
 from selflong.recipe.models import INITIAL, Stage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Download, External
-from selflong.recipe.site import Site
+from selflong.recipe.site import Site, TransformersServing
 from selflong.recipe.synthesis import Synthesis
 from selflong.results import (
     Results,
@@ -22,6 +22,12 @@ from selflong.results import (
     synthesis_shards,
     trained_checkpoints,
 )
+
+
+def training_setting(recipe: Recipe, site: Site, checkpoint: str) -> str:
+    """The precision that a stage trains in as recipe and site say it; auto means bfloat16 on GPUs."""
+    setting = recipe.models[checkpoint.partition("/")[0]].precision or site.training.precision
+    return "bfloat16" if setting == "auto" and site.training.device == "cuda" else setting
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,37 @@ class Inputs:
     def recall_data(self) -> list[str]:
         """Names of the data of the recall study."""
         return list(self.recipe.recall.data) if self.recipe.recall else []
+
+    # ----------------------------------------------------------------------------------- precision
+
+    @property
+    def measured_model(self) -> Path:
+        """Folder of the model whose matrices are measured: the recipe's first that is loaded."""
+        return self.tokenizer(next(iter(self.recipe.models)))
+
+    def _measurement(self, setting: str) -> list[Path]:
+        # Of bfloat16 its cost is said where it is slow.
+        return [] if setting == "float32" else [self.results.machine]
+
+    def suite_machine(self, suite: str) -> list[Path]:
+        """The measurement, where a CPU evaluates in what it may have to say about."""
+        serving = self.site.evaluation
+        own = self.recipe.suites[suite].own_precision is not None
+        if own or not isinstance(serving, TransformersServing):
+            return []
+        return self._measurement(serving.precision)
+
+    def stage_machine(self, checkpoint: str) -> list[Path]:
+        """The same of a stage's training."""
+        if self.site.training.device != "cpu":
+            return []
+        return self._measurement(training_setting(self.recipe, self.site, checkpoint))
+
+    def machine(self) -> list[Path]:
+        """The measurement, where anything of the run needs it."""
+        stages = [path for name in self.trained_checkpoints for path in self.stage_machine(name)]
+        suites = [path for name in self.recipe.suites for path in self.suite_machine(name)]
+        return sorted({*stages, *suites})
 
     # ----------------------------------------------------------------------------------- evaluation
 

@@ -41,7 +41,7 @@ class Run:
     @cached_property
     def digests(self) -> Digests:
         """Of the parts of the recipe that the rules depend on."""
-        return Digests(self.recipe)
+        return Digests(self.recipe, self.site)
 
     @cached_property
     def environment(self) -> Environment:

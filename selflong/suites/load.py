@@ -17,6 +17,15 @@ class Load:
     prompt_tokens: int
     answer_tokens: int
     """Expected: most answers end before they must."""
+    shared_tokens: int = 0
+    """Of the prompts' tokens those of a beginning that the server has read before."""
+    looked_back: float = 0.5
+    """How far the tokens that are read look back on average, as a share of the length."""
+
+    @property
+    def read_tokens(self) -> int:
+        """Of the prompts."""
+        return self.prompt_tokens - self.shared_tokens
 
 
 def supported(lengths: Iterable[int], supports: int | None) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from selflong.recipe.section import External, Positive, Section
+from selflong.recipe.section import External, Positive, Precision, Section
 
 
 class SuiteSection(External):
@@ -24,6 +24,8 @@ class SuiteSection(External):
     """Whether its download holds predictions, which are scored too (`stored.py`)."""
     one_thread: ClassVar[bool] = False
     """Whether asking a checkpoint takes one thread, whatever the site gives to an evaluation."""
+    own_precision: ClassVar[Precision | None] = None
+    """In which a kind that serves no checkpoint computes, whatever the site says."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Places of the recipe's other sections that its predictions depend on, as `recall.language`."""
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind"})

@@ -16,6 +16,7 @@ from pathlib import Path
 from selflong.cluster import REQUEUE_EXIT_CODE
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
+from selflong.precision import training_precision
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
@@ -47,9 +48,18 @@ def site_layout(site: TrainingSite) -> Layout:
 
 
 def stage_job(
-    recipe: Recipe, site: TrainingSite, checkpoint: str, initial: Path, packed: Path, work: Path
+    recipe: Recipe,
+    site: TrainingSite,
+    checkpoint: str,
+    initial: Path,
+    packed: Path,
+    work: Path,
+    machine: Path | None = None,
 ) -> TrainingJob:
-    """The job of '<model>/<stage>' as recipe and site say it."""
+    """The job of '<model>/<stage>' as recipe and site say it.
+
+    machine: the run's measurement, which decides where neither says a precision.
+    """
     name = checkpoint.partition("/")[0]
     stage = recipe.stage(checkpoint)
     if stage is None:
@@ -63,7 +73,7 @@ def stage_job(
         title=checkpoint,
         seed=recipe.seed_of(name),
         layout=site_layout(site),
-        precision=model.precision,
+        precision=training_precision(model.precision, site, checkpoint, machine),
         mask_prompt=model.mask_prompt,
         device=site.device,
         zero_stage=site.zero_stage,
@@ -267,9 +277,9 @@ def _judge(codes: list[int | None], logs: Path, first: int) -> None:
 
 
 def _rank_main(job_file: Path) -> None:
+    end_with_parent(signal.SIGKILL)
     from selflong.training.stage import Interrupted, train_stage  # the launcher trains nothing
 
-    end_with_parent(signal.SIGKILL)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)

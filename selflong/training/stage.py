@@ -378,6 +378,7 @@ class StageRun:
             "gradient_norm": norm,
             "tokens": self.progress.tokens,
             "targets": targets,
+            "precision": job.precision,
             "seconds": seconds,
             "tokens_per_second_per_device": tokens / seconds / world,
             "model_flops_utilisation": flops / seconds / world / self.peak,
@@ -438,6 +439,7 @@ class StageRun:
             "tokens": self.progress.tokens,
             "steps": self.progress.step,
             "seed": job.seed,
+            "precision": job.precision,
         }
         write_json(facts, folder / STAGE_FILE)
         settings = job.stage.model_dump(mode="json", exclude={"assumed"})

@@ -20,6 +20,8 @@ from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import PlanSite, TrainingSite
 from selflong.results import mixture_stages
 from selflong.run.run import Run
+from selflong.suites.load import Load
+from selflong.suites.needle_grid.section import NeedleGrid
 
 ROOT = Path(__file__).parents[2]
 SITE = load_site(ROOT / "config.yaml")
@@ -176,3 +178,23 @@ def test_steps_in_a_circle_are_an_error() -> None:
     steps = [Step("a", "corpus", 1, 1, after=("b",)), Step("b", "corpus", 1, 1, after=("a",))]
     with pytest.raises(ValueError, match="wait for ever: a, b"):
         schedule(steps, 1)
+
+
+def test_a_haystack_is_read_once_and_from_each_needle_on() -> None:
+    def load(**settings: int) -> Load:
+        suite = NeedleGrid(
+            kind="needle_grid", models=["m"], lengths=[1_000_032], seed=1, **settings
+        )
+        (found,) = loads(suite)
+        return found
+
+    # The whole, and from each depth but the deepest to the end: 1 + 0 to 1 in 34 steps.
+    found = load(depths=35)
+    assert found.prompt_tokens == 35_000_000
+    assert found.read_tokens == pytest.approx(
+        1e6 * (1 + sum(k / 34 for k in range(1, 35))), rel=1e-4
+    )
+    # What is read lies in the later half on average: it looks back further.
+    assert 0.5 < found.looked_back < 0.75
+    alone = load(depths=1, repeats=3)
+    assert (alone.read_tokens, alone.looked_back) == (3_000_000, 0.5)

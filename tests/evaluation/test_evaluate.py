@@ -1,20 +1,28 @@
 """Suites asked of a real checkpoint through a real server, and their scores."""
 
 import dataclasses
+import logging
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 from selflong.evaluation.evaluate import asked_lengths, evaluate
 from selflong.evaluation.score import check_scores, score
 from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
+from selflong.llm.generation import ATTENTION, Generator
 from selflong.recipe.suites import Suite
 from selflong.suites.job import Job
+from selflong.suites.needle_grid.prompts import cells
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.output_length.section import OutputLength
+from selflong.suites.ruler.generator.sources import suite_sources
 from selflong.suites.ruler.section import RulerSuite
+from selflong.tokens import load_tokenizer
 from tests.suites.jobs import job_of
 
 RULER = RulerSuite(
@@ -52,6 +60,7 @@ def test_ruler_is_predicted_scored_and_not_asked_again(checkpoint: Path, work: P
     assert counts == [2, 2, 1, 1]
     assert found["prompt"].str.contains("<|im_start|>assistant", literal=True).all()
     assert (found["prompt_tokens"] < found["length"]).all()
+    assert set(found["precision"]) == {"float32"}
     assert found.filter(pl.col("task") == "niah_single_1")["depth"].is_between(0, 1).all()
     held = sum(file.stat().st_size for file in (asked.work / "requests").iterdir())
     evaluate(asked, path)
@@ -85,6 +94,34 @@ def test_other_suites_pass_the_same_way(checkpoint: Path, work: Path) -> None:
         check_scores(suite, output(work, name))
 
 
+def test_a_grid_reads_its_haystack_once_and_answers_the_same(
+    checkpoint: Path, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    suite = GRID.model_copy(update={"lengths": [2000], "depths": 20})
+    caplog.set_level(logging.INFO, logger="selflong.evaluation.generate")
+    evaluate(job("deep", suite, checkpoint, work), output(work, "deep"))
+    found = read_parquet(output(work, "deep"), PREDICTIONS)
+    sent, read = (
+        int(count.replace(",", ""))
+        for count in re.findall(r"[\d,]+(?= prompt|,? of them)", caplog.text)
+    )
+    assert sent == found["prompt_tokens"].sum()
+    assert read <= 0.6 * sent
+
+    tokenizer = load_tokenizer(checkpoint, "26 Jul 2024")
+    model = LlamaForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.float32, attn_implementation=ATTENTION
+    )
+    alone = []
+    for prompt in cells(suite, tokenizer, suite_sources({}).essays, suite.lengths):
+        generated = Generator(model, key_tokens=1).submit(
+            prompt.ids, prompt.answer_tokens, frozenset(tokenizer.end_ids)
+        )
+        assert generated.result().cached_tokens == 0
+        alone.append(tokenizer.decode(generated.result().token_ids))
+    assert found["prediction"].to_list() == alone
+
+
 def test_lengths_that_are_not_supported_are_left_out(checkpoint: Path, work: Path) -> None:
     asked = dataclasses.replace(job("ruler", RULER, checkpoint, work), supports=600)
     assert asked_lengths(asked, None) == [512]
@@ -95,6 +132,6 @@ def test_lengths_that_are_not_supported_are_left_out(checkpoint: Path, work: Pat
 
 
 def test_a_length_beyond_the_checkpoint_is_refused(checkpoint: Path, work: Path) -> None:
-    suite = RULER.model_copy(update={"lengths": [2000], "samples": {2000: 1}})
-    with pytest.raises(UserError, match="is served with 1024"):
+    suite = RULER.model_copy(update={"lengths": [3000], "samples": {3000: 1}})
+    with pytest.raises(UserError, match="is served with 2048"):
         evaluate(job("long", suite, checkpoint, work), work / "long.parquet")

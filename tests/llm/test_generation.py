@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from selflong.llm.generation import ATTENTION, Generated, Generator
+from selflong.llm.generation import ATTENTION, BLOCK, Generated, Generator, _Row
 
 VOCABULARY = 512
 
@@ -106,3 +106,60 @@ def test_sliding_windows_are_refused(model_folder: Path) -> None:
     model.config.sliding_window = 64
     with pytest.raises(ValueError, match="sliding"):
         Generator(model, 4096)
+
+
+def beginning_alike(count: int, shared: int, longest: int) -> list[list[int]]:
+    """Prompts that share ever less of one text, from the one that shares it all."""
+    draw = random.Random(5)
+    text = [draw.randrange(4, VOCABULARY) for _ in range(longest)]
+    asked = []
+    for number in range(count):
+        kept = shared - number * shared // count
+        asked.append(text[:kept] + [draw.randrange(4, VOCABULARY) for _ in range(longest - kept)])
+    return asked
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("key_tokens", [8192, 900])
+def test_what_prompts_share_is_read_once_and_changes_no_bit(
+    model_folder: Path, dtype: torch.dtype, key_tokens: int
+) -> None:
+    asked = beginning_alike(6, 3 * BLOCK, 3 * BLOCK + 41)
+    asked.append(asked[0])
+    asked.append(asked[0][: 2 * BLOCK])  # its last block is read, or nothing would follow it
+    model = load(model_folder, dtype, ATTENTION)
+
+    def fresh(prompt: list[int]) -> tuple[Generated, _Row]:
+        generator = Generator(model, key_tokens)
+        generated = generator.submit(prompt, 12, frozenset()).result()
+        return generated, generator._ended[-1]
+
+    generator = Generator(model, key_tokens)
+    cached = []
+    for prompt in asked:
+        generated = generator.submit(prompt, 12, frozenset()).result()
+        row = generator._ended[-1]
+        alone, own = fresh(prompt)
+        assert alone.cached_tokens == 0
+        assert generated == alone
+        for layer, expected in zip(row.layers, own.layers, strict=True):
+            assert torch.equal(layer[:, :, : len(prompt)], expected[:, :, : len(prompt)])
+        cached.append(generated.cached_tokens)
+        assert sum(other.capacity for other in generator._ended) <= key_tokens
+    if key_tokens > 900:
+        # Each takes from whichever prompt it shares most with.
+        assert cached == [0, *(len_shared(asked, n) for n in range(1, len(asked)))]
+        assert cached[-2:] == [3 * BLOCK, BLOCK]
+
+
+def len_shared(asked: list[list[int]], number: int) -> int:
+    """Whole blocks that a prompt shares with any before it, its last token not counted."""
+    prompt = asked[number]
+
+    def common(other: list[int]) -> int:
+        pairs = zip(prompt[:-1], other, strict=False)
+        return next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(prompt) - 1, len(other))
+        )
+
+    return max(common(other) for other in asked[:number]) // BLOCK * BLOCK

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import wait_until_ended
+
 HERE = Path(__file__).parent
 
 
 def script(name: str, *options: object) -> dict[str, float]:
     """The JSON line that a script beside this file prints."""
     command = [sys.executable, str(HERE / name), *map(str, options)]
-    output = subprocess.run(command, check=True, timeout=240, stdout=subprocess.PIPE).stdout
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    wait_until_ended(process.pid)
+    output, _ = process.communicate()
+    assert process.returncode == 0
     report: dict[str, float] = json.loads(output)
     return report
 

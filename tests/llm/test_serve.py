@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
+from selflong.llm.generation import BLOCK
 from selflong.llm.serve import serve, vllm_command
 from selflong.recipe.site import LlamaCppServing, RemoteServing, TransformersServing, VllmServing
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
@@ -155,6 +156,10 @@ def test_generate_answers_token_ids_in_the_protocol(tmp_path: Path, checkpoint: 
         texts = [result.text for result in results[:3] if isinstance(result, Answer)]
         assert [choice["text"] for choice in reply["choices"]] == texts
         assert reply["usage"]["prompt_tokens"] == 10 + 11 + 12
+        long = {**body, "prompt": [7] * (2 * BLOCK + 1)}
+        usages = [post(endpoint, "/v1/completions", long)["usage"] for _ in range(2)]
+        read_before = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
+        assert read_before == [0, 2 * BLOCK]
     assert servers() == before
 
 

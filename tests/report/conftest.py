@@ -21,8 +21,8 @@ from selflong.formats import (
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.results import ALL_LENGTHS, SYNTHESIS_STEPS, Results, trained_checkpoints
 from selflong.scores import aggregate_files
-from selflong.suites.needle_grid.prompts import TASK, depths
-from selflong.suites.needle_grid.section import NeedleGrid
+from selflong.suites.needle_grid.prompts import TASK
+from selflong.suites.needle_grid.section import NeedleGrid, depths
 from selflong.suites.recall.section import RecallSuite
 from selflong.suites.ruler.section import RulerSuite
 

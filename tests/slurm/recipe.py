@@ -36,7 +36,7 @@ recipe: small
 recipes: {RECIPES}
 generators:
   smollm2: {{kind: llama_cpp, slots: 1, threads: 2}}
-evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
+evaluation: {{kind: transformers, threads: 2}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
 ONE_NODE = SITE + "training: {device: cpu, ranks_per_node: 2, ring: 2, threads_per_rank: 1}\n"

@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from selflong.synthesis.instructions import ATTEMPTS, GIVEN_UP
 from selflong.synthesis.quality import OTHER_FAMILY
 from tests.synthesis.protocol_server import ProtocolServer, protocol_server
 from tests.synthesis.test_workflow import Corpus, retrieve_everything
+from tests.waiting import wait_for, wait_until_ended
 
 ROOT = Path(__file__).parents[2]
 KEY_VARIABLE = "SELFLONG_TEST_KEY"
@@ -61,17 +61,15 @@ class Jobs:
         return subprocess.Popen(list(map(str, command)), env=environment)
 
     def finish(self, script: str, *options: object) -> None:
-        assert self.start(script, *options).wait(timeout=300) == 0
+        job = self.start(script, *options)
+        wait_until_ended(job.pid)
+        assert job.wait() == 0
 
     def kill_half_way(self, answers: int, script: str, *options: object) -> None:
         """Kill the job when it waits for the answers after the first ones."""
         self.server.most = self.server.answered + answers
         job = self.start(script, *options)
-        deadline = time.monotonic() + 300
-        while self.server.answered < self.server.most:
-            assert job.poll() is None, "the job ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: self.server.answered >= self.server.most, job.pid)
         job.kill()
         job.wait()
         self.server.most = math.inf

@@ -31,6 +31,7 @@ from selflong.training.stage import (
     learning_rate,
     train_stage,
 )
+from tests import waiting
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 50
@@ -251,7 +252,8 @@ def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Pa
             wait_until_ended(children)
             assert not output.exists()
         else:
-            _, errors = process.communicate(timeout=120)
+            waiting.wait_until_ended(process.pid)
+            _, errors = process.communicate()
             assert process.returncode == 0, errors.decode()
     assert kills == 5
     assert len(losses(output)) == STEPS
@@ -267,7 +269,8 @@ def test_sigterm_saves_and_asks_to_be_requeued(inputs: Path) -> None:
     process = _start(inputs / "term.json", site, inputs / "term-model")
     _wait_for_step(process, job.work / METRICS_FILE, 3)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    waiting.wait_until_ended(process.pid)
+    _, errors = process.communicate()
     assert process.returncode == REQUEUE_EXIT_CODE, errors.decode()
     states = list((job.work / "checkpoints").iterdir())
     assert len(states) == 1
@@ -336,7 +339,7 @@ def test_layout_of_a_site() -> None:
 
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
-        device="cuda", ranks_per_node=2, zero_stage=2, offload_optimizer=True,
+        device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
         offload_activations=True, activation_checkpointing=False, tensorboard=True,
         checkpoint_minutes=30,
     )  # fmt: skip

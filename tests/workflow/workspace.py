@@ -8,13 +8,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import wait_for
+
 REPOSITORY = Path(__file__).parents[2]
 SITE = """\
 recipe: small
 recipes: {recipes}
 generators:
   smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
-evaluation: {{kind: transformers, threads: 2, precision: bfloat16}}
+evaluation: {{kind: transformers, threads: 2}}
 training: {{device: cpu, ranks_per_node: 2, ring: 2, threads_per_rank: 1}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
@@ -57,9 +59,7 @@ class Workspace:
             check=False,
         )
 
-    def run_and_kill(
-        self, target: Path, log: Path, marker: str, job: str | None = None, timeout: float = 200
-    ) -> None:
+    def run_and_kill(self, target: Path, log: Path, marker: str, job: str | None = None) -> None:
         """Ask Snakemake for `target`; SIGKILL it, or its job, once `marker` stands in a new `log`.
 
         `job` is the name of the job's launcher.
@@ -73,12 +73,15 @@ class Workspace:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
-        limit = time.monotonic() + timeout
-        while not (log.exists() and marker in log.read_text(errors="replace")):
-            if process.poll() is not None or time.monotonic() > limit:
-                process.kill()
-                raise AssertionError(f"no {marker!r} in {log}: {output.read_text()[-3000:]}")
-            time.sleep(0.05)
+        try:
+            wait_for(
+                lambda: log.exists() and marker in log.read_text(errors="replace"), process.pid
+            )
+        except AssertionError as reason:
+            process.kill()
+            raise AssertionError(
+                f"no {marker!r} in {log} ({reason}): {output.read_text()[-3000:]}"
+            ) from None
         if job is None:
             process.send_signal(signal.SIGKILL)
         else:
@@ -113,8 +116,8 @@ class Workspace:
         return found
 
 
-def wait_until_none_lives(workspace: Workspace, seconds: float = 20) -> None:
-    """The kernel tells the jobs that their parent ended; they stop their servers and end."""
+def wait_until_none_lives(workspace: Workspace, seconds: float = 5) -> None:
+    """The kernel tells the jobs that their parent ended; they stop their servers and end, or are ended."""
     limit = time.monotonic() + seconds
     while workspace.living_jobs() and time.monotonic() < limit:
         time.sleep(0.2)

@@ -18,7 +18,7 @@ import numpy as np
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
 from selflong.suites.job import Job
-from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
 from selflong.tokens import Tokenizer
@@ -33,13 +33,6 @@ _AFTER = f"\n\nQuestion: {QUESTION}"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-def depths(suite: NeedleGrid) -> list[float]:
-    """Shares of the haystack before the needle, from 0 to 1."""
-    if suite.depths == 1:
-        return [0.5]
-    return [round(step / (suite.depths - 1), 4) for step in range(suite.depths)]
-
-
 def prompts(
     suite: NeedleGrid, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
 ) -> Iterator[Prompt]:
@@ -52,13 +45,15 @@ def cells(
 ) -> Iterator[Prompt]:
     """Every cell of the grid `repeats` times; each repeat begins at another sentence of the essays.
 
-    A prompt with its answer is at most the length, and shorter by less than the next sentence.
+    A prompt with its answer is at most the length, and shorter by less than the next sentence. Those of a
+    repeat share their haystack and come from the deepest needle up: each shares all that lies before its
+    needle with the one before it, and a server that keeps keys reads only the rest.
     """
     for length in lengths:
         for repeat in range(suite.repeats):
             start = random.Random(f"{suite.seed} {length} {repeat}").random()
             haystack = _Haystack(tokenizer, sentences(essays), start, length)
-            for row, depth in enumerate(depths(suite)):
+            for row, depth in reversed(list(enumerate(depths(suite)))):
                 yield haystack.prompt(depth, index=repeat * suite.depths + row)
 
 

@@ -30,3 +30,10 @@ class NeedleGrid(PromptLengthsSection):
     @property
     def named_files(self) -> dict[str, Path]:
         return self.files.named if self.files else {}
+
+
+def depths(suite: NeedleGrid) -> list[float]:
+    """Shares of the haystack before the needle, from 0 to 1."""
+    if suite.depths == 1:
+        return [0.5]
+    return [round(step / (suite.depths - 1), 4) for step in range(suite.depths)]

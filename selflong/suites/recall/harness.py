@@ -75,6 +75,7 @@ def predictions(
                 "prediction": prediction,
                 "completion_tokens": language.queries,
                 "score": share_in_place(prediction, wanted),
+                "precision": "float32",
                 "request_key": f"{suite.seed}-{length}-{index}",
             }
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from selflong.recipe.recall import RecallLanguage
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Positive, Precision, Section
 from selflong.suites.section import LengthsSection
 
 LANGUAGE = "recall.language"
@@ -22,6 +22,7 @@ class RecallSuite(LengthsSection):
     seed: int
 
     one_thread: ClassVar[bool] = True
+    own_precision: ClassVar[Precision | None] = "float32"
     reads: ClassVar[tuple[str, ...]] = (LANGUAGE,)
 
     def mistakes(self, place: str, parts: Mapping[str, Section | None]) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """Prompts of the needle grid, and how their answers are scored."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.job import UserError
 from selflong.suites.needle_grid.metric import score
-from selflong.suites.needle_grid.prompts import KEYWORDS, NEEDLE, cells, depths, sentences
-from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid
+from selflong.suites.needle_grid.prompts import KEYWORDS, NEEDLE, cells, sentences
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
 from selflong.suites.ruler.generator import Sources
 from selflong.tokens import Tokenizer
 
@@ -40,6 +42,25 @@ def test_needles_stand_at_their_depth_after_a_sentence(
         longest = max(map(len, sentences(sources.essays)))
         assert prompt.depth - longest / len(haystack) - 0.03 <= share <= prompt.depth + 0.03
         assert not before.strip() or before.rstrip()[-1] in ".!?"
+
+
+def test_prompts_of_a_haystack_come_in_the_order_that_shares_most(
+    smollm2_tokenizer: Tokenizer, sources: Sources
+) -> None:
+    suite = grid(lengths=[600], repeats=2)
+    asked = list(cells(suite, smollm2_tokenizer, sources.essays, suite.lengths))
+    assert [prompt.depth for prompt in asked] == 2 * depths(suite)[::-1]
+    assert sorted(prompt.index for prompt in asked) == list(range(2 * suite.depths))
+    for deeper, prompt in itertools.pairwise(asked[: suite.depths]):
+        shared = sum(
+            1 for _ in itertools.takewhile(same, zip(deeper.ids, prompt.ids, strict=False))
+        )
+        before = prompt.text.partition(NEEDLE)[0]
+        assert len(smollm2_tokenizer.decode(prompt.ids[:shared])) >= len(before.rstrip())
+
+
+def same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
 
 
 def test_the_grid_fills_its_lengths(smollm2_tokenizer: Tokenizer, sources: Sources) -> None:
