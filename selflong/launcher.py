@@ -32,14 +32,7 @@ def launch(
     function's run. `recipe` and `site` are read from files, wherever a function asks for them.
     resumes: near SLURM's time limit the job is interrupted, and queued again.
     """
-    arguments = _Arguments(function, given)
-    app = cyclopts.App(
-        help=sys.modules["__main__"].__doc__,
-        version_flags=[],
-        default_parameter=cyclopts.Parameter(consume_multiple=True, negative=()),
-        result_action="return_value",
-    )
-    app.default(arguments.command())
+    app = parser(function, given)
 
     def parsed() -> None:
         app(sys.argv[1:])
@@ -49,6 +42,18 @@ def launch(
             parsed()
 
     run(within if resumes else parsed)
+
+
+def parser(function: Callable[..., object], given: dict[str, Callable[..., Any]]) -> cyclopts.App:
+    """Reads a command line and calls the function."""
+    app = cyclopts.App(
+        help=sys.modules["__main__"].__doc__,
+        version_flags=[],
+        default_parameter=cyclopts.Parameter(consume_multiple=True, negative=()),
+        result_action="return_value",
+    )
+    app.default(_Arguments(function, given).command())
+    return app
 
 
 class _Arguments:

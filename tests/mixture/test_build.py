@@ -328,9 +328,13 @@ P = pathlib.Path
 recipe = Recipe.model_validate_json(P({str(recipe_file)!r}).read_text())
 files = {{k: [P(p) for p in v] for k, v in { ({k: list(map(str, v)) for k, v in files.items()})!r}.items()}}
 out = P({str(out)!r})
-build_mixture(recipe, "full", "4k", files, load_tokenizer(P({str(smollm2_tokenizer_folder)!r})),
-    P({str(evaluation)!r}), out / "packed", out / "accounting.parquet", out / "contamination.parquet",
-    out / "work")
+build_mixture(
+    recipe=recipe, mixture_name="full", stage_name="4k", sample_files=files,
+    tokenizer=load_tokenizer(P({str(smollm2_tokenizer_folder)!r})),
+    evaluation_texts=P({str(evaluation)!r}), output=out / "packed",
+    accounting=out / "accounting.parquet", contamination=out / "contamination.parquet",
+    work=out / "work",
+)
 """
     environment = os.environ | {"PYTHONPATH": str(RECIPES.parent)}
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
