@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
 from selflong.recipe import Optimizer
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
-from selflong.training.batches import MicroBatch, PackedData
+from selflong.training.batches import PackedData
 from selflong.training.checkpoint import (
     OPTIMIZER_FOLDER,
     STAGE_FILE,
@@ -43,7 +43,7 @@ from selflong.training.checkpoint import (
 )
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Groups, make_groups
-from selflong.training.loss import LossHead
+from selflong.training.model import LossModel
 from selflong.training.rope import check_rotary_precision, rope_base
 
 log = logging.getLogger(__name__)
@@ -60,28 +60,6 @@ class NonFinite(UserError):
 
 class Interrupted(Exception):
     """The stage was told to stop; its state is saved."""
-
-
-class LossModel(nn.Module):
-    """A causal language model that returns the summed loss of a slice of a packed sequence.
-
-    Its parameters keep the names that they have in the Hugging Face model.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.prefix = model.base_model_prefix
-        self.add_module(self.prefix, model.base_model)
-        self.lm_head = LossHead.of(model.get_output_embeddings())
-
-    def forward(self, batch: MicroBatch, sequence: PackedSequence, device: torch.device) -> Tensor:
-        hidden = self.get_submodule(self.prefix)(
-            input_ids=batch.input_ids[None].to(device),
-            position_ids=batch.positions[None].to(device),
-            use_cache=False,
-            packed_sequence=sequence,
-        ).last_hidden_state
-        return self.lm_head(hidden[0], batch.labels.to(device))
 
 
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
