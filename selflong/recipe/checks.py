@@ -66,10 +66,10 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
         for position, stage in enumerate(model.stages):
             forerunner = recipe.forerunner(f"{name}/{stage.name}")
             before = recipe.stage(forerunner) if forerunner else None
-            if before is not None and stage.length < before.length:
+            if before is not None and stage.length < before.length and not stage.shorter:
                 yield (
                     f"models.{name}.stages[{position}].length: {stage.length} is shorter than its "
-                    f"forerunner {forerunner} with {before.length}; give at least that"
+                    f"forerunner {forerunner} with {before.length}; give at least that, or set shorter"
                 )
 
 

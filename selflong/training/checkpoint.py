@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufCo
 
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError
-from selflong.training.rope import RopeRule, head_size, rope_base, set_rope, stage_rope_base
+from selflong.training.rope import (
+    RopeRule,
+    Scaling,
+    rope_base,
+    rotary_size,
+    set_rope,
+    stage_rope_base,
+)
 
 OPTIMIZER_FOLDER = "optimizer"
 STAGE_FILE = "stage.json"
@@ -240,21 +247,19 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def trained_length(model: Path) -> int:
-    """The length that a model folder was last trained for; its position limit where no stage says."""
+    """The longest that a model folder was trained for; its position limit where no stage says."""
     stage = model / STAGE_FILE
     if stage.exists():
-        return int(json.loads(stage.read_text())["length"])
+        return int(json.loads(stage.read_text())["longest"])
     return int(AutoConfig.from_pretrained(model).max_position_embeddings)
 
 
-def stage_config(
-    initial: Path, rule: RopeRule, length: int, scaling: Literal["keep", "drop"]
-) -> Any:
-    """The configuration of a stage that starts from ``initial``: rope base and position limit set."""
+def stage_config(initial: Path, rule: RopeRule, length: int, scaling: Scaling) -> Any:
+    """The configuration of a stage that starts from ``initial``: rope and position limit set."""
     config = AutoConfig.from_pretrained(initial)
-    scale = length / trained_length(initial)
-    base = stage_rope_base(rule, rope_base(config), scale, head_size(config))
-    set_rope(config, base, length, scaling)
+    before = trained_length(initial)
+    base = stage_rope_base(rule, rope_base(config), length / before, rotary_size(config))
+    set_rope(config, base, length, scaling, before)
     return config
 
 
@@ -271,7 +276,7 @@ def adjust_rope_only(
     output: Path,
     rule: RopeRule,
     length: int,
-    scaling: Literal["keep", "drop"] = "keep",
+    scaling: Scaling = "keep",
 ) -> None:
     """Publish ``initial`` with another rope base and room for ``length`` positions; weights unchanged."""
     config = stage_config(initial, rule, length, scaling)
@@ -281,7 +286,13 @@ def adjust_rope_only(
             shutil.copy2(path, partial / path.name)
         copy_tokenizer(initial, partial)
         config.save_pretrained(partial)
-        facts = {"length": length, "rope_base": rope_base(config), "tokens": 0}
+        longest = max(length, trained_length(initial))
+        facts = {
+            "length": length,
+            "longest": longest,
+            "rope_base": rope_base(config),
+            "tokens": 0,
+        }
         write_json(facts, partial / STAGE_FILE)
         card = model_card("Rope base adjusted, not trained", {"initial": initial.name, **facts})
         (partial / "README.md").write_text(card)

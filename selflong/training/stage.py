@@ -39,6 +39,7 @@ from selflong.training.checkpoint import (
     parameter_count,
     save_state,
     stage_config,
+    trained_length,
     whole_parameters,
 )
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
@@ -412,6 +413,7 @@ class StageRun:
         self.config.save_pretrained(folder)
         facts = {
             "length": job.stage.length,
+            "longest": max(job.stage.length, trained_length(job.initial)),
             "rope_base": rope_base(self.config),
             "tokens": self.progress.tokens,
             "steps": self.progress.step,
