@@ -23,8 +23,8 @@ from selflong.training.batches import MicroBatch
 from selflong.training.kernels import Rule
 from selflong.training.layout import Groups, Layout, make_groups, token_ranges
 from selflong.training.loss import IGNORE
-from selflong.training.ranks import on_ranks
 from selflong.training.model import LossModel
+from selflong.training.ranks import on_ranks
 
 LAYOUTS = (
     Layout(),

@@ -13,10 +13,13 @@ def main() -> None:
     parser.add_argument("--download", type=Path, nargs="*", help="folder of what the hub gave")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     arguments = parser.parse_args()
-    weights = arguments.recipe.models[arguments.model].weights
-    download = next(iter(arguments.download), None)
+    recipe, model = arguments.recipe, arguments.model
     load_weights(
-        weights, download, arguments.output, seed=arguments.recipe.seed_of(arguments.model)
+        recipe.models[model].weights,
+        next(iter(arguments.download), None),
+        arguments.output,
+        seed=recipe.seed_of(model),
+        trained=recipe.is_trained(model),
     )
 
 

@@ -1,10 +1,13 @@
 """Mistakes in a recipe that span several sections, each as one sentence."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.science import (
     INITIAL,
+    FolderWeights,
     RandomWeights,
     RecallSuite,
     Recipe,
@@ -53,6 +56,25 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
                     f"the stage's length {stage.length}"
                 )
     yield from _chain_mistakes(recipe)
+    if not any(_chain_mistakes(recipe)):
+        yield from _family_mistakes(recipe)
+
+
+def _family_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of models whose weights are at hand; others are looked at when they are loaded."""
+    for name, model in recipe.models.items():
+        weights = model.weights
+        if not isinstance(weights, FolderWeights) or not recipe.is_trained(name):
+            continue
+        path = weights.path / "config.json"
+        if not path.is_file():
+            continue
+        kind = json.loads(path.read_text()).get("model_type")
+        if kind not in TRAINED_EXACTLY:
+            yield (
+                f"models.{name}.weights.path: {weights.path} holds a model of type {kind!r}, which "
+                f"training does not compute exactly; choose one of {', '.join(sorted(TRAINED_EXACTLY))}"
+            )
 
 
 def _chain_mistakes(recipe: Recipe) -> Iterator[str]:

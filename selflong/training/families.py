@@ -43,6 +43,7 @@ _LENGTHS = (13, 1, 22, 7)
 _WINDOW = 6
 _VOCABULARY = 61
 _MOST_LAYERS = 12
+_MOST_PARAMETERS = 20_000_000
 _SIZES = {
     "hidden_size": 64,
     "intermediate_size": 48,
@@ -219,8 +220,11 @@ def check_exact(config: PreTrainedConfig) -> None:
     _check_settings(config, place)
     quiet = logging.getLogger("transformers").level
     transformers_logging.set_verbosity_error()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
         small = tiny(config)
+        _check_size(small)
         expected = plain(small, sample())
         loss, gradients, names = _packed(small, sample())
         stored = _stored_names(small)
@@ -234,6 +238,8 @@ def check_exact(config: PreTrainedConfig) -> None:
         ) from None
     finally:
         logging.getLogger("transformers").setLevel(quiet)
+        if bars:
+            transformers_logging.enable_progress_bar()
     if stored != names:
         raise UserError(
             f"{place}: its weights are stored under other names than its parameters'; "
@@ -257,6 +263,14 @@ def _check_settings(config: PreTrainedConfig, place: str) -> None:
             f"{place}: its config.json has no rope_parameters, and stages extend rotary positions; "
             "choose another model"
         )
+
+
+def _check_size(config: PreTrainedConfig) -> None:
+    """A twin that stays large has parts that the sizes of a text model do not reach."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+    if sum(p.numel() for p in model.parameters()) > _MOST_PARAMETERS:
+        raise UserError("it holds more than a text model; choose another model")
 
 
 def _stored_names(config: PreTrainedConfig) -> set[str]:

@@ -96,10 +96,11 @@ def set_rope(
 ) -> None:
     """Set the rope base, its scaling, and room for ``length`` positions, in a configuration.
 
-    ``trained_length`` is the longest that the model was trained for before. A llama3 block divides low frequencies on
-    top of the new base when it is kept; dropped, the base alone holds. linear divides all frequencies by
-    how much longer the model has become (arXiv 2306.15595), yarn those that turn seldom within the length
-    before any extension (arXiv 2309.00071, section 3); both take the place of what was there.
+    ``trained_length`` is the longest that the model was trained for before. A llama3 block divides low
+    frequencies on top of the new base when it is kept; dropped, the base alone holds. linear divides all
+    frequencies by how much longer the model has become (arXiv 2306.15595), yarn those that turn seldom
+    within the length before any extension (arXiv 2309.00071, section 3); both take the place of what was
+    there.
     """
     before = rope_block(config)
     rest = {key: value for key, value in before.items() if key not in _SCALING_KEYS}

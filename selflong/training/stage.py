@@ -42,6 +42,7 @@ from selflong.training.checkpoint import (
     trained_length,
     whole_parameters,
 )
+from selflong.training.families import check_exact
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Groups, make_groups
 from selflong.training.model import LossModel
@@ -224,7 +225,10 @@ class StageRun:
         self.config = stage_config(
             job.initial, job.stage.rope_base, job.stage.length, job.stage.rope_scaling
         )
-        job.layout.check_heads(self.config.num_attention_heads, self.config.num_key_value_heads)
+        check_exact(self.config)
+        heads = self.config.num_attention_heads
+        key_heads = getattr(self.config, "num_key_value_heads", None) or heads
+        job.layout.check_heads(heads, key_heads)
         longest = max(self.data.tokens)
         if longest > job.stage.length:
             raise UserError(
