@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
@@ -94,7 +95,7 @@ def sort(families: list[str]) -> tuple[dict[str, PreTrainedConfig], dict[str, st
             passed[family] = tiny(config)
         except UserError as mistake:
             refused[family] = str(mistake)
-        except ValueError as error:  # its own default configuration is none
+        except StrictDataclassError as error:  # its own default configuration is none
             refused[family] = f"no default configuration: {error}"
     return passed, refused
 

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from selflong.formats import publish, remove, write_json
+from selflong.formats import PackedFiles, publish, remove, write_json
 from selflong.job import UserError
+from selflong.tokens import vocabulary_digest
 from selflong.training.rope import (
     RopeRule,
     Scaling,
@@ -244,6 +245,19 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     for pattern in _TOKENIZER_FILES:
         for path in source.glob(pattern):
             shutil.copy2(path, target / path.name)
+
+
+def check_tokenizer(initial: Path, packed: Path) -> None:
+    """Raise UserError where packed sequences hold the ids of another vocabulary than the model's."""
+    path = packed / PackedFiles.VOCABULARY
+    if not path.exists():
+        return
+    tokenizer = AutoTokenizer.from_pretrained(initial, local_files_only=True)
+    if vocabulary_digest(tokenizer.backend_tokenizer) != json.loads(path.read_text()):
+        raise UserError(
+            f"{packed} was packed with another tokenizer than that of {initial}; pack the mixture for a "
+            "model of this tokenizer alone"
+        )
 
 
 def trained_length(model: Path) -> int:

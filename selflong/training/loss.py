@@ -22,15 +22,18 @@ STRIP_ROWS = 2**14
 _RESPONSE_ROLES = (int(TokenRole.RESPONSE), int(TokenRole.END))
 
 
-def trains_every_token(kind: str, mask_prompt: bool) -> bool:
-    """Whether the loss of a sample of this kind covers its prompt too.
+def _targets(roles: NDArray[np.uint8], kind: str, mask_prompt: bool) -> NDArray[np.bool_]:
+    """Which tokens of a sample the loss counts.
 
     Long samples train on all tokens (the paper's finding), short ones on their responses; with
-    ``mask_prompt``, its ablation, long ones do as well. Text without roles has nothing to mask.
+    ``mask_prompt``, its ablation, long ones do as well. Text is no conversation: a prompt in it is what its
+    source masks.
     """
     if kind == "pretraining":
-        return True
-    return kind in ("long_input", "long_output") and not mask_prompt
+        return roles != TokenRole.PROMPT
+    if kind in ("long_input", "long_output") and not mask_prompt:
+        return np.ones(len(roles), dtype=bool)
+    return np.isin(roles, _RESPONSE_ROLES)
 
 
 def target_mask(
@@ -49,10 +52,7 @@ def target_mask(
         low, high = max(first - start, 0), min(stop - start, len(roles))
         if low >= high:
             continue
-        if trains_every_token(kind, mask_prompt):
-            mask[low:high] = True
-        else:
-            mask[low:high] = np.isin(roles[low:high], _RESPONSE_ROLES)
+        mask[low:high] = _targets(roles[low:high], kind, mask_prompt)
         if first >= start:
             mask[low] = False
     return mask

@@ -30,6 +30,7 @@ from selflong.training.checkpoint import (
     OPTIMIZER_FOLDER,
     STAGE_FILE,
     ShardWriter,
+    check_tokenizer,
     copy_tokenizer,
     create_moments,
     keep_latest_state,
@@ -225,6 +226,7 @@ class StageRun:
         self.config = stage_config(
             job.initial, job.stage.rope_base, job.stage.length, job.stage.rope_scaling
         )
+        check_tokenizer(job.initial, job.packed)
         check_exact(self.config)
         heads = self.config.num_attention_heads
         key_heads = getattr(self.config, "num_key_value_heads", None) or heads
