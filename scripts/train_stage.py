@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from selflong.launcher import job_parser, run_resumable
-from selflong.plan.stages import planned_site
+from selflong.cluster import within_time_limit
+from selflong.job import run
+from selflong.launcher import job_parser
+from selflong.plan.stages import planned_site, warning_seconds
 from selflong.training.launch import run_stage, stage_job
 
 
@@ -24,8 +26,10 @@ def main() -> None:
         arguments.packed,
         arguments.work,
     )
-    run_stage(job, site, arguments.output)
+    margin = warning_seconds(arguments.recipe, arguments.site, arguments.checkpoint)
+    with within_time_limit(margin):
+        run_stage(job, site, arguments.output)
 
 
 if __name__ == "__main__":
-    run_resumable(main)
+    run(main)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from selflong.cluster import asked, usable_seconds
+from selflong.cluster import WARNING_SECONDS, asked, usable_seconds
 from selflong.job import UserError
 from selflong.plan import training
 from selflong.plan.architecture import Architecture, architecture
@@ -50,10 +50,52 @@ def plan_stage(recipe: Recipe, site: Site, machine: Machine, model: str, stage: 
     fit = fitted(built, stage, site, machine)
     devices = fit.nodes * machine.devices_per_node
     seconds = training.seconds_of(built, tokens, attended, machine, devices)
+    _check_time_limit(site, machine, f"{model}/{stage.name}", built, seconds / steps)
     return StagePlan(
         STARTS * machine.start_seconds + seconds, steps, tokens, fit,
         training.choose(built, stage.length, stage.sequences_per_step, machine),
     )  # fmt: skip
+
+
+def _save_seconds(built: Architecture, machine: Machine) -> float:
+    """To write a state: float32 weights and two moments, by all nodes to one file system."""
+    return 12 * built.parameters / machine.disk_bandwidth
+
+
+def _check_time_limit(
+    site: Site, machine: Machine, checkpoint: str, built: Architecture, step_seconds: float
+) -> None:
+    """Raise UserError where an allocation ends before a step is done and saved: the stage would never end."""
+    other_machine = site.training.device == "cpu" and machine.devices_per_node > 2
+    if "training" not in site.resources or other_machine:
+        return
+    needed = machine.start_seconds + step_seconds + 2 * _save_seconds(built, machine)
+    limit = 60 * site.resources["training"].minutes
+    if limit < needed:
+        raise UserError(
+            f"resources.training.minutes: {limit // 60} end before {checkpoint} has started, done a step of "
+            f"{step_seconds:.0f} s and saved it; give at least {math.ceil(1.5 * needed / 60)}"
+        )
+
+
+def warning_seconds(recipe: Recipe, site: Site, checkpoint: str) -> float:
+    """How long before its time limit a stage's job must be told to save: a micro-batch and a save, at twice
+    their planned time. The default where the plan does not know the model."""
+    stage = recipe.stage(checkpoint)
+    assert stage is not None
+    if stage.tokens == 0:
+        return WARNING_SECONDS
+    machine = choose_machine(recipe, site)
+    name = checkpoint.partition("/")[0]
+    try:
+        built = model_shape(recipe, name)
+        plan = plan_stage(recipe, site, machine, name, stage)
+    except UserError:
+        return WARNING_SECONDS
+    layout = plan.fit.layout
+    slots = -(-stage.sequences_per_step // (layout.ranks // layout.sequence))
+    micro_batch = (plan.seconds - STARTS * machine.start_seconds) / plan.steps / slots
+    return max(WARNING_SECONDS, 2 * (micro_batch + _save_seconds(built, machine)))
 
 
 def fitted(built: Architecture, stage: Stage, site: Site, machine: Machine) -> training.Fit:

@@ -65,9 +65,13 @@ def _inner_optimizer(engine: Any) -> torch.optim.Optimizer:
 
 def _flat_parameters(engine: Any) -> list[Tensor]:
     """The float32 partitions that this rank's optimizer steps on."""
+    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
+
     zero = engine.optimizer
     if engine.zero_optimization_partition_weights():
         return zero.fp32_partitioned_groups_flat
+    if isinstance(zero, BF16_Optimizer):  # ZeRO 1 in bfloat16
+        return zero.fp32_groups_flat_partition
     return zero.single_partition_of_fp32_groups
 
 

@@ -243,9 +243,10 @@ class StageRun:
         self.peak = peak_flops(device, job.dtype)
         self.progress = Progress()
         self.stop_requested = False
-        """This rank was told to stop; what all ranks do stands in `stopping` and `saving`."""
-        self.stopping = self.saving = False
+        """This rank was told to stop; all ranks ask each other before each micro-batch."""
+        self.saving = False
         self.saved_at = time.monotonic()
+        self.saved_step = 0
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._request_stop)
 
@@ -265,6 +266,7 @@ class StageRun:
         if state is not None:
             progress = load_state(state, self.engine)
             self.progress = Progress(**progress)
+            self.saved_step = self.progress.step
             if self.first:
                 log.info("resumed %s at step %d", job.title, self.progress.step)
         elif job.stage.continue_optimizer:
@@ -282,13 +284,14 @@ class StageRun:
         folder = self.job.work / CHECKPOINTS / f"step-{self.progress.step:08d}"
         save_state(folder, self.engine, vars(self.progress))
         self.saved_at = time.monotonic()
+        self.saved_step = self.progress.step
         if self.first:
             keep_latest_state(folder.parent)
 
     # ---------------------------------------------------------------------- steps
 
     def _step(self) -> dict[str, Any]:
-        """One optimizer step; returns its metrics."""
+        """One optimizer step; returns its metrics. Raises Interrupted, with nothing changed, on a stop."""
         job, step = self.job, self.progress.step
         assert job.stage.optimizer is not None
         started = time.perf_counter()
@@ -304,20 +307,19 @@ class StageRun:
         scale = dist.get_world_size() * len(slices) / max(1.0, targets)
         total = 0.0
         for index, part in enumerate(slices):
+            # One decision of all ranks, whatever their clocks and signals say.
+            if self._sum(float(self.stop_requested))[0] > 0:
+                raise Interrupted
             loss = self.engine(part, PackedSequence(part.bounds, self.groups), self.device)
             total += float(loss.detach())
             self.engine.backward(loss * scale)
             if index == len(slices) - 1:
-                # One decision of all ranks, whatever their clocks and signals say.
-                summed, stop, due = self._sum(
-                    total, float(self.stop_requested), float(self._state_is_old())
-                )
+                summed, due = self._sum(total, float(self._state_is_old()))
                 self._check_finite(summed, "loss", batch)
             self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         self._check_finite(norm, "gradient norm", batch)
-        # A signal that came to this rank since then counts in the next step.
-        self.stopping, self.saving = stop > 0, due > 0
+        self.saving = due > 0
         seconds = time.perf_counter() - started
         return self._measure(batch, summed / max(1.0, targets), rate, norm, int(targets), seconds)
 
@@ -375,14 +377,18 @@ class StageRun:
         self.resume()
         board = _tensorboard(self.job) if self.first and self.job.tensorboard else None
         while self.progress.step < self.job.steps:
-            metrics = self._step()
+            try:
+                metrics = self._step()
+            except Interrupted:
+                # Gradients of a step that was begun are lost, the steps before it are not.
+                if self.progress.step > self.saved_step:
+                    self.save()
+                raise
             if self.first:
                 _report(self.job, metrics, board)
             due = self.saving or self.progress.step % self.job.stage.checkpoint_steps == 0
-            if self.stopping or (due and self.progress.step < self.job.steps):
+            if due and self.progress.step < self.job.steps:
                 self.save()
-            if self.stopping:
-                raise Interrupted
         self.publish_model()
 
     # ---------------------------------------------------------------------- output
