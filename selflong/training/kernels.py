@@ -5,13 +5,17 @@ Tensors are [heads, tokens, head_dim] and the log-sum-exp [heads, tokens], a nat
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache, cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 TILE_ROWS = 256
 """Query rows whose scores the plain kernel holds at once."""
@@ -41,12 +45,37 @@ class Block:
     causal: bool
     reach: int | None = None
 
+    @cached_property
+    def _on_devices(self) -> dict[torch.device, "Lengths"]:
+        return {}
+
+    def lengths(self, device: torch.device) -> "Lengths":
+        """The bounds as kernels for GPUs take them; they are brought to the device once."""
+        if device not in self._on_devices:
+            self._on_devices[device] = Lengths(
+                torch.tensor(self.query_bounds, dtype=torch.int32, device=device),
+                torch.tensor(self.key_bounds, dtype=torch.int32, device=device),
+                max(b - a for a, b in itertools.pairwise(self.query_bounds)),
+                max(b - a for a, b in itertools.pairwise(self.key_bounds)),
+            )
+        return self._on_devices[device]
+
     def documents(self) -> Iterator[tuple[slice, slice]]:
         """Rows of the queries and of the keys of each document."""
         for (a, b), (c, d) in zip(
             itertools.pairwise(self.query_bounds), itertools.pairwise(self.key_bounds), strict=True
         ):
             yield slice(a, b), slice(c, d)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Cumulative lengths (int32 [documents + 1]) and the longest document, of queries and of keys."""
+
+    queries: Tensor
+    keys: Tensor
+    longest_queries: int
+    longest_keys: int
 
 
 class BlockKernel(Protocol):
@@ -216,7 +245,184 @@ class TorchCpuKernel:
         return gradients
 
 
+def _by_token(*tensors: Tensor) -> list[Tensor]:
+    """[heads, tokens, head_dim] -> [tokens, heads, head_dim], contiguous, as kernels for GPUs want them."""
+    return [x.transpose(0, 1).contiguous() for x in tensors]
+
+
+def _by_head(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(x.transpose(0, 1) for x in tensors)
+
+
+class FlashAttention4Kernel:
+    """FlashAttention-4 (package flash-attn-4, written in Python) on Hopper and Blackwell."""
+
+    name = "flash-attn 4"
+
+    def __init__(self, interface: Any) -> None:
+        self._interface = interface
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
+    ) -> tuple[Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        out, lse, *_ = self._interface._flash_attn_fwd(
+            *_by_token(q, k, v),
+            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
+            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
+            softmax_scale=rule.scale, causal=block.causal, softcap=rule.softcap,
+            window_size_left=block.reach, return_lse=True,
+        )  # fmt: skip
+        return out.transpose(0, 1), lse
+
+    def backward(
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        block: Block,
+        rule: Rule,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        q, k, v, out, grad = _by_token(q, k, v, out, grad)
+        gradients = self._interface._flash_attn_bwd(
+            q, k, v, out, grad, lse.contiguous(),
+            softmax_scale=rule.scale, causal=block.causal, softcap=rule.softcap,
+            window_size_left=block.reach,
+            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
+            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
+        )  # fmt: skip
+        dq, dk, dv = _by_head(*gradients[:3])
+        return dq, dk, dv
+
+
+class TorchFlashKernel:
+    """The flash operations that torch carries, without any package. They know no softcap."""
+
+    name = "torch's flash attention"
+
+    def __init__(self, operations: Any = torch.ops.aten) -> None:
+        self._operations = operations
+        self._plain = PlainKernel()
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
+    ) -> tuple[Tensor, Tensor]:
+        if rule.softcap:
+            return self._plain.forward(q, k, v, block, rule)
+        lengths = block.lengths(q.device)
+        out, lse, *_ = self._operations._flash_attention_forward(
+            *_by_token(q, k, v), lengths.queries, lengths.keys,
+            lengths.longest_queries, lengths.longest_keys, 0.0, block.causal, False,
+            scale=rule.scale, **self._window(block),
+        )  # fmt: skip
+        return out.transpose(0, 1), lse
+
+    def backward(
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        block: Block,
+        rule: Rule,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if rule.softcap:
+            return self._plain.backward(grad, q, k, v, out, lse, block, rule)
+        lengths = block.lengths(q.device)
+        grad, q, k, v, out = _by_token(grad, q, k, v, out)
+        no_dropout = torch.empty(2, dtype=torch.uint64, device=q.device)
+        gradients = self._operations._flash_attention_backward(
+            grad, q, k, v, out, lse.contiguous(), lengths.queries, lengths.keys,
+            lengths.longest_queries, lengths.longest_keys, 0.0, block.causal, no_dropout, no_dropout,
+            scale=rule.scale, **self._window(block),
+        )  # fmt: skip
+        dq, dk, dv = _by_head(*gradients)
+        return dq, dk, dv
+
+    @staticmethod
+    def _window(block: Block) -> dict[str, int]:
+        if block.reach is None:
+            return {}
+        return {"window_size_left": block.reach, "window_size_right": 0 if block.causal else -1}
+
+
+class FlashAttention2Kernel:
+    """FlashAttention-2 (package flash-attn >= 2.7)."""
+
+    name = "flash-attn 2"
+
+    def __init__(self, interface: Any) -> None:
+        self._interface = interface
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
+    ) -> tuple[Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        out, lse, *_ = self._interface._flash_attn_varlen_forward(
+            *_by_token(q, k, v), lengths.queries, lengths.keys,
+            lengths.longest_queries, lengths.longest_keys,
+            dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
+            window_size_left=-1 if block.reach is None else block.reach,
+            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+        )  # fmt: skip
+        return out.transpose(0, 1), lse
+
+    def backward(
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        block: Block,
+        rule: Rule,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        grad, q, k, v, out = _by_token(grad, q, k, v, out)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        self._interface._flash_attn_varlen_backward(
+            grad, q, k, v, out, lse.contiguous(), dq, dk, dv, lengths.queries, lengths.keys,
+            lengths.longest_queries, lengths.longest_keys,
+            dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
+            window_size_left=-1 if block.reach is None else block.reach,
+            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+            alibi_slopes=None, deterministic=False,
+        )  # fmt: skip
+        dq, dk, dv = _by_head(dq, dk, dv)
+        return dq, dk, dv
+
+
+def _gpu_kernel(device: torch.device) -> BlockKernel:
+    """The fastest kernel whose package is installed and that knows the device."""
+    if torch.cuda.get_device_capability(device) >= (9, 0):
+        try:
+            from flash_attn.cute import interface as flash_attention_4
+        except ImportError:
+            pass
+        else:
+            return FlashAttention4Kernel(flash_attention_4)
+    try:
+        from flash_attn import flash_attn_interface as flash_attention_2
+    except ImportError:
+        return TorchFlashKernel()
+    return FlashAttention2Kernel(flash_attention_2)
+
+
+@cache
 def block_kernel(device: torch.device, dtype: torch.dtype) -> BlockKernel:
-    """The best kernel that there is for a device and a dtype."""
-    del dtype
-    return TorchCpuKernel() if device.type == "cpu" else PlainKernel()
+    """The best kernel that there is for a device and a dtype; flash kernels for GPUs have 16 bits alone."""
+    if device.type == "cpu":
+        kernel: BlockKernel = TorchCpuKernel()
+    elif dtype in (torch.bfloat16, torch.float16):
+        kernel = _gpu_kernel(device)
+    else:
+        kernel = PlainKernel()
+    log.info("attention in %s by %s", dtype, kernel.name)
+    return kernel
