@@ -11,13 +11,10 @@ import copy
 import itertools
 import logging
 import math
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -26,6 +23,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import logging as transformers_logging
 
@@ -220,8 +218,6 @@ def check_exact(config: PreTrainedConfig) -> None:
     _check_settings(config, place)
     quiet = logging.getLogger("transformers").level
     transformers_logging.set_verbosity_error()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
     try:
         small = tiny(config)
         _check_size(small)
@@ -238,8 +234,6 @@ def check_exact(config: PreTrainedConfig) -> None:
         ) from None
     finally:
         logging.getLogger("transformers").setLevel(quiet)
-        if bars:
-            transformers_logging.enable_progress_bar()
     if stored != names:
         raise UserError(
             f"{place}: its weights are stored under other names than its parameters'; "
@@ -274,11 +268,9 @@ def _check_size(config: PreTrainedConfig) -> None:
 
 
 def _stored_names(config: PreTrainedConfig) -> set[str]:
-    """Names under which transformers stores the weights of a model."""
-    with tempfile.TemporaryDirectory() as folder:
-        twin(config, "eager").save_pretrained(folder)
-        names: set[str] = set()
-        for path in Path(folder).glob("*.safetensors"):
-            with safe_open(path, "pt") as file:
-                names |= set(file.keys())
-    return names
+    """Names under which transformers stores a model: its parameters, each once, and what else it keeps."""
+    model = twin(config, "eager")
+    kept = dict(model.named_parameters())
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(kept)
+    kept |= {name: value for name, value in model.state_dict().items() if name not in tied}
+    return set(revert_weight_conversion(model, kept))
