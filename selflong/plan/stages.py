@@ -115,8 +115,8 @@ def fitted(built: Architecture, stage: Stage, site: Site, machine: Machine) -> t
 def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[training.Parallelism]:
     """The layouts of the site's ranks, with what the site gives in place of what is tried."""
     for layout in training.layouts(section.ranks, sequences, section.device == "cuda"):
-        given = section.ring * section.ulysses if section.ring else layout.sequence
-        if given % section.ulysses == 0:
+        given = section.ring * section.ulysses_degree if section.ring else layout.sequence
+        if given % section.ulysses_degree == 0:
             yield replace(
                 layout,
                 sequence=given,
@@ -143,9 +143,15 @@ def planned_site(recipe: Recipe, site: Site, checkpoint: str) -> TrainingSite:
     except UserError:
         return section
     layout = fitted(built, stage, site, choose_machine(recipe, site)).layout
+    ulysses = section.ulysses_degree
+    if section.ring is None and section.ulysses is None:
+        ulysses = training.shared_heads(
+            layout.sequence, built.heads, built.key_value_heads, section.ranks_per_node
+        )
     return section.model_copy(
         update={
-            "ring": layout.sequence // section.ulysses,
+            "ring": layout.sequence // ulysses,
+            "ulysses": ulysses,
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
         }

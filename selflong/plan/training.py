@@ -1,5 +1,6 @@
 """Memory of a device and time of a step for a model, a length and a layout of parallelism."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -110,6 +111,14 @@ def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parall
     if offload:
         yield Parallelism(ranks, ranks, offload_activations=True)
         yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
+
+
+def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
+    """The Ulysses degree of ranks that share a sequence: the largest that node and key-value heads allow.
+
+    Under Ulysses every rank has the same work whatever the documents; what is left is a ring's.
+    """
+    return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
 @dataclass(frozen=True)

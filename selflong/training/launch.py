@@ -36,14 +36,14 @@ _KEEP_FREED_MEMORY = {
 
 def site_layout(site: TrainingSite) -> Layout:
     """The layout that a site asks for: what sequence parallelism leaves is data parallel."""
-    world, ring = site.ranks, site.ring_degree
-    data, rest = divmod(world, ring * site.ulysses)
+    world, ring, ulysses = site.ranks, site.ring_degree, site.ulysses_degree
+    data, rest = divmod(world, ring * ulysses)
     if rest or data == 0:
         raise UserError(
-            f"training: {world} ranks cannot be shared by ring {ring} x ulysses {site.ulysses}; "
+            f"training: {world} ranks cannot be shared by ring {ring} x ulysses {ulysses}; "
             "their product must divide nodes x ranks_per_node"
         )
-    return Layout(ring, site.ulysses, data)
+    return Layout(ring, ulysses, data)
 
 
 def stage_job(

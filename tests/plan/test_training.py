@@ -7,7 +7,15 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 
 from selflong.plan.architecture import KNOWN, Architecture
 from selflong.plan.machines import GB, H100
-from selflong.plan.training import Parallelism, choose, layer_bytes, layouts, memory, seconds_of
+from selflong.plan.training import (
+    Parallelism,
+    choose,
+    layer_bytes,
+    layouts,
+    memory,
+    seconds_of,
+    shared_heads,
+)
 
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
 SMALL = Architecture(2, 256, 4, 2, 64, 896, 1000, tied=True)
@@ -119,3 +127,13 @@ def test_short_stages_are_data_parallel() -> None:
 
 def test_what_no_cluster_holds_says_so() -> None:
     assert not choose(LLAMA_8B, 2**27, 4, H100).fits
+
+
+@pytest.mark.parametrize(
+    ("sequence", "per_node", "ulysses"), [(8, 8, 8), (16, 8, 8), (4, 8, 4), (6, 6, 2), (1, 8, 1)]
+)
+def test_heads_are_shared_as_far_as_a_node_and_its_key_value_heads_go(
+    sequence: int, per_node: int, ulysses: int
+) -> None:
+    assert shared_heads(sequence, 32, 8, per_node) == ulysses
+    assert shared_heads(sequence, 9, 3, per_node) == (3 if sequence == 6 else 1)
