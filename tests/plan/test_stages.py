@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
-from selflong.plan.stages import FAILURES, planned_site, retries
+from selflong.cluster import WARNING_SECONDS
+from selflong.job import UserError
+from selflong.plan.machines import H100
+from selflong.plan.stages import FAILURES, plan_stage, planned_site, retries, warning_seconds
 from selflong.recipe import (
     FolderWeights,
     Recipe,
     Resources,
+    Site,
     TrainingSite,
     load_recipe,
     load_site,
@@ -78,3 +82,30 @@ def test_what_the_site_gives_stands() -> None:
 def test_ranks_of_an_unknown_model_share_a_sequence() -> None:
     site = planned("selflong_8b/256k", without_shapes())
     assert site_layout(site).ring == 8 and not site.offload_activations
+
+
+def with_minutes(minutes: int) -> Site:
+    training = TrainingSite(device="cuda", ranks_per_node=8)
+    return SITE.model_copy(
+        update={"training": training, "resources": {"training": Resources(minutes=minutes)}}
+    )
+
+
+def test_a_limit_that_no_step_fits_in_is_refused() -> None:
+    stage = PAPER.stage("selflong_8b/1m")
+    assert stage is not None
+    with pytest.raises(UserError, match="2 end before selflong_8b/1m has started") as told:
+        plan_stage(PAPER, with_minutes(2), H100, "selflong_8b", stage)
+    enough = int(str(told.value).rpartition(" ")[2])
+    assert plan_stage(PAPER, with_minutes(enough), H100, "selflong_8b", stage).seconds > 0
+
+
+def test_the_warning_leaves_time_for_a_micro_batch_and_a_save() -> None:
+    margin = warning_seconds(PAPER, with_minutes(720), "selflong_8b/1m")
+    stage = PAPER.stage("selflong_8b/1m")
+    assert stage is not None
+    planned = plan_stage(PAPER, with_minutes(720), H100, "selflong_8b", stage)
+    micro_batch = planned.seconds / planned.steps / stage.sequences_per_step
+    save = 12 * 8.03e9 / H100.disk_bandwidth
+    assert margin > max(WARNING_SECONDS, micro_batch + save)
+    assert warning_seconds(without_shapes(), SITE, "selflong_8b/1m") == WARNING_SECONDS
