@@ -151,11 +151,17 @@ def unbroken(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[flo
     return curve(cluster.output)
 
 
-@pytest.mark.parametrize("node", [0, 1])
 @pytest.mark.parametrize(
-    "phase", [decided, step_reached(5), model_written, published],
-    ids=["start", "training", "end", "published"],
-)  # fmt: skip
+    ("phase", "node"),
+    [
+        pytest.param(decided, 1, id="start"),
+        pytest.param(step_reached(5), 0, id="training, the first"),
+        pytest.param(step_reached(5), 1, id="training, the other"),
+        pytest.param(model_written, 1, id="end"),
+        pytest.param(published, 0, id="published, the first"),
+        pytest.param(published, 1, id="published, the other"),
+    ],
+)
 def test_killed_at_a_phase_the_stage_goes_on(
     inputs: Path,
     unbroken: list[float],
