@@ -12,8 +12,13 @@ from selflong.job import UserError
 from selflong.recipe import FolderWeights
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.training.families import check_exact, tiny, twin
+from selflong.training.job import MODEL
+from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
+from selflong.training.rope import rope_base
+from selflong.training.stage import train_stage
 from selflong.training.weights import load_weights
+from tests.training.jobs import VOCABULARY, make_job, write_packed
 
 FAMILIES = (
     "llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2", "olmo3", "gemma", "gemma2", "gemma3_text",
@@ -85,3 +90,21 @@ def test_a_model_is_looked_at_when_it_is_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     load_weights(weights, None, tmp_path / "evaluated", seed=0)
     assert (tmp_path / "evaluated" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "qwen2"])
+def test_a_family_is_trained_to_a_checkpoint_that_loads_unchanged(
+    family: str, tmp_path: Path
+) -> None:
+    config = tiny(settings(family))
+    config.vocab_size = VOCABULARY
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "initial")
+    write_packed(tmp_path / "packed", 64, 6)
+    job = make_job(tmp_path, 2, Layout(ring=2))
+    on_ranks(2, train_stage, job)
+    model, found = AutoModelForCausalLM.from_pretrained(job.work / MODEL, output_loading_info=True)
+    assert not any(found.values())
+    assert rope_base(model.config) == 40_000.0
+    assert type(model.config) is type(config)
+    assert model.config.sliding_window == config.sliding_window
