@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _USER_ERROR_EXIT_CODE = 2
 _DIGEST_FILE = "digest.json"
 _POLL_SECONDS = 0.2
+_LAUNCHER = "SELFLONG_LAUNCHER"
 # glibc gives large freed blocks back at once, and every step would fault its gigabytes in again: a
 # quarter of a step's time on a CPU (mallopt(3)). One gigabyte a rank is kept, no more.
 _KEEP_FREED_MEMORY = {
@@ -188,6 +189,7 @@ def rank_environment(
     """Variables of every rank beside this process's own; each has RANK and LOCAL_RANK besides."""
     package_root = str(Path(__file__).resolve().parents[2])
     environment = {
+        _LAUNCHER: str(os.getpid()),
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(site.nodes * site.ranks_per_node),
@@ -305,6 +307,9 @@ def _rank_main(job_file: Path) -> None:
     from selflong.training.stage import Interrupted, train_stage  # the launcher trains nothing
 
     end_with_parent(signal.SIGKILL)
+    if os.environ.get(_LAUNCHER) != str(os.getppid()):
+        # It ended while this rank was being loaded; the next start's ranks must not meet this one.
+        os._exit(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -114,7 +114,7 @@ def _stop_inside_a_step(job: TrainingJob, step: int, micro_batch: int) -> int:
     from selflong.training.stage import Interrupted, StageRun, start_process_group
 
     run = StageRun(job, start_process_group(job.device))
-    engine, done, after = run.engine, 0, 0
+    forward, done, after = run.engine.forward, 0, 0
 
     def counted(*args: Any) -> torch.Tensor:
         nonlocal done, after
@@ -122,9 +122,9 @@ def _stop_inside_a_step(job: TrainingJob, step: int, micro_batch: int) -> int:
         done += 1
         if done == 3 * step + micro_batch and dist.get_rank() == 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        return engine.module(*args)
+        return forward(*args)
 
-    engine.forward = counted
+    run.engine.forward = counted
     with pytest.raises(Interrupted):
         run.run()
     return after
