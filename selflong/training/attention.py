@@ -231,7 +231,8 @@ def _ring_forward(
     held = torch.stack([k, v])
     turns = sequence.turns(rule.window)
     for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
-        coming, works = held, []
+        coming: Tensor = held
+        works: list[dist.Work] = []
         if following is not None:
             coming, works = _pass_on(held, sequence.groups.ring, following[0] - step)
         for piece in pieces:
@@ -275,7 +276,8 @@ def _ring_backward(
     grad_works: list[dist.Work] = []
     turns = sequence.turns(rule.window)
     for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
-        coming, works = held, []
+        coming: Tensor = held
+        works: list[dist.Work] = []
         if following is not None:
             coming, works = _pass_on(held, groups.ring, following[0] - step)
         held_grad = torch.zeros(held.shape, dtype=wide, device=q.device)

@@ -190,8 +190,8 @@ def _shuffled_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     order = packed_sequence.order
-    in_order = (x[:, :, order.argsort()] for x in (query, key, value))
-    out, _ = attention_forward(module, *in_order, *args, packed_sequence=packed_sequence, **kwargs)
+    q, k, v = (x[:, :, order.argsort()] for x in (query, key, value))
+    out, _ = attention_forward(module, q, k, v, *args, packed_sequence=packed_sequence, **kwargs)
     return out[:, order], None
 
 
@@ -239,11 +239,11 @@ def check_exact(config: PreTrainedConfig) -> None:
             f"{place}: its weights are stored under other names than its parameters'; "
             "choose another model"
         )
-    error = relative_error((loss, gradients), expected)
-    if error > TOLERANCE:
+    difference = relative_error((loss, gradients), expected)
+    if difference > TOLERANCE:
         raise UserError(
             f"{place}: packed documents give another loss or other gradients than each document alone "
-            f"(relative error {error:.1g}); choose another model"
+            f"(relative error {difference:.1g}); choose another model"
         )
 
 
@@ -270,7 +270,7 @@ def _check_size(config: PreTrainedConfig) -> None:
 def _stored_names(config: PreTrainedConfig) -> set[str]:
     """Names under which transformers stores a model: its parameters, each once, and what else it keeps."""
     model = twin(config, "eager")
-    kept = dict(model.named_parameters())
+    kept: dict[str, Tensor] = dict(model.named_parameters())
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(kept)
     kept |= {name: value for name, value in model.state_dict().items() if name not in tied}
     return set(revert_weight_conversion(model, kept))

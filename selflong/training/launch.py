@@ -189,7 +189,6 @@ def rank_environment(
     """Variables of every rank beside this process's own; each has RANK and LOCAL_RANK besides."""
     package_root = str(Path(__file__).resolve().parents[2])
     environment = {
-        _LAUNCHER: str(os.getpid()),
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(site.nodes * site.ranks_per_node),
@@ -232,6 +231,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, own: int) -> None:
     job_file = job.work / f"job-{own}.json"
     job_file.write_text(job.model_dump_json(indent=2))
     environment = dict(os.environ) | rank_environment(job, site, address, port)
+    environment[_LAUNCHER] = str(os.getpid())
     ranks: list[subprocess.Popen[bytes]] = []
     told_to_stop = False
 
