@@ -20,10 +20,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from selflong.training.attention import ATTENTION_NAME, PackedSequence, packed_attention
 from selflong.training.batches import MicroBatch
+from selflong.training.kernels import Rule
 from selflong.training.layout import Groups, Layout, make_groups, token_ranges
 from selflong.training.loss import IGNORE
+from selflong.training.model import LossModel
 from selflong.training.ranks import on_ranks
-from selflong.training.stage import LossModel
 
 LAYOUTS = (
     Layout(),
@@ -143,7 +144,7 @@ def ring_peak(tokens: int, ring: int) -> int:
 def _attend(tokens: int, ring: int, groups: Groups) -> None:
     shape = (tokens // ring, 64)
     q, k, v = (torch.randn(heads, *shape, requires_grad=True) for heads in (4, 1, 1))
-    out = packed_attention(q, k, v, PackedSequence((0, tokens), groups), 0.125)
+    out = packed_attention(q, k, v, PackedSequence((0, tokens), groups), Rule(0.125))
     out.backward(torch.ones_like(out))
 
 

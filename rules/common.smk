@@ -33,7 +33,20 @@ TRAINING_RETRIES = None
 if workflow.is_main_process and "training" in RUN.site.resources:
     from selflong.estimate.training import retries
 
-    TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
+    try:
+        TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
+    except UserError as mistake:
+        raise WorkflowError(str(mistake))
+
+
+def stage_warning(checkpoint):
+    """How long before SLURM's time limit a stage saves its state; null where the site has no queue."""
+    if "training" not in RUN.site.resources:
+        return []
+    from selflong.estimate.training import warning_seconds
+
+    return warning_seconds(RUN.recipe, RUN.site, checkpoint)
+
 
 # Held until Snakemake ends, however it ends, so it never has to be removed by hand.
 LOCK = ExitStack()

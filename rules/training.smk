@@ -21,6 +21,7 @@ rule measure_machine:
     shell:
         'exec "$TRAINING_PYTHON" "$SELFLONG/scripts/measure_machine.py" {params.options} 2> >(tee {log:q} >&2)'
 
+
 rule adjust_rope:
     input:
         initial=lambda wildcards: INPUTS.initial(wildcards.checkpoint),
@@ -65,7 +66,9 @@ rule train_stage:
     params:
         digest=lambda wildcards: DIGESTS.training(wildcards.checkpoint),
         options=options(
-            checkpoint="{checkpoint}", work=JOBS.work / "training/{checkpoint}"
+            checkpoint="{checkpoint}",
+            work=JOBS.work / "training/{checkpoint}",
+            warning_seconds=lambda wildcards: stage_warning(wildcards.checkpoint),
         ),
     shell:
         'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py" {params.options} > {log:q} 2>&1'

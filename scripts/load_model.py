@@ -8,4 +8,5 @@ if __name__ == "__main__":
         load_weights,
         weights=lambda recipe, model: recipe.models[model].weights,
         seed=lambda recipe, model: recipe.seed_of(model),
+        trained=lambda recipe, model: recipe.is_trained(model),
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from selflong.cluster import WARNING_SECONDS, within_time_limit
 from selflong.launcher import launch
 from selflong.placement.fit import stage_site
 from selflong.recipe.recipe import Recipe
@@ -11,16 +12,18 @@ from selflong.training.launch import run_stage, stage_job
 
 def train(
     *, recipe: Recipe, site: Site, checkpoint: str, initial: Path, packed: Path, work: Path,
-    output: Path, machine: Path | None = None,
+    output: Path, machine: Path | None = None, warning_seconds: float = WARNING_SECONDS,
 ) -> None:  # fmt: skip
     """Train '<model>/<stage>' from the folder `initial`; `work` keeps the state to resume from.
 
-    machine: the run's measurement of its CPU.
+    machine: the run's measurement of its CPU. warning_seconds: how long before SLURM's time limit the job
+    saves its state and is queued again.
     """
     section = stage_site(recipe, site, checkpoint, initial)
     job = stage_job(recipe, section, checkpoint, initial, packed, work, machine)
-    run_stage(job, section, output)
+    with within_time_limit(warning_seconds):
+        run_stage(job, section, output)
 
 
 if __name__ == "__main__":
-    launch(train, resumes=True)
+    launch(train)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,6 +24,21 @@ RESUMES = ("encoding", "synthesis", "training", "evaluation")
 
 WARNING_SECONDS = 300.0
 """Before its time limit a job is told to save its state."""
+
+REQUEUE_SECONDS = 60.0
+"""How long the other nodes of an interrupted job wait for the first to requeue it."""
+
+
+def node() -> int:
+    """Number of this node within its SLURM job; 0 outside of one."""
+    return int(os.environ.get("SLURM_NODEID", "0"))
+
+
+def attempt() -> str:
+    """Names one start of a SLURM job, the same on all its nodes: another after each requeue."""
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
+    return "-".join(os.environ.get(name) or "0" for name in names)
+
 
 Resource = int | str | Callable[..., int]
 
@@ -155,9 +171,12 @@ def within_time_limit(margin: float = WARNING_SECONDS) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        first = os.environ.get("SLURM_NODEID", "0") == "0"
-        if end.code == REQUEUE_EXIT_CODE and "SLURM_JOB_ID" in os.environ and first:
-            _requeue()
+        if end.code == REQUEUE_EXIT_CODE and "SLURM_JOB_ID" in os.environ:
+            if node() == 0:
+                _requeue()
+            else:
+                # srun ends all nodes where one ends badly, the first too, before it could requeue the job.
+                time.sleep(REQUEUE_SECONDS)
         raise
     finally:
         if timer is not None:

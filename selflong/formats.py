@@ -226,6 +226,8 @@ class PackedFiles:
     INPUT_IDS = "input_ids.npy"
     ROLES = "roles.npy"
     SEQUENCES = "sequences.parquet"
+    VOCABULARY = "vocabulary.json"
+    """Digest of the vocabulary that the ids belong to; none where the ids are no tokenizer's."""
 
 
 def _beside(path: Path, ending: str) -> Path:

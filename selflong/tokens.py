@@ -115,6 +115,7 @@ class Tokenizer:
         self.bos_id: int | None = pretrained.bos_token_id
         self.vocabulary_size: int = len(pretrained)
         self.end_ids: tuple[int, ...] = self._find_end_ids()
+        self.vocabulary_digest: str = vocabulary_digest(pretrained.backend_tokenizer)
         self.digest: str = digest(
             {
                 "backend": json.loads(pretrained.backend_tokenizer.to_str()),
@@ -310,6 +311,13 @@ def load_tokenizer(folder: Path, chat_date: str = DEFAULT_CHAT_DATE) -> Tokenize
     if not isinstance(pretrained, PreTrainedTokenizerFast):
         raise UserError(f"{folder} holds no fast tokenizer: a tokenizer.json is needed")
     return Tokenizer(pretrained, chat_date)
+
+
+def vocabulary_digest(backend: tokenizers.Tokenizer) -> str:
+    """Of what decides which id a text gets, and what an id means: not of templates or padding."""
+    state = json.loads(backend.to_str())
+    added = {token["content"]: token["id"] for token in state["added_tokens"]}
+    return digest([state["normalizer"], state["pre_tokenizer"], state["model"], added])
 
 
 def _parse_date(chat_date: str) -> datetime:

@@ -1,6 +1,7 @@
 """Every mistake in a recipe or a site gets one sentence: file, key, what is allowed."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -450,3 +451,42 @@ class TestThePaper:
             if row.startswith(("SelfLong,Table1", "SelfLong,Table4"))
         }
         assert published == named
+
+
+def _folder_model(folder: Path, kind: str, vocabulary: dict[str, int]) -> dict[str, Any]:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    tokenizer = {"model": {"vocab": vocabulary}, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return {"label": folder.name, "weights": {"kind": "folder", "path": str(folder)}}
+
+
+def test_models_at_hand_are_looked_at_when_the_recipe_is_read(tmp_path: Path) -> None:
+    recipe = copy.deepcopy(LAPTOP)
+    recipe["models"]["other"] = _folder_model(tmp_path / "one", "mixtral", {"a": 0})
+    load_recipe(_written(recipe, tmp_path))  # it is only evaluated
+    stages = recipe["models"]["full"]["stages"]
+    recipe["models"]["trained"] = {"label": "trained", "start": "other", "stages": stages}
+    with pytest.raises(UserError, match="holds a model of type 'mixtral'"):
+        load_recipe(_written(recipe, tmp_path))
+    recipe["models"]["other"] = _folder_model(tmp_path / "two", "llama", {"a": 0})
+    load_recipe(_written(recipe, tmp_path))
+    recipe["models"]["third"] = _folder_model(tmp_path / "three", "llama", {"b": 0})
+    recipe["models"]["also"] = {"label": "also", "start": "third", "stages": stages}
+    with pytest.raises(UserError, match="other, third have different tokenizers"):
+        load_recipe(_written(recipe, tmp_path))
+
+
+def test_a_shorter_stage_is_allowed_where_it_says_so(tmp_path: Path) -> None:
+    recipe = copy.deepcopy(LAPTOP)
+    last = recipe["models"]["full"]["stages"][-1]
+    last |= {"length": 1024, "shorter": True, "global_batch_tokens": 16 * 1024}
+    stage = load_recipe(_written(recipe, tmp_path)).models["full"].stages[-1]
+    assert stage.shorter
+    assert "shorter" not in stage.model_copy(update={"shorter": False}).model_dump()
+
+
+def _written(recipe: dict[str, Any], folder: Path) -> Path:
+    path = folder / "laptop.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path

@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass
 
-from selflong.cluster import asked, usable_seconds
+from selflong.cluster import WARNING_SECONDS, asked, usable_seconds
 from selflong.estimate.data import stage_data
 from selflong.estimate.shapes import model_shape
 from selflong.job import UserError
 from selflong.placement.fit import Fit, choose, site_fit
 from selflong.placement.machines import Machine, choose_machine
+from selflong.placement.memory import OPTIMIZER_BYTES
 from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
@@ -50,7 +51,47 @@ def estimate_stage(
     fit = best if elsewhere else site_fit(built, stage, site.training, machine)
     devices = fit.nodes * machine.devices_per_node
     seconds = seconds_of(built, tokens, attended, machine, devices)
+    _check_time_limit(site, machine, f"{model}/{stage.name}", built, seconds / steps)
     return StageEstimate(STARTS * machine.start_seconds + seconds, steps, tokens, fit, best)
+
+
+def _save_seconds(built: Architecture, machine: Machine) -> float:
+    """To write a state: float32 weights and two moments, by all nodes to one file system."""
+    return OPTIMIZER_BYTES * built.parameters / machine.disk_bandwidth
+
+
+def _check_time_limit(
+    site: Site, machine: Machine, checkpoint: str, built: Architecture, step_seconds: float
+) -> None:
+    """UserError where an allocation ends before a step is done and saved: the stage would never end."""
+    elsewhere = machine.has_gpus and site.training.device == "cpu"
+    if "training" not in site.resources or elsewhere:
+        return
+    needed = machine.start_seconds + step_seconds + 2 * _save_seconds(built, machine)
+    limit = 60 * site.resources["training"].minutes
+    if limit < needed:
+        raise UserError(
+            f"resources.training.minutes: {limit // 60} end before {checkpoint} has started, done a step "
+            f"of {step_seconds:.0f} s and saved it; give at least {math.ceil(1.5 * needed / 60)}"
+        )
+
+
+def warning_seconds(recipe: Recipe, site: Site, checkpoint: str) -> float:
+    """How long before its time limit a stage's job must be told to save: a micro-batch and a save, at twice
+    their estimated time. The default where the shape of the model is not known."""
+    stage = recipe.stage(checkpoint)
+    assert stage is not None
+    machine = choose_machine(recipe, site)
+    name = checkpoint.partition("/")[0]
+    try:
+        built = model_shape(recipe, site, name)
+    except UserError:
+        return WARNING_SECONDS
+    estimate = estimate_stage(recipe, site, machine, name, stage)
+    layout = estimate.fit.layout
+    slots = -(-stage.sequences_per_step // (layout.ranks // layout.sequence))
+    micro_batch = (estimate.seconds - STARTS * machine.start_seconds) / estimate.steps / slots
+    return max(WARNING_SECONDS, 2 * (micro_batch + _save_seconds(built, machine)))
 
 
 def step_flops(model: Architecture, tokens: float, attended: float) -> float:
@@ -74,14 +115,12 @@ def retries(recipe: Recipe, site: Site) -> int | None:
     machine = choose_machine(recipe, site)
     usable = usable_seconds(60 * asked(site, "training").minutes)
     allocations = 1
-    try:
-        for name, model in recipe.models.items():
-            for stage in model.stages:
-                if stage.tokens > 0:
-                    seconds = estimate_stage(recipe, site, machine, name, stage).seconds
-                    allocations = max(
-                        allocations, math.ceil(MORE_THAN_ESTIMATED * seconds / usable)
-                    )
-    except UserError:
-        return None
+    for name, model in recipe.models.items():
+        for stage in (stage for stage in model.stages if stage.tokens > 0):
+            try:
+                model_shape(recipe, site, name)
+            except UserError:
+                return None
+            seconds = estimate_stage(recipe, site, machine, name, stage).seconds
+            allocations = max(allocations, math.ceil(MORE_THAN_ESTIMATED * seconds / usable))
     return FAILURES + allocations - 1

@@ -1,4 +1,4 @@
 """Bring samples of every source together: deduplicate, render, pack to each stage's length."""
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same input would give another output."""

@@ -18,6 +18,7 @@ from selflong.formats import (
     publish,
     read_parquet,
     table,
+    write_json,
     write_parquet,
 )
 from selflong.job import UserError
@@ -92,7 +93,7 @@ def build_mixture(
             f"mixture {mixture_name} leaves no sample for stage {stage_name}: "
             f"{dict(dropped.group_by('reason', maintain_order=True).agg(pl.col('rows').sum()).iter_rows())}"
         )
-    _write_packed(rows, tasks, stages[stage_name], output)
+    _write_packed(rows, tasks, stages[stage_name], tokenizer, output)
 
 
 def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
@@ -273,7 +274,9 @@ def _contamination_report(tasks: list[Task], mixture: Mixture) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _write_packed(rows: _Rows, tasks: list[Task], length: int, output: Path) -> None:
+def _write_packed(
+    rows: _Rows, tasks: list[Task], length: int, tokenizer: Tokenizer, output: Path
+) -> None:
     """Pack the chosen samples and copy their tokens to their places, a chunk at a time."""
     chosen = np.repeat(np.arange(len(rows.counts)), rows.counts)
     tokens = rows.tokens[chosen]
@@ -308,6 +311,7 @@ def _write_packed(rows: _Rows, tasks: list[Task], length: int, output: Path) -> 
             )
         ids.flush()
         roles.flush()
+        write_json(tokenizer.vocabulary_digest, folder / PackedFiles.VOCABULARY)
         write_parquet(
             _sequences(rows, chosen[order], sequence[order]),
             folder / PackedFiles.SEQUENCES,

@@ -61,22 +61,29 @@ def _conversation(
     return Prepared(row.sample_id, row.kind, rendered, compared_text(row.messages), whole)
 
 
-def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared:
+def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared | Rejected:
     if row.ids.max() >= tokenizer.vocabulary_size:
         raise UserError(
             f"{row.sample_id} holds token {row.ids.max()}, but the tokenizer has "
             f"{tokenizer.vocabulary_size}: another one made these sequences; name its model in the recipe"
         )
     roles = np.full(len(row.ids), TokenRole.DOCUMENT, dtype=np.uint8)
+    if row.targets is not None:
+        roles[~row.targets] = TokenRole.PROMPT
+    if loss_tokens("pretraining", roles) == 0:
+        return Rejected(row.sample_id, "pretraining", "nothing_to_learn", len(row.ids))
     text = tokenizer.decode(row.ids)
     return Prepared(row.sample_id, "pretraining", Rendered(row.ids, roles), text, text)
 
 
 def loss_tokens(kind: str, roles: np.ndarray) -> int:
-    """How many tokens the default loss counts: all of a long sample or plain text, a short one's responses.
+    """How many tokens the default loss counts: all of a long sample, a short one's responses, and of plain
+    text what its source does not mask.
 
     Never a sample's first token, which nothing predicts.
     """
     if kind == "short":
         return int(np.isin(roles[1:], _RESPONSE).sum())
+    if kind == "pretraining":
+        return int((roles[1:] != TokenRole.PROMPT).sum())
     return max(0, len(roles) - 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selflong.job import UserError
-from selflong.placement.layout import Parallelism, layouts
+from selflong.placement.layout import Parallelism, layouts, shared_heads
 from selflong.placement.machines import TWO_CORES, Machine, choose_machine
 from selflong.placement.memory import Memory, memory
 from selflong.placement.shapes import Architecture, architecture
@@ -66,8 +66,8 @@ def site_fit(built: Architecture, stage: Stage, section: TrainingSite, machine: 
 def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[Parallelism]:
     """The layouts of the site's ranks, with what the site gives in place of what is tried."""
     for layout in layouts(section.ranks, sequences, section.device == "cuda"):
-        given = section.ring * section.ulysses if section.ring else layout.sequence
-        if given % section.ulysses == 0:
+        given = section.ring * section.ulysses_degree if section.ring else layout.sequence
+        if given % section.ulysses_degree == 0:
             yield replace(
                 layout,
                 sequence=given,
@@ -97,9 +97,15 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
         return section
     machine = choose_machine(recipe, site) if section.device == "cuda" else TWO_CORES
     layout = site_fit(built, stage, section, machine).layout
+    ulysses = section.ulysses_degree
+    if section.ring is None and section.ulysses is None:
+        ulysses = shared_heads(
+            layout.sequence, built.heads, built.key_value_heads, section.ranks_per_node
+        )
     return section.model_copy(
         update={
-            "ring": layout.sequence // section.ulysses,
+            "ring": layout.sequence // ulysses,
+            "ulysses": ulysses,
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
         }

@@ -1,5 +1,6 @@
 """How the ranks of a training job share sequences, and what leaves their devices."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,14 @@ class Parallelism:
     offload_optimizer: bool = False
     offload_activations: bool = False
     activation_checkpointing: bool = True
+
+
+def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
+    """The Ulysses degree of ranks that share a sequence: the largest that node and key-value heads allow.
+
+    Under Ulysses every rank has the same work whatever the documents; what is left is a ring's.
+    """
+    return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
 def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:

@@ -1,11 +1,14 @@
 """Mistakes in a recipe that span several sections, each as one sentence."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from selflong.formats import digest
+from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.weights import RandomWeights
+from selflong.recipe.weights import FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 
 
@@ -51,6 +54,57 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
                     f"the stage's length {stage.length}"
                 )
     yield from _chain_mistakes(recipe)
+    if not any(_chain_mistakes(recipe)):
+        yield from _family_mistakes(recipe)
+        yield from _vocabulary_mistakes(recipe)
+
+
+def _family_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of models whose weights are at hand; others are looked at when they are loaded."""
+    for name, model in recipe.models.items():
+        weights = model.weights
+        if not isinstance(weights, FolderWeights) or not recipe.is_trained(name):
+            continue
+        path = weights.path / "config.json"
+        if not path.is_file():
+            continue
+        kind = json.loads(path.read_text()).get("model_type")
+        if kind not in TRAINED_EXACTLY:
+            yield (
+                f"models.{name}.weights.path: {weights.path} holds a model of type {kind!r}, which "
+                f"training does not compute exactly; choose one of {', '.join(sorted(TRAINED_EXACTLY))}"
+            )
+
+
+def _vocabulary_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Models that train on one mixture read the same ids; of those not at hand training finds it out."""
+    for mixture in recipe.mixtures:
+        known: dict[str, str] = {}
+        for name, model in recipe.models.items():
+            for stage in model.stages:
+                if stage.mixture == mixture:
+                    root = recipe.root(f"{name}/{stage.name}")
+                    if vocabulary := _vocabulary(recipe.models[root].weights):
+                        known[root] = vocabulary
+        if recipe.synthesis is not None and recipe.synthesis.target in recipe.models:
+            root = recipe.root(recipe.resolve(recipe.synthesis.target))
+            if vocabulary := _vocabulary(recipe.models[root].weights):
+                known[root] = vocabulary
+        if len(set(known.values())) > 1:
+            yield (
+                f"mixtures.{mixture}: {', '.join(sorted(known))} have different tokenizers, but a mixture "
+                "is packed with one; give each tokenizer a mixture of its own"
+            )
+
+
+def _vocabulary(weights: Any) -> str | None:
+    """Digest of the vocabulary of weights that are at hand."""
+    path = weights.path / "tokenizer.json" if isinstance(weights, FolderWeights) else None
+    if path is None or not path.is_file():
+        return None
+    state = json.loads(path.read_text())
+    added = {token["content"]: token["id"] for token in state.get("added_tokens", [])}
+    return digest([state["model"], added])
 
 
 def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
@@ -64,10 +118,10 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
         for position, stage in enumerate(model.stages):
             forerunner = recipe.forerunner(f"{name}/{stage.name}")
             before = recipe.stage(forerunner) if forerunner else None
-            if before is not None and stage.length < before.length:
+            if before is not None and stage.length < before.length and not stage.shorter:
                 yield (
                     f"models.{name}.stages[{position}].length: {stage.length} is shorter than its "
-                    f"forerunner {forerunner} with {before.length}; give at least that"
+                    f"forerunner {forerunner} with {before.length}; give at least that, or set shorter"
                 )
 
 

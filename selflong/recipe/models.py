@@ -24,14 +24,20 @@ class Optimizer(Section):
     gradient_clip: float = Field(gt=0)
 
 
+def _is_false(value: object) -> bool:
+    """Where it holds the setting is left out, so that it changes no digest."""
+    return value is False
+
+
 class Stage(Section):
     """One training stage, or, with tokens 0, only another rope base."""
 
     name: Name
     length: Positive
     rope_base: float | Literal["keep", "x4_per_doubling", "ntk"]
-    rope_scaling: Literal["keep", "drop"] = "keep"
-    """Of a llama3 rope_scaling block in the initial model's configuration."""
+    rope_scaling: Literal["keep", "drop", "linear", "yarn"] = "keep"
+    """Of rotary frequencies: keep or drop what the initial model's configuration says (Llama-3's block), or
+    scale them by how much longer the model has become."""
     mixture: str | None = None
     tokens: NonNegative
     """To train on, rounded up to whole global batches."""
@@ -39,6 +45,8 @@ class Stage(Section):
     optimizer: Optimizer | None = None
     continue_optimizer: bool = False
     """Start from the optimizer state of the stage before."""
+    shorter: bool = Field(default=False, exclude_if=_is_false)
+    """Allow a length below that of the stage before, as for fine-tuning on short samples."""
     checkpoint_steps: Positive = 100
 
     @property

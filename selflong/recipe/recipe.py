@@ -100,6 +100,14 @@ class Recipe(Section):
         assert weights is not None
         return weights
 
+    def is_trained(self, model: str) -> bool:
+        """Whether a stage trains a model with weights, or one that starts from it."""
+        return any(
+            stage.tokens > 0 and self.root(f"{name}/{stage.name}") == model
+            for name, other in self.models.items()
+            for stage in other.stages
+        )
+
     def checkpoints(self) -> Iterator[str]:
         """Every '<model>/<stage>' of the recipe."""
         for name, model in self.models.items():

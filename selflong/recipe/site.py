@@ -64,8 +64,9 @@ class TrainingSite(Section):
     ranks_per_node: Positive
     threads_per_rank: Positive = 1
     ring: Positive | None = None
-    ulysses: Positive = 1
-    """Ranks that share a sequence = ring x ulysses; without `ring` the shortest that fits."""
+    ulysses: Positive | None = None
+    """Ranks that share a sequence = ring x ulysses; the plan chooses as few as fit, and lets them share heads
+    first, as far as key-value heads and a node go: a ring waits for the rank with the longest documents."""
     zero_stage: Annotated[int, Field(ge=1, le=3)] = 3
     offload_optimizer: bool | None = None
     offload_activations: bool | None = None
@@ -82,9 +83,14 @@ class TrainingSite(Section):
         return self.nodes * self.ranks_per_node
 
     @property
+    def ulysses_degree(self) -> int:
+        """Ranks that share heads: one where none is given."""
+        return self.ulysses or 1
+
+    @property
     def ring_degree(self) -> int:
         """Ranks of a ring: what is left of the job's where none is given."""
-        return self.ring or max(1, self.ranks // self.ulysses)
+        return self.ring or max(1, self.ranks // self.ulysses_degree)
 
 
 class EncodingSite(Section):

@@ -166,7 +166,7 @@ class Inputs:
     def mixture_tokenizer(self, mixture: str, stage: str) -> Path:
         """Folder of the tokenizer that a stage's sequences are packed with.
 
-        UserError where models with different tokenizers' roots train on it and no synthesis names the target.
+        Other models that train on it need the same vocabulary: training compares it with theirs.
         """
         if self.recipe.synthesis is not None:
             return self.target_tokenizer()

@@ -38,7 +38,7 @@ def _words(option: str, value: object) -> Iterable[str]:
         for key, item in value.items():
             yield from _words(f"{option}.{key}", item)
         return
-    words = [value] if isinstance(value, str | int | Path) else list(value)  # type: ignore[call-overload]
+    words = [value] if isinstance(value, str | int | float | Path) else list(value)  # type: ignore[call-overload]
     if words:
         yield option
         yield from (shlex.quote(str(word)) for word in words)

@@ -10,19 +10,54 @@ both, Ulysses gathers the two zigzag chunks of its ring index and the ring runs 
 """
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from selflong.job import UserError
+from selflong.training.kernels import Block, Rule, accumulator_dtype, block_kernel
 from selflong.training.layout import Groups, ring_chunks
 
 ATTENTION_NAME = "packed_sequence_parallel"
+
+# What models hand to their attention beside what it computes with: positions are in the queries and keys
+# already, and the rest speaks of caches, of masks that are not made here, or of what is given back.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "cache_position",
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "past_key_values",
+        "position_embeddings",
+        "position_ids",
+        "return_dict",
+        "use_cache",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One rectangle of attention: rows of the local queries, of the keys at hand, and what is inside."""
+
+    queries: slice
+    keys: slice
+    block: Block
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether queries and keys are the same tokens."""
+        return self.block.causal
 
 
 @dataclass(frozen=True)
@@ -30,59 +65,86 @@ class PackedSequence:
     """What attention must know about the sequence that the ranks share.
 
     ``bounds`` are the cumulative token bounds of its documents (the padding, if any, is one more),
-    from 0 to the padded length.
+    from 0 to the padded length. One object serves a micro-batch: what its layers share is made once.
     """
 
     bounds: tuple[int, ...]
     groups: Groups
+    _turns: dict[int | None, list[tuple[int, list[Piece]]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def length(self) -> int:
         return self.bounds[-1]
 
+    def turns(self, window: int | None) -> list[tuple[int, list[Piece]]]:
+        """The ring steps that any rank needs, each with this rank's pieces, diagonal ones first.
 
-@dataclass(frozen=True)
-class Piece:
-    """One rectangle of attention in local token positions.
+        At step s a rank holds the keys of the rank s places before it. All ranks know all bounds, so that
+        they leave out the same steps.
+        """
+        if window not in self._turns:
+            self._turns[window] = list(self._needed(window))
+        return self._turns[window]
 
-    ``bounds`` are the documents of a diagonal chunk relative to ``queries.start``, each causal in
-    itself; empty for a rectangle in which every query sees every key.
-    """
+    def _needed(self, window: int | None) -> Iterator[tuple[int, list[Piece]]]:
+        ring, own = self.groups.layout.ring, self.groups.place.ring
 
-    queries: slice
-    keys: slice
-    bounds: tuple[int, ...]
+        def pieces(index: int, step: int) -> list[Piece]:
+            return ring_pieces(self.length, ring, index, (index - step) % ring, self.bounds, window)
+
+        for step in range(ring):
+            if step == 0 or any(pieces(index, step) for index in range(ring)):
+                yield step, pieces(own, step)
 
 
 def chunk_pieces(
-    queries: range, keys: range, query_offset: int, key_offset: int, bounds: tuple[int, ...]
+    queries: range,
+    keys: range,
+    query_offset: int,
+    key_offset: int,
+    bounds: tuple[int, ...],
+    window: int | None = None,
 ) -> Iterator[Piece]:
     """Pieces between two chunks, given as global ranges that are equal or disjoint.
 
     Documents are contiguous, so a chunk shares at most one document with an earlier chunk: what lies
-    off the diagonal is one rectangle.
+    off the diagonal is one rectangle, of which a window leaves the corner of late keys and early queries.
     """
     if queries == keys:
-        inside = [b - queries.start for b in bounds if queries.start < b < queries.stop]
-        local = slice(query_offset, query_offset + len(queries))
-        keys_local = slice(key_offset, key_offset + len(keys))
-        yield Piece(local, keys_local, (0, *inside, len(queries)))
+        first, last = bisect_right(bounds, queries.start), bisect_left(bounds, queries.stop)
+        inside = (0, *(b - queries.start for b in bounds[first:last]), len(queries))
+        yield Piece(
+            slice(query_offset, query_offset + len(queries)),
+            slice(key_offset, key_offset + len(keys)),
+            Block(inside, inside, True, None if window is None else window - 1),
+        )
         return
     if keys.start > queries.start:
         return
-    for start, stop in itertools.pairwise(bounds):
-        if start <= queries.start < stop and start < keys.stop:
-            count = min(stop, queries.stop) - queries.start
-            first = max(start, keys.start) - keys.start
-            yield Piece(
-                slice(query_offset, query_offset + count),
-                slice(key_offset + first, key_offset + len(keys)),
-                (),
-            )
+    document = bisect_right(bounds, queries.start)
+    start, stop = max(bounds[document - 1], keys.start), min(bounds[document], queries.stop)
+    reach = None
+    if window is not None:
+        start, stop = max(start, queries.start - window + 1), min(stop, keys.stop + window - 1)
+        reach = window - 1 - (stop - keys.stop)
+    if start >= keys.stop or stop <= queries.start:
+        return
+    yield Piece(
+        slice(query_offset, query_offset + stop - queries.start),
+        slice(key_offset + start - keys.start, key_offset + len(keys)),
+        Block((0, stop - queries.start), (0, keys.stop - start), False, reach),
+    )
 
 
 def ring_pieces(
-    length: int, ring: int, query_index: int, key_index: int, bounds: tuple[int, ...]
+    length: int,
+    ring: int,
+    query_index: int,
+    key_index: int,
+    bounds: tuple[int, ...],
+    window: int | None = None,
 ) -> list[Piece]:
     """All pieces between the queries of one ring index and the keys of another, diagonal ones first."""
     pieces: list[Piece] = []
@@ -90,148 +152,21 @@ def ring_pieces(
     for queries in ring_chunks(length, ring, query_index):
         key_offset = 0
         for keys in ring_chunks(length, ring, key_index):
-            pieces += chunk_pieces(queries, keys, query_offset, key_offset, bounds)
+            pieces += chunk_pieces(queries, keys, query_offset, key_offset, bounds, window)
             key_offset += len(keys)
         query_offset += len(queries)
-    return sorted(pieces, key=lambda piece: not piece.bounds)
+    return sorted(pieces, key=lambda piece: not piece.diagonal)
 
 
-class BlockKernel(Protocol):
-    """Attention of one piece. Tensors are [heads, tokens, head_dim]; the log-sum-exp [heads, tokens].
-
-    Keys and values may have fewer heads than the queries by a whole factor.
-    """
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, bounds: tuple[int, ...], scale: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output and its log-sum-exp."""
-
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bounds: tuple[int, ...],
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of q, k, v, given the output and log-sum-exp of the whole row."""
-
-
-def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-class TorchCpuKernel:
-    """torch's own flash attention for CPUs; float64, float32 and bfloat16."""
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, bounds: tuple[int, ...], scale: float
-    ) -> tuple[Tensor, Tensor]:
-        run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        if len(bounds) <= 2:
-            out, lse = run(q[None], k[None], v[None], 0.0, bool(bounds), scale=scale)
-            return out[0], lse[0]
-        out = torch.empty_like(q)
-        lse = torch.empty(q.shape[:2], dtype=_accumulator_dtype(q.dtype))
-        for start, stop in itertools.pairwise(bounds):
-            rows = slice(start, stop)
-            parts = run(
-                q[None, :, rows], k[None, :, rows], v[None, :, rows], 0.0, True, scale=scale
-            )
-            out[:, rows], lse[:, rows] = parts[0][0], parts[1][0]
-        return out, lse
-
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bounds: tuple[int, ...],
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        given = [x[None] for x in (grad, q, k, v, out, lse)]
-        if len(bounds) <= 2:
-            dq, dk, dv = run(*given, 0.0, bool(bounds), scale=scale)
-            return dq[0], dk[0], dv[0]
-        gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for start, stop in itertools.pairwise(bounds):
-            parts = run(*(x[:, :, start:stop] for x in given), 0.0, True, scale=scale)
-            for gradient, part in zip(gradients, parts, strict=True):
-                gradient[:, start:stop] = part[0]
-        return gradients
-
-
-class FlashAttentionKernel:
-    """FlashAttention-2's variable-length kernels (package flash_attn >= 2.7) for GPUs."""
-
-    def __init__(self) -> None:
-        from flash_attn import flash_attn_interface
-
-        self._interface = flash_attn_interface
-
-    @staticmethod
-    def _lengths(bounds: tuple[int, ...], tokens: int, device: torch.device) -> tuple[Tensor, int]:
-        bounds = bounds or (0, tokens)
-        longest = max(b - a for a, b in itertools.pairwise(bounds))
-        return torch.tensor(bounds, dtype=torch.int32, device=device), longest
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, bounds: tuple[int, ...], scale: float
-    ) -> tuple[Tensor, Tensor]:
-        q_bounds, q_longest = self._lengths(bounds, q.shape[1], q.device)
-        k_bounds, k_longest = self._lengths(bounds, k.shape[1], q.device)
-        out, lse, *_ = self._interface._flash_attn_varlen_forward(
-            *(x.transpose(0, 1).contiguous() for x in (q, k, v)),
-            q_bounds, k_bounds, q_longest, k_longest,
-            dropout_p=0.0, softmax_scale=scale, causal=bool(bounds),
-        )  # fmt: skip
-        return out.transpose(0, 1), lse
-
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        bounds: tuple[int, ...],
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        q_bounds, q_longest = self._lengths(bounds, q.shape[1], q.device)
-        k_bounds, k_longest = self._lengths(bounds, k.shape[1], q.device)
-        grad, q, k, v, out = (x.transpose(0, 1).contiguous() for x in (grad, q, k, v, out))
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        self._interface._flash_attn_varlen_backward(
-            grad, q, k, v, out, lse.contiguous(), dq, dk, dv,
-            q_bounds, k_bounds, q_longest, k_longest,
-            dropout_p=0.0, softmax_scale=scale, causal=bool(bounds),
-            window_size_left=-1, window_size_right=-1, softcap=0.0, alibi_slopes=None,
-            deterministic=False,
-        )  # fmt: skip
-        return dq.transpose(0, 1), dk.transpose(0, 1), dv.transpose(0, 1)
-
-
-def block_kernel(device: torch.device) -> BlockKernel:
-    """The block kernel of a device."""
-    return TorchCpuKernel() if device.type == "cpu" else FlashAttentionKernel()
-
-
-def _pass_on(tensor: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, list[dist.Work]]:
-    """Start sending to the next ring index and receiving from the one before."""
+def _pass_on(
+    tensor: Tensor, group: dist.ProcessGroup | None, places: int
+) -> tuple[Tensor, list[dist.Work]]:
+    """Start sending to the ring index so many places on, and receiving from the one as far before."""
     assert group is not None
     size, index = dist.get_world_size(group), dist.get_rank(group)
     received = torch.empty_like(tensor)
-    to = dist.get_global_rank(group, (index + 1) % size)
-    source = dist.get_global_rank(group, (index - 1) % size)
+    to = dist.get_global_rank(group, (index + places) % size)
+    source = dist.get_global_rank(group, (index - places) % size)
     works = dist.batch_isend_irecv(
         [
             dist.P2POp(dist.isend, tensor, to, group),
@@ -247,82 +182,127 @@ def _wait(works: list[dist.Work]) -> None:
 
 
 class RingAttention(torch.autograd.Function):
-    """Zigzag ring attention. q [heads, local tokens, head_dim]; k, v [key-value heads, ...]."""
+    """Zigzag ring attention. q [heads, local tokens, head_dim]; k, v [key-value heads, ...].
+
+    ``sinks`` ([heads], or None) are scores of a key without a value, which every query sees.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, scale: float
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sinks: Tensor | None,
+        sequence: PackedSequence,
+        rule: Rule,
     ) -> Tensor:
-        layout, place = sequence.groups.layout, sequence.groups.place
-        kernel = block_kernel(q.device)
-        wide = _accumulator_dtype(q.dtype)
-        out = torch.zeros(q.shape, dtype=wide, device=q.device)
-        lse = torch.full(q.shape[:2], -torch.inf, dtype=wide, device=q.device)
-        held = torch.stack([k, v])
-        for step in range(layout.ring):
-            last = step == layout.ring - 1
-            coming, works = (held, []) if last else _pass_on(held, sequence.groups.ring)
-            source = (place.ring - step) % layout.ring
-            for piece in ring_pieces(
-                sequence.length, layout.ring, place.ring, source, sequence.bounds
-            ):
-                rows = piece.queries
-                part, part_lse = kernel.forward(
-                    q[:, rows], held[0][:, piece.keys], held[1][:, piece.keys], piece.bounds, scale
-                )
-                if source == place.ring and piece.bounds:
-                    # The diagonal comes first: these rows hold nothing yet.
-                    out[:, rows], lse[:, rows] = part, part_lse
-                    continue
-                # Both exponents are <= 0, so that no merge can overflow.
-                merged = torch.logaddexp(lse[:, rows], part_lse.to(wide))
-                out[:, rows] *= (lse[:, rows] - merged).exp()[..., None]
-                out[:, rows] += part * (part_lse - merged).exp()[..., None]
-                lse[:, rows] = merged
-            _wait(works)
-            held = coming
+        out, lse = _ring_forward(q, k, v, sequence, rule)
+        if sinks is not None:
+            with_sink = torch.logaddexp(lse, sinks.to(lse.dtype)[:, None])
+            out *= (lse - with_sink).exp()[..., None]
+            lse = with_sink
         result = out.to(q.dtype)
-        ctx.save_for_backward(q, k, v, result, lse)
-        ctx.sequence, ctx.scale = sequence, scale
+        ctx.save_for_backward(q, k, v, sinks, result, lse)
+        ctx.sequence, ctx.rule = sequence, rule
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, lse = ctx.saved_tensors
-        sequence: PackedSequence = ctx.sequence
-        layout, place, group = (
-            sequence.groups.layout,
-            sequence.groups.place,
-            sequence.groups.ring,
-        )
-        kernel = block_kernel(q.device)
-        wide = _accumulator_dtype(q.dtype)
+        q, k, v, sinks, out, lse = ctx.saved_tensors
         grad = grads[0].contiguous()
-        dq = torch.zeros(q.shape, dtype=wide, device=q.device)
-        held = torch.stack([k, v])
-        # The gradients of keys and values travel with them and are home after a full turn.
+        sinks_grad = None
+        if sinks is not None:
+            moved = (grad.to(lse.dtype) * out.to(lse.dtype)).sum(-1)
+            shares = (sinks.to(lse.dtype)[:, None] - lse).exp()
+            sinks_grad = -(shares * moved).sum(1).to(sinks.dtype)
+        dq, dk, dv = _ring_backward(grad, q, k, v, out, lse, ctx.sequence, ctx.rule)
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), sinks_grad, None, None
+
+
+def _ring_forward(
+    q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, rule: Rule
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of this rank's queries, both wide."""
+    kernel = block_kernel(q.device, q.dtype)
+    wide = accumulator_dtype(q.dtype)
+    out = torch.zeros(q.shape, dtype=wide, device=q.device)
+    lse = torch.full(q.shape[:2], -torch.inf, dtype=wide, device=q.device)
+    held = torch.stack([k, v])
+    turns = sequence.turns(rule.window)
+    for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
+        coming: Tensor = held
+        works: list[dist.Work] = []
+        if following is not None:
+            coming, works = _pass_on(held, sequence.groups.ring, following[0] - step)
+        for piece in pieces:
+            rows = piece.queries
+            part, part_lse = kernel.forward(
+                q[:, rows], held[0][:, piece.keys], held[1][:, piece.keys], piece.block, rule
+            )
+            if piece.diagonal:
+                # The diagonal comes first: these rows hold nothing yet.
+                out[:, rows], lse[:, rows] = part, part_lse
+                continue
+            # Both exponents are <= 0, so that no merge can overflow.
+            merged = torch.logaddexp(lse[:, rows], part_lse.to(wide))
+            out[:, rows] *= (lse[:, rows] - merged).exp()[..., None]
+            out[:, rows] += part * (part_lse - merged).exp()[..., None]
+            lse[:, rows] = merged
+        _wait(works)
+        held = coming
+    return out, lse
+
+
+def _ring_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    sequence: PackedSequence,
+    rule: Rule,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v, all wide."""
+    layout, groups = sequence.groups.layout, sequence.groups
+    kernel = block_kernel(q.device, q.dtype)
+    wide = accumulator_dtype(q.dtype)
+    dq = torch.zeros(q.shape, dtype=wide, device=q.device)
+    held = torch.stack([k, v])
+    # The gradients of keys and values travel behind them, on a group of their own, and are home after a
+    # full turn: those of a step are computed while those of the steps before are on their way.
+    travelling: Tensor | None = None
+    grad_works: list[dist.Work] = []
+    turns = sequence.turns(rule.window)
+    for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
+        coming: Tensor = held
+        works: list[dist.Work] = []
+        if following is not None:
+            coming, works = _pass_on(held, groups.ring, following[0] - step)
         held_grad = torch.zeros(held.shape, dtype=wide, device=q.device)
-        for step in range(layout.ring):
-            last = step == layout.ring - 1
-            coming, works = (held, []) if last else _pass_on(held, group)
-            source = (place.ring - step) % layout.ring
-            for piece in ring_pieces(
-                sequence.length, layout.ring, place.ring, source, sequence.bounds
-            ):
-                rows, keys = piece.queries, piece.keys
-                part = kernel.backward(
-                    grad[:, rows], q[:, rows], held[0][:, keys], held[1][:, keys],
-                    out[:, rows], lse[:, rows], piece.bounds, ctx.scale,
-                )  # fmt: skip
-                dq[:, rows] += part[0]
-                held_grad[0][:, keys] += part[1]
-                held_grad[1][:, keys] += part[2]
-            if layout.ring > 1:
-                held_grad, grad_works = _pass_on(held_grad, group)
-                _wait(grad_works)
-            _wait(works)
-            held = coming
-        return dq.to(q.dtype), held_grad[0].to(k.dtype), held_grad[1].to(v.dtype), None, None
+        for piece in pieces:
+            rows, keys = piece.queries, piece.keys
+            part = kernel.backward(
+                grad[:, rows], q[:, rows], held[0][:, keys], held[1][:, keys],
+                out[:, rows], lse[:, rows], piece.block, rule,
+            )  # fmt: skip
+            dq[:, rows] += part[0]
+            held_grad[0][:, keys] += part[1]
+            held_grad[1][:, keys] += part[2]
+        _wait(grad_works)
+        if travelling is not None:
+            held_grad += travelling
+        places = layout.ring - step if following is None else following[0] - step
+        if places % layout.ring:
+            travelling, grad_works = _pass_on(held_grad, groups.ring_gradients, places)
+        else:
+            travelling, grad_works = held_grad, []
+        _wait(works)
+        held = coming
+    _wait(grad_works)
+    assert travelling is not None
+    return dq, travelling[0], travelling[1]
 
 
 def _exchange(blocks: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -363,22 +343,38 @@ def _gather_heads(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     return _AllToAll.apply(blocks, group).reshape(size * heads, tokens // size, dim)
 
 
+def _own_heads(sinks: Tensor | None, group: dist.ProcessGroup) -> Tensor | None:
+    """The share of the heads that this Ulysses rank computes."""
+    if sinks is None:
+        return None
+    return sinks.chunk(dist.get_world_size(group))[dist.get_rank(group)]
+
+
 def packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sequence: PackedSequence,
+    rule: Rule,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Causal attention within documents over the whole sequence, on this rank's slice of it.
 
     q is [heads, local tokens, head_dim], k and v [key-value heads, local tokens, head_dim]; the result
-    has q's shape.
+    has q's shape, but for v's head_dim. ``sinks`` is [heads].
     """
+    width = v.shape[-1]
+    if width < q.shape[-1]:
+        v = F.pad(v, (0, q.shape[-1] - width))
     group = sequence.groups.ulysses
     if group is None:
-        return RingAttention.apply(q, k, v, sequence, scale)
+        return RingAttention.apply(q, k, v, sinks, sequence, rule)[..., :width]
     q, k, v = (_gather_tokens(x, group) for x in (q, k, v))
-    return _gather_heads(RingAttention.apply(q, k, v, sequence, scale), group)
+    out = RingAttention.apply(q, k, v, _own_heads(sinks, group), sequence, rule)
+    return _gather_heads(out, group)[..., :width]
 
 
-def _attention_forward(
+def attention_forward(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -388,19 +384,47 @@ def _attention_forward(
     dropout: float = 0.0,
     *,
     packed_sequence: PackedSequence,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The signature that transformers calls; the batch dimension is 1."""
-    if attention_mask is not None or dropout:
-        raise ValueError("packed attention takes neither a mask tensor nor dropout")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = packed_attention(query[0], key[0], value[0], packed_sequence, scale)
+    """The signature that transformers calls; the batch dimension is 1.
+
+    Raises UserError where the model asks for what is not computed here: it would be trained otherwise than
+    it is served.
+    """
+    _refuse(module, attention_mask, dropout, kwargs)
+    rule = Rule(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=sliding_window or None,
+        softcap=softcap or 0.0,
+    )
+    out = packed_attention(query[0], key[0], value[0], packed_sequence, rule, s_aux)
     return out.transpose(0, 1)[None].contiguous(), None
+
+
+def _refuse(
+    module: nn.Module, attention_mask: Tensor | None, dropout: float, kwargs: dict[str, Any]
+) -> None:
+    asked = [name for name, value in kwargs.items() if value is not None]
+    unknown = sorted(set(asked) - _WITHOUT_EFFECT)
+    if attention_mask is not None:
+        unknown.append("attention_mask")
+    if dropout:
+        unknown.append("dropout")
+    if not kwargs.get("is_causal", getattr(module, "is_causal", True)):
+        unknown.append("is_causal=False")
+    if unknown:
+        raise UserError(
+            f"{type(module).__name__} asks attention for {', '.join(unknown)}, which training does not "
+            "compute: choose another model"
+        )
 
 
 def _no_mask_tensor(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-AttentionInterface.register(ATTENTION_NAME, _attention_forward)
+AttentionInterface.register(ATTENTION_NAME, attention_forward)
 AttentionMaskInterface.register(ATTENTION_NAME, _no_mask_tensor)

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,9 +18,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from selflong.formats import publish, remove, write_json
+from selflong.formats import PackedFiles, publish, remove, write_json
 from selflong.job import UserError
-from selflong.training.rope import RopeRule, head_size, rope_base, set_rope, stage_rope_base
+from selflong.tokens import vocabulary_digest
+from selflong.training.rope import (
+    RopeRule,
+    Scaling,
+    rope_base,
+    rotary_size,
+    set_rope,
+    stage_rope_base,
+)
 
 OPTIMIZER_FOLDER = "optimizer"
 STAGE_FILE = "stage.json"
@@ -57,9 +65,13 @@ def _inner_optimizer(engine: Any) -> torch.optim.Optimizer:
 
 def _flat_parameters(engine: Any) -> list[Tensor]:
     """The float32 partitions that this rank's optimizer steps on."""
+    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
+
     zero = engine.optimizer
     if engine.zero_optimization_partition_weights():
         return zero.fp32_partitioned_groups_flat
+    if isinstance(zero, BF16_Optimizer):  # ZeRO 1 in bfloat16
+        return zero.fp32_groups_flat_partition
     return zero.single_partition_of_fp32_groups
 
 
@@ -239,22 +251,33 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copy2(path, target / path.name)
 
 
+def check_tokenizer(initial: Path, packed: Path) -> None:
+    """Raise UserError where packed sequences hold the ids of another vocabulary than the model's."""
+    path = packed / PackedFiles.VOCABULARY
+    if not path.exists():
+        return
+    tokenizer = AutoTokenizer.from_pretrained(initial, local_files_only=True)
+    if vocabulary_digest(tokenizer.backend_tokenizer) != json.loads(path.read_text()):
+        raise UserError(
+            f"{packed} was packed with another tokenizer than that of {initial}; pack the mixture for a "
+            "model of this tokenizer alone"
+        )
+
+
 def trained_length(model: Path) -> int:
-    """The length that a model folder was last trained for; its position limit where no stage says."""
+    """The longest that a model folder was trained for; its position limit where no stage says."""
     stage = model / STAGE_FILE
     if stage.exists():
-        return int(json.loads(stage.read_text(encoding="utf-8"))["length"])
+        return int(json.loads(stage.read_text(encoding="utf-8"))["longest"])
     return int(AutoConfig.from_pretrained(model).max_position_embeddings)
 
 
-def stage_config(
-    initial: Path, rule: RopeRule, length: int, scaling: Literal["keep", "drop"]
-) -> Any:
-    """The configuration of a stage that starts from ``initial``: rope base and position limit set."""
+def stage_config(initial: Path, rule: RopeRule, length: int, scaling: Scaling) -> Any:
+    """The configuration of a stage that starts from ``initial``: rope and position limit set."""
     config = AutoConfig.from_pretrained(initial)
-    scale = length / trained_length(initial)
-    base = stage_rope_base(rule, rope_base(config), scale, head_size(config))
-    set_rope(config, base, length, scaling)
+    before = trained_length(initial)
+    base = stage_rope_base(rule, rope_base(config), length / before, rotary_size(config))
+    set_rope(config, base, length, scaling, before)
     return config
 
 
@@ -272,7 +295,7 @@ def adjust_rope_only(
     output: Path,
     rule: RopeRule,
     length: int,
-    scaling: Literal["keep", "drop"] = "keep",
+    scaling: Scaling = "keep",
 ) -> None:
     """Publish ``initial`` with another rope base and room for ``length`` positions; weights unchanged."""
     config = stage_config(initial, rule, length, scaling)
@@ -282,7 +305,13 @@ def adjust_rope_only(
             shutil.copy2(path, partial / path.name)
         copy_tokenizer(initial, partial)
         config.save_pretrained(partial)
-        facts = {"length": length, "rope_base": rope_base(config), "tokens": 0}
+        longest = max(length, trained_length(initial))
+        facts = {
+            "length": length,
+            "longest": longest,
+            "rope_base": rope_base(config),
+            "tokens": 0,
+        }
         write_json(facts, partial / STAGE_FILE)
         card = model_card("Rope base adjusted, not trained", {"initial": initial.name, **facts})
         (partial / "README.md").write_text(card, encoding="utf-8")

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from selflong.cluster import REQUEUE_EXIT_CODE
+from selflong.cluster import REQUEUE_EXIT_CODE, attempt, node
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.precision import training_precision
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _USER_ERROR_EXIT_CODE = 2
 _DIGEST_FILE = "digest.json"
+_POLL_SECONDS = 0.2
+_LAUNCHER = "SELFLONG_LAUNCHER"
 # glibc gives large freed blocks back at once, and every step would fault its gigabytes in again: a
 # quarter of a step's time on a CPU (mallopt(3)). One gigabyte a rank is kept, no more.
 _KEEP_FREED_MEMORY = {
@@ -37,14 +39,14 @@ _KEEP_FREED_MEMORY = {
 
 def site_layout(site: TrainingSite) -> Layout:
     """The layout that a site asks for: what sequence parallelism leaves is data parallel."""
-    world, ring = site.ranks, site.ring_degree
-    data, rest = divmod(world, ring * site.ulysses)
+    world, ring, ulysses = site.ranks, site.ring_degree, site.ulysses_degree
+    data, rest = divmod(world, ring * ulysses)
     if rest or data == 0:
         raise UserError(
-            f"training: {world} ranks cannot be shared by ring {ring} x ulysses {site.ulysses}; "
+            f"training: {world} ranks cannot be shared by ring {ring} x ulysses {ulysses}; "
             "their product must divide nodes x ranks_per_node"
         )
-    return Layout(ring, site.ulysses, data)
+    return Layout(ring, ulysses, data)
 
 
 def stage_job(
@@ -105,19 +107,57 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
             scaling=stage.rope_scaling,
         )
         return
-    node = int(os.environ.get("SLURM_NODEID", "0")) if site.nodes > 1 else 0
+    own = node() if site.nodes > 1 else 0
     job.work.mkdir(parents=True, exist_ok=True)
-    if node != 0:
-        _run_ranks(job, site, node)
+    nodes = _Nodes(job.work / "nodes", site.nodes)
+    if own != 0:
+        if nodes.must_train():
+            _run_ranks(job, site, own)
+        nodes.report_end(own)
         return
     with sole_owner(job.work):
         _drop_foreign_state(job)
-        if not (job.work / MODEL).is_dir():
-            _run_ranks(job, site, node)
+        trained = (job.work / MODEL).is_dir()
+        nodes.decide(train=not trained)
+        if not trained:
+            _run_ranks(job, site, own)
         with publish(output) as partial:
             shutil.copytree(job.work / MODEL, partial, copy_function=_link_or_copy)
-        remove(job.work / MODEL)
+        # Until all nodes have ended well the job may start again, on all of them.
+        nodes.wait_for_others()
         remove(job.work / CHECKPOINTS)
+        remove(job.work / MODEL)
+
+
+class _Nodes:
+    """What the nodes of one start of a job tell each other, by files in the folder that they share.
+
+    The first node decides whether there is anything left to train: another one that decided for itself might
+    wait at a rendezvous that nobody comes to. Nodes may begin and end in any order.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder / attempt()
+        self._count = count
+
+    def decide(self, train: bool) -> None:
+        remove(self._folder.parent)  # of earlier starts
+        write_json(train, self._folder / "train.json")
+
+    def must_train(self) -> bool:
+        decision = self._folder / "train.json"
+        while not decision.exists():
+            time.sleep(_POLL_SECONDS)
+        return json.loads(decision.read_text())
+
+    def report_end(self, own: int) -> None:
+        write_json(own, self._folder / f"ended-{own}.json")
+
+    def wait_for_others(self) -> None:
+        """srun ends this node too where another one does not end well."""
+        for other in range(1, self._count):
+            while not (self._folder / f"ended-{other}.json").exists():
+                time.sleep(_POLL_SECONDS)
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -184,6 +224,9 @@ def rank_environment(
     if site.device == "cpu":
         environment["DS_ACCELERATOR"] = "cpu"
         environment |= _KEEP_FREED_MEMORY
+    else:
+        # Sequences of many lengths leave holes that segments of fixed size cannot close.
+        environment["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     if site.nodes == 1:
         environment["GLOO_SOCKET_IFNAME"] = "lo"
         # The parent keeps the store, on a port that the kernel gave it: no port is guessed.
@@ -191,7 +234,7 @@ def rank_environment(
     return environment
 
 
-def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
+def _run_ranks(job: TrainingJob, site: TrainingSite, own: int) -> None:
     """Start this node's ranks and wait; raises UserError or SystemExit as they do."""
     import torch.distributed as dist
 
@@ -202,9 +245,10 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
         address, port = "127.0.0.1", store.port
     logs = job.work / "logs"
     logs.mkdir(exist_ok=True)
-    job_file = job.work / f"job-{node}.json"
+    job_file = job.work / f"job-{own}.json"
     job_file.write_text(job.model_dump_json(indent=2), encoding="utf-8")
     environment = dict(os.environ) | rank_environment(job, site, address, port)
+    environment[_LAUNCHER] = str(os.getpid())
     ranks: list[subprocess.Popen[bytes]] = []
     told_to_stop = False
 
@@ -221,7 +265,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
     }
     try:
         for local in range(site.ranks_per_node):
-            rank = node * site.ranks_per_node + local
+            rank = own * site.ranks_per_node + local
             with (logs / f"rank-{rank}.log").open("wb") as stream:
                 ranks.append(
                     subprocess.Popen(
@@ -240,7 +284,7 @@ def _run_ranks(job: TrainingJob, site: TrainingSite, node: int) -> None:
     if told_to_stop and any(codes):
         # Also where the signal came before there was a state to save.
         raise SystemExit(REQUEUE_EXIT_CODE)
-    _judge(codes, logs, node * site.ranks_per_node)
+    _judge(codes, logs, own * site.ranks_per_node)
 
 
 def _wait(ranks: list[subprocess.Popen[bytes]], grace: float = 10.0) -> list[int | None]:
@@ -280,6 +324,9 @@ def _rank_main(job_file: Path) -> None:
     end_with_parent(signal.SIGKILL)
     from selflong.training.stage import Interrupted, train_stage  # the launcher trains nothing
 
+    if os.environ.get(_LAUNCHER) != str(os.getppid()):
+        # It ended while this rank was being loaded; the next start's ranks must not meet this one.
+        os._exit(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("deepspeed", "DeepSpeed", "transformers", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)

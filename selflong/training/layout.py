@@ -120,12 +120,14 @@ class Groups:
     layout: Layout
     place: Place
     ring: dist.ProcessGroup | None
+    ring_gradients: dist.ProcessGroup | None
+    """The ring again: gradients that travel do not wait for keys and values that do."""
     ulysses: dist.ProcessGroup | None
 
 
 def single_process() -> Groups:
     """The groups of a process that works alone."""
-    return Groups(Layout(), Place(0, 0, 0), None, None)
+    return Groups(Layout(), Place(0, 0, 0), None, None, None)
 
 
 def make_groups(layout: Layout) -> Groups:
@@ -137,18 +139,18 @@ def make_groups(layout: Layout) -> Groups:
             f"{layout.world} ranks, but {world} were started."
         )
     place = layout.place(dist.get_rank())
-    ring_group = ulysses_group = None
+    ring_group = gradient_group = ulysses_group = None
     for data in range(layout.data):
         if layout.ring > 1:
             for ulysses in range(layout.ulysses):
                 members = [layout.rank(Place(data, r, ulysses)) for r in range(layout.ring)]
-                group = dist.new_group(members)
+                both = dist.new_group(members), dist.new_group(members)
                 if (place.data, place.ulysses) == (data, ulysses):
-                    ring_group = group
+                    ring_group, gradient_group = both
         if layout.ulysses > 1:
             for ring in range(layout.ring):
                 members = [layout.rank(Place(data, ring, u)) for u in range(layout.ulysses)]
                 group = dist.new_group(members)
                 if (place.data, place.ring) == (data, ring):
                     ulysses_group = group
-    return Groups(layout, place, ring_group, ulysses_group)
+    return Groups(layout, place, ring_group, gradient_group, ulysses_group)

@@ -1,12 +1,15 @@
 """Next-token loss over packed documents: which tokens count, and how the logits are never whole."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
 
 from selflong.formats import TokenRole
 from selflong.placement.memory import LOSS_CHUNK_ELEMENTS
@@ -18,15 +21,18 @@ STRIP_ROWS = 2**14
 _RESPONSE_ROLES = (int(TokenRole.RESPONSE), int(TokenRole.END))
 
 
-def trains_every_token(kind: str, mask_prompt: bool) -> bool:
-    """Whether the loss of a sample of this kind covers its prompt too.
+def _targets(roles: NDArray[np.uint8], kind: str, mask_prompt: bool) -> NDArray[np.bool_]:
+    """Which tokens of a sample the loss counts.
 
     Long samples train on all tokens (the paper's finding), short ones on their responses; with
-    ``mask_prompt``, its ablation, long ones do as well. Text without roles has nothing to mask.
+    ``mask_prompt``, its ablation, long ones do as well. Text is no conversation: a prompt in it is what its
+    source masks.
     """
     if kind == "pretraining":
-        return True
-    return kind in ("long_input", "long_output") and not mask_prompt
+        return roles != TokenRole.PROMPT
+    if kind in ("long_input", "long_output") and not mask_prompt:
+        return np.ones(len(roles), dtype=bool)
+    return np.isin(roles, _RESPONSE_ROLES)
 
 
 def target_mask(
@@ -45,33 +51,59 @@ def target_mask(
         low, high = max(first - start, 0), min(stop - start, len(roles))
         if low >= high:
             continue
-        if trains_every_token(kind, mask_prompt):
-            mask[low:high] = True
-        else:
-            mask[low:high] = np.isin(roles[low:high], _RESPONSE_ROLES)
+        mask[low:high] = _targets(roles[low:high], kind, mask_prompt)
         if first >= start:
             mask[low] = False
     return mask
 
 
+@dataclass(frozen=True)
+class LogitRule:
+    """What a model does with its logits: a factor (Granite, Cohere), then a cap (Gemma)."""
+
+    scale: float = 1.0
+    softcap: float = 0.0
+    """Logits become ``softcap * tanh(logits / softcap)``; 0 leaves them as they are."""
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "LogitRule":
+        """The rule that transformers applies for a configuration."""
+        scale = float(getattr(config, "logit_scale", None) or 1.0)
+        scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+        return cls(scale, float(getattr(config, "final_logit_softcapping", None) or 0.0))
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of ``hidden @ weight.T``, a chunk of tokens at a time.
+    """Sum of cross-entropies of ``hidden @ weight.T + bias``, a chunk of tokens at a time.
 
     The gradients of each chunk are computed while its logits are at hand, so that the logits are
     neither kept nor computed twice. Sums are float32, or float64 for float64 inputs.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        rule: LogitRule,
+    ) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=wide, device=hidden.device)
         learn = any(ctx.needs_input_grad)
         hidden_grad = torch.zeros_like(hidden) if learn else None
         weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device) if learn else None
+        bias_grad = None if bias is None else torch.zeros_like(bias, dtype=wide)
         valid = (labels != IGNORE).nonzero().squeeze(1)
         for rows in valid.split(max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])):
             chunk, targets = hidden[rows], labels[rows, None]
-            logits = (chunk @ weight.T).to(wide)
+            logits = F.linear(chunk, weight, bias).to(wide).mul_(rule.scale)
+            slope = None
+            if rule.softcap:
+                logits = logits.div_(rule.softcap).tanh_()
+                slope = 1 - logits.square()
+                logits.mul_(rule.softcap)
             target_logits = logits.gather(1, targets)
             highest = logits.amax(1, keepdim=True)
             probabilities = logits.sub_(highest).exp_()
@@ -81,8 +113,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 continue
             probabilities.div_(normaliser)
             probabilities.scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
-            logits_grad = probabilities.to(hidden.dtype)
-            del logits, probabilities
+            if slope is not None:
+                probabilities.mul_(slope)
+            logits_grad = probabilities.mul_(rule.scale).to(hidden.dtype)
+            if bias_grad is not None:
+                bias_grad += probabilities.sum(0)
+            del logits, probabilities, slope
             hidden_grad[rows] = logits_grad @ weight
             # In strips: a product of the weight's own size would double its gradient's memory.
             for strip, part in zip(
@@ -90,24 +126,34 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             ):
                 strip.add_(part.T @ chunk)
         if hidden_grad is not None and weight_grad is not None:
-            ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
+            if bias is not None and bias_grad is not None:
+                bias_grad = bias_grad.to(bias.dtype)
+            ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype), bias_grad)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        hidden_grad, weight_grad = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
         scale = grads[0]
-        return hidden_grad.mul_(scale), weight_grad.mul_(scale), None
+        if bias_grad is not None:
+            bias_grad = bias_grad * scale
+        return hidden_grad.mul_(scale), weight_grad.mul_(scale), bias_grad, None, None
 
 
-def chunked_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+def chunked_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    bias: Tensor | None = None,
+    rule: LogitRule = LogitRule(),
+) -> Tensor:
     """Summed cross-entropy of the rows whose label is not IGNORE; 0 where there is none.
 
-    hidden [tokens, width], weight [vocabulary, width], labels [tokens]; each row predicts its own
-    label (the caller shifts). Memory above the inputs and the weight's gradient: the weight's gradient
-    in float32 and LOSS_CHUNK_ELEMENTS logits. Differentiable once.
+    hidden [tokens, width], weight [vocabulary, width], bias [vocabulary], labels [tokens]; each row
+    predicts its own label (the caller shifts). Memory above the inputs and the weight's gradient: the
+    weight's gradient in float32 and LOSS_CHUNK_ELEMENTS logits. Differentiable once.
     """
-    return _ChunkedCrossEntropy.apply(hidden, weight, labels)
+    return _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, rule)
 
 
 class LossHead(nn.Linear):
@@ -116,14 +162,15 @@ class LossHead(nn.Linear):
     The loss is computed inside the layer's own forward call, where ZeRO-3 has gathered its weight.
     """
 
+    rule: LogitRule
+
     def forward(self, hidden: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
-        return chunked_cross_entropy(hidden, self.weight, labels)
+        return chunked_cross_entropy(hidden, self.weight, labels, self.bias, self.rule)
 
     @classmethod
-    def of(cls, head: nn.Linear) -> "LossHead":
+    def of(cls, head: nn.Linear, rule: LogitRule = LogitRule()) -> "LossHead":
         """Turn an output layer into a LossHead that shares its weight."""
-        if head.bias is not None:
-            raise ValueError("an output layer with a bias is not supported")
         head.__class__ = cls
         assert isinstance(head, cls)
+        head.rule = rule
         return head

@@ -18,18 +18,19 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
 from selflong.recipe.models import Optimizer
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
-from selflong.training.batches import MicroBatch, PackedData
+from selflong.training.batches import PackedData
 from selflong.training.checkpoint import (
     OPTIMIZER_FOLDER,
     STAGE_FILE,
     ShardWriter,
+    check_tokenizer,
     copy_tokenizer,
     create_moments,
     keep_latest_state,
@@ -39,11 +40,13 @@ from selflong.training.checkpoint import (
     parameter_count,
     save_state,
     stage_config,
+    trained_length,
     whole_parameters,
 )
+from selflong.training.families import check_exact
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Groups, make_groups
-from selflong.training.loss import LossHead
+from selflong.training.model import LossModel
 from selflong.training.rope import check_rotary_precision, rope_base
 
 log = logging.getLogger(__name__)
@@ -60,28 +63,6 @@ class NonFinite(UserError):
 
 class Interrupted(Exception):
     """The stage was told to stop; its state is saved."""
-
-
-class LossModel(nn.Module):
-    """A causal language model that returns the summed loss of a slice of a packed sequence.
-
-    Its parameters keep the names that they have in the Hugging Face model.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.prefix = model.base_model_prefix
-        self.add_module(self.prefix, model.base_model)
-        self.lm_head = LossHead.of(model.get_output_embeddings())
-
-    def forward(self, batch: MicroBatch, sequence: PackedSequence, device: torch.device) -> Tensor:
-        hidden = self.get_submodule(self.prefix)(
-            input_ids=batch.input_ids[None].to(device),
-            position_ids=batch.positions[None].to(device),
-            use_cache=False,
-            packed_sequence=sequence,
-        ).last_hidden_state
-        return self.lm_head(hidden[0], batch.labels.to(device))
 
 
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
@@ -245,7 +226,11 @@ class StageRun:
         self.config = stage_config(
             job.initial, job.stage.rope_base, job.stage.length, job.stage.rope_scaling
         )
-        job.layout.check_heads(self.config.num_attention_heads, self.config.num_key_value_heads)
+        check_tokenizer(job.initial, job.packed)
+        check_exact(self.config)
+        heads = self.config.num_attention_heads
+        key_heads = getattr(self.config, "num_key_value_heads", None) or heads
+        job.layout.check_heads(heads, key_heads)
         longest = max(self.data.tokens)
         if longest > job.stage.length:
             raise UserError(
@@ -258,9 +243,10 @@ class StageRun:
         self.peak = peak_flops(device, job.dtype)
         self.progress = Progress()
         self.stop_requested = False
-        """This rank was told to stop; what all ranks do stands in `stopping` and `saving`."""
-        self.stopping = self.saving = False
+        """This rank was told to stop; all ranks ask each other before each micro-batch."""
+        self.saving = False
         self.saved_at = time.monotonic()
+        self.saved_step = 0
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._request_stop)
 
@@ -280,6 +266,7 @@ class StageRun:
         if state is not None:
             progress = load_state(state, self.engine)
             self.progress = Progress(**progress)
+            self.saved_step = self.progress.step
             if self.first:
                 log.info("resumed %s at step %d", job.title, self.progress.step)
         elif job.stage.continue_optimizer:
@@ -297,13 +284,14 @@ class StageRun:
         folder = self.job.work / CHECKPOINTS / f"step-{self.progress.step:08d}"
         save_state(folder, self.engine, vars(self.progress))
         self.saved_at = time.monotonic()
+        self.saved_step = self.progress.step
         if self.first:
             keep_latest_state(folder.parent)
 
     # ---------------------------------------------------------------------- steps
 
     def _step(self) -> dict[str, Any]:
-        """One optimizer step; returns its metrics."""
+        """One optimizer step; returns its metrics. Raises Interrupted, with nothing changed, on a stop."""
         job, step = self.job, self.progress.step
         assert job.stage.optimizer is not None
         started = time.perf_counter()
@@ -319,20 +307,19 @@ class StageRun:
         scale = dist.get_world_size() * len(slices) / max(1.0, targets)
         total = 0.0
         for index, part in enumerate(slices):
+            # One decision of all ranks, whatever their clocks and signals say.
+            if self._sum(float(self.stop_requested))[0] > 0:
+                raise Interrupted
             loss = self.engine(part, PackedSequence(part.bounds, self.groups), self.device)
             total += float(loss.detach())
             self.engine.backward(loss * scale)
             if index == len(slices) - 1:
-                # One decision of all ranks, whatever their clocks and signals say.
-                summed, stop, due = self._sum(
-                    total, float(self.stop_requested), float(self._state_is_old())
-                )
+                summed, due = self._sum(total, float(self._state_is_old()))
                 self._check_finite(summed, "loss", batch)
             self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         self._check_finite(norm, "gradient norm", batch)
-        # A signal that came to this rank since then counts in the next step.
-        self.stopping, self.saving = stop > 0, due > 0
+        self.saving = due > 0
         seconds = time.perf_counter() - started
         return self._measure(batch, summed / max(1.0, targets), rate, norm, int(targets), seconds)
 
@@ -391,14 +378,18 @@ class StageRun:
         self.resume()
         board = _tensorboard(self.job) if self.first and self.job.tensorboard else None
         while self.progress.step < self.job.steps:
-            metrics = self._step()
+            try:
+                metrics = self._step()
+            except Interrupted:
+                # Gradients of a step that was begun are lost, the steps before it are not.
+                if self.progress.step > self.saved_step:
+                    self.save()
+                raise
             if self.first:
                 _report(self.job, metrics, board)
             due = self.saving or self.progress.step % self.job.stage.checkpoint_steps == 0
-            if self.stopping or (due and self.progress.step < self.job.steps):
+            if due and self.progress.step < self.job.steps:
                 self.save()
-            if self.stopping:
-                raise Interrupted
         self.publish_model()
 
     # ---------------------------------------------------------------------- output
@@ -435,6 +426,7 @@ class StageRun:
         self.config.save_pretrained(folder)
         facts = {
             "length": job.stage.length,
+            "longest": max(job.stage.length, trained_length(job.initial)),
             "rope_base": rope_base(self.config),
             "tokens": self.progress.tokens,
             "steps": self.progress.step,

@@ -12,29 +12,42 @@ from selflong.packages import find_gguf
 from selflong.placement.shapes import random_shape
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, RandomWeights
 from selflong.training.checkpoint import materialise_gguf
+from selflong.training.families import check_exact
 
 Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights
 
 
 def load_weights(
-    *, weights: Weights, download: Path | None = None, output: Path, seed: int
+    *,
+    weights: Weights,
+    download: Path | None = None,
+    output: Path,
+    seed: int,
+    trained: bool = False,
 ) -> None:
-    """Publish the weights as a Hugging Face model folder; `download` holds what came from the hub."""
+    """Publish the weights as a Hugging Face model folder; `download` holds what came from the hub.
+
+    Raises UserError where a model that is to be `trained` would not be trained exactly.
+    """
     if isinstance(weights, GgufWeights):
         materialise_gguf(find_gguf(weights), output)
     elif isinstance(weights, RandomWeights):
         _write_random(weights, output, seed)
     elif isinstance(weights, FolderWeights):
-        _link_folder(weights.path, output)
+        _link_folder(weights.path, output, trained)
     else:
         assert download is not None
-        _link_folder(download, output)
+        _link_folder(download, output, trained)
 
 
-def _link_folder(source: Path, output: Path) -> None:
+def _link_folder(source: Path, output: Path, trained: bool) -> None:
     """A folder with the model's files: the weights linked, since they are large, the rest copied."""
     if not (source / "config.json").is_file():
         raise UserError(f"{source} holds no config.json: name a Hugging Face model folder")
+    if trained:
+        from transformers import AutoConfig
+
+        check_exact(AutoConfig.from_pretrained(source))
     with publish(output) as partial:
         partial.mkdir()
         for path in sorted(source.iterdir()):

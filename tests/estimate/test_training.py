@@ -4,12 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from selflong.estimate.training import FAILURES, retries, seconds_of
+from selflong.cluster import WARNING_SECONDS
+from selflong.estimate.training import (
+    FAILURES,
+    estimate_stage,
+    retries,
+    seconds_of,
+    warning_seconds,
+)
+from selflong.job import UserError
 from selflong.placement.machines import H100
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import Resources
+from selflong.recipe.site import Resources, Site, TrainingSite
 from selflong.recipe.weights import FolderWeights
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +62,30 @@ def test_a_model_that_nobody_knows_leaves_the_retries_to_the_profile() -> None:
 def test_a_short_limit_still_gets_on(minutes: int) -> None:
     attempts = with_limit(minutes)
     assert attempts is not None and attempts < 100_000
+
+
+def with_gpus(minutes: int) -> Site:
+    training = TrainingSite(device="cuda", ranks_per_node=8)
+    return SITE.model_copy(
+        update={"training": training, "resources": {"training": Resources(minutes=minutes)}}
+    )
+
+
+def test_a_limit_that_no_step_fits_in_is_refused() -> None:
+    stage = PAPER.stage("selflong_8b/1m")
+    assert stage is not None
+    with pytest.raises(UserError, match="2 end before selflong_8b/1m has started") as told:
+        estimate_stage(PAPER, with_gpus(2), H100, "selflong_8b", stage)
+    enough = int(str(told.value).rpartition(" ")[2])
+    assert estimate_stage(PAPER, with_gpus(enough), H100, "selflong_8b", stage).seconds > 0
+
+
+def test_the_warning_leaves_time_for_a_micro_batch_and_a_save() -> None:
+    margin = warning_seconds(PAPER, with_gpus(720), "selflong_8b/1m")
+    stage = PAPER.stage("selflong_8b/1m")
+    assert stage is not None
+    estimate = estimate_stage(PAPER, with_gpus(720), H100, "selflong_8b", stage)
+    micro_batch = estimate.seconds / estimate.steps / stage.sequences_per_step
+    save = 12 * 8.03e9 / H100.disk_bandwidth
+    assert margin > max(WARNING_SECONDS, micro_batch + save)
+    assert warning_seconds(without_shapes(), SITE, "selflong_8b/1m") == WARNING_SECONDS

@@ -1,6 +1,8 @@
 """Layouts that are tried."""
 
-from selflong.placement.layout import layouts
+import pytest
+
+from selflong.placement.layout import layouts, shared_heads
 
 
 def test_no_layout_leaves_a_rank_without_a_sequence() -> None:
@@ -10,3 +12,13 @@ def test_no_layout_leaves_a_rank_without_a_sequence() -> None:
     assert [layout.sequence for layout in layouts(16, sequences=16, offload=False)] == [
         1, 2, 4, 8, 16,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sequence", "per_node", "ulysses"), [(8, 8, 8), (16, 8, 8), (4, 8, 4), (6, 6, 2), (1, 8, 1)]
+)
+def test_heads_are_shared_as_far_as_a_node_and_its_key_value_heads_go(
+    sequence: int, per_node: int, ulysses: int
+) -> None:
+    assert shared_heads(sequence, 32, 8, per_node) == ulysses
+    assert shared_heads(sequence, 9, 3, per_node) == (3 if sequence == 6 else 1)

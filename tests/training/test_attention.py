@@ -18,44 +18,58 @@ from benchmarks.attention import (
 from selflong.training.attention import (
     ATTENTION_NAME,
     PackedSequence,
+    Piece,
     packed_attention,
     ring_pieces,
 )
+from selflong.training.kernels import Rule
 from selflong.training.layout import Layout, make_groups, ring_chunks, single_process
 from selflong.training.ranks import on_ranks
 
 
 @st.composite
-def packed_lengths(draw: st.DrawFn) -> tuple[int, int, tuple[int, ...]]:
-    """Ring size, padded length, document bounds."""
+def packed_lengths(draw: st.DrawFn) -> tuple[int, int, tuple[int, ...], int | None]:
+    """Ring size, padded length, document bounds, window."""
     ring = draw(st.sampled_from([1, 2, 3, 4]))
     length = 2 * ring * draw(st.integers(1, 8))
     cuts = draw(st.sets(st.integers(1, length - 1), max_size=12)) if length > 1 else set()
-    return ring, length, (0, *sorted(cuts), length)
+    window = draw(st.none() | st.integers(1, length + 1))
+    return ring, length, (0, *sorted(cuts), length), window
+
+
+def _seen(piece: Piece) -> torch.Tensor:
+    """Which query of a piece sees which key, as flash-attention defines causality and windows."""
+    rows, columns = piece.block.query_bounds[-1], piece.block.key_bounds[-1]
+    seen = torch.zeros(rows, columns, dtype=torch.int64)
+    for queries, keys in piece.block.documents():
+        for row in range(queries.start, queries.stop):
+            own = keys.stop - queries.stop + row
+            low = keys.start
+            if piece.block.reach is not None:
+                assert piece.block.reach >= 0  # flash-attention takes a negative one for no window
+                low = max(low, own - piece.block.reach)
+            high = min(keys.stop, own + 1) if piece.block.causal else keys.stop
+            seen[row, low:high] = 1
+    return seen
 
 
 @given(packed_lengths())
 @settings(max_examples=300, deadline=None)
 def test_pieces_cover_each_pair_of_a_document_exactly_once(
-    packed: tuple[int, int, tuple[int, ...]],
+    packed: tuple[int, int, tuple[int, ...], int | None],
 ) -> None:
-    ring, length, bounds = packed
+    ring, length, bounds, window = packed
     seen = torch.zeros(length, length, dtype=torch.int64)
     for query_index, key_index in itertools.product(range(ring), repeat=2):
         rows = torch.tensor([t for c in ring_chunks(length, ring, query_index) for t in c])
         columns = torch.tensor([t for c in ring_chunks(length, ring, key_index) for t in c])
-        for piece in ring_pieces(length, ring, query_index, key_index, bounds):
-            block = torch.ones(
-                len(rows[piece.queries]), len(columns[piece.keys]), dtype=torch.int64
-            )
-            if piece.bounds:
-                block.zero_()
-                for a, b in itertools.pairwise(piece.bounds):
-                    block[a:b, a:b] = torch.ones(b - a, b - a, dtype=torch.int64).tril()
-            seen[rows[piece.queries][:, None], columns[piece.keys][None]] += block
+        for piece in ring_pieces(length, ring, query_index, key_index, bounds, window):
+            seen[rows[piece.queries][:, None], columns[piece.keys][None]] += _seen(piece)
     document = torch.bucketize(torch.arange(length), torch.tensor(bounds[1:]), right=True)
-    expected = (document[:, None] == document[None]).tril().long()
-    assert torch.equal(seen, expected)
+    expected = (document[:, None] == document[None]).tril()
+    if window is not None:
+        expected = expected.triu(1 - window)
+    assert torch.equal(seen, expected.long())
 
 
 def test_causal_work_is_even_over_the_ring() -> None:
@@ -67,7 +81,7 @@ def test_causal_work_is_even_over_the_ring() -> None:
             for piece in ring_pieces(length, ring, index, source, (0, length)):
                 count = piece.queries.stop - piece.queries.start
                 width = piece.keys.stop - piece.keys.start
-                cells += count * (count + 1) // 2 if piece.bounds else count * width
+                cells += count * (count + 1) // 2 if piece.diagonal else count * width
         work.append(cells)
     assert len(set(work)) == 1
 
@@ -122,7 +136,7 @@ def test_extreme_logits_stay_finite_in_low_precision() -> None:
     groups = single_process()
     for dtype in (torch.float32, torch.bfloat16):
         q, k, v = (torch.randn(h, 32, 8).mul(1e3).to(dtype).requires_grad_() for h in (4, 2, 2))
-        out = packed_attention(q, k, v, PackedSequence((0, 5, 32), groups), 1.0)
+        out = packed_attention(q, k, v, PackedSequence((0, 5, 32), groups), Rule(1.0))
         out.float().sum().backward()
         for tensor in (out, q.grad, k.grad, v.grad):
             assert tensor is not None and torch.isfinite(tensor).all()

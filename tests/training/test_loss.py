@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from selflong.formats import TokenRole
 from selflong.training import loss as loss_module
-from selflong.training.loss import IGNORE, LossHead, chunked_cross_entropy, target_mask
+from selflong.training.loss import IGNORE, LogitRule, LossHead, chunked_cross_entropy, target_mask
 
 ROLES = np.array(
     [
@@ -30,9 +30,10 @@ def test_masked_prompt_trains_long_samples_on_responses_too() -> None:
     assert mask.tolist() == [False, False, False, True, True, False, False, True, True, True]
 
 
-def test_pretraining_text_has_no_prompt_to_mask() -> None:
-    mask = target_mask(ROLES, 0, [0, 10], ["pretraining"], mask_prompt=True)
-    assert mask.tolist() == [False] + [True] * 9
+@pytest.mark.parametrize("mask_prompt", [False, True])
+def test_of_text_only_what_its_source_masks_is_left_out(mask_prompt: bool) -> None:
+    mask = target_mask(ROLES, 0, [0, 10], ["pretraining"], mask_prompt)
+    assert mask.tolist() == [False, False] + [True] * 8
 
 
 @given(st.integers(0, 9), st.integers(1, 10), st.booleans())
@@ -69,6 +70,23 @@ def test_chunked_loss_and_gradients_are_the_plain_ones(
     expected = naive(*wanted, labels)
     (expected * 0.37).backward()
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for ours, plain in zip(given_tensors, wanted, strict=True):
+        torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-11, atol=1e-11)
+
+
+def test_scaled_and_capped_logits_with_a_bias() -> None:
+    generator = torch.Generator().manual_seed(3)
+    given_tensors = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((12, 6), (9, 6), (9,))
+    ]
+    wanted = [x.detach().clone().requires_grad_() for x in given_tensors]
+    labels = torch.randint(9, (12,), generator=generator)
+    hidden, weight, bias = given_tensors
+    loss = chunked_cross_entropy(hidden, weight, labels, bias, LogitRule(scale=0.7, softcap=1.3))
+    (loss * 0.37).backward()
+    logits = torch.tanh(0.7 * F.linear(*wanted) / 1.3) * 1.3
+    (F.cross_entropy(logits, labels, reduction="sum") * 0.37).backward()
     for ours, plain in zip(given_tensors, wanted, strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-11, atol=1e-11)
 

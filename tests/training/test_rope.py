@@ -1,11 +1,12 @@
 """The rope base of each stage, and angles as precise as what serves the model computes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from selflong.job import UserError
@@ -17,6 +18,7 @@ from selflong.training.rope import (
     exact_angles,
     rope_base,
     rotary_embeddings,
+    rotary_size,
     set_rope,
     stage_rope_base,
 )
@@ -46,7 +48,7 @@ def test_base_rules() -> None:
 
 def test_only_rope_parameters_reach_the_model() -> None:
     changed = config()
-    set_rope(changed, 7e6, 1 << 20, "keep")
+    set_rope(changed, 7e6, 1 << 20, "keep", 2048)
     frequencies = rotary_embeddings(LlamaForCausalLM(changed))[0].get_buffer("inv_freq")
     expected = 7e6 ** -(torch.arange(0, 16, 2, dtype=torch.float64) / 16)
     torch.testing.assert_close(frequencies.double(), expected, rtol=1e-6, atol=0)
@@ -56,18 +58,74 @@ def test_only_rope_parameters_reach_the_model() -> None:
 def test_llama3_scaling_is_kept_or_dropped() -> None:
     kept = config(rope_parameters=dict(LLAMA3), max_position_embeddings=131_072)
     dropped = config(rope_parameters=dict(LLAMA3), max_position_embeddings=131_072)
-    set_rope(kept, 3.2e7, 262_144, "keep")
-    set_rope(dropped, 3.2e7, 262_144, "drop")
+    set_rope(kept, 3.2e7, 262_144, "keep", 131_072)
+    set_rope(dropped, 3.2e7, 262_144, "drop", 131_072)
     assert kept.rope_parameters == LLAMA3 | {"rope_theta": 3.2e7}
     assert dropped.rope_parameters == {"rope_type": "default", "rope_theta": 3.2e7}
     lowest = [LlamaRotaryEmbedding(c).get_buffer("inv_freq")[-1] for c in (kept, dropped)]
     assert float(lowest[1] / lowest[0]) == pytest.approx(8)  # the division stacks on the new base
 
 
-def test_scaling_with_a_length_of_its_own_is_refused() -> None:
-    yarn = config(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0})
-    with pytest.raises(UserError, match="yarn"):
-        set_rope(yarn, 1e6, 4096, "keep")
+def test_a_dropped_scaling_leaves_the_rest_of_the_block() -> None:
+    dropped = config(rope_parameters=LLAMA3 | {"partial_rotary_factor": 0.5})
+    set_rope(dropped, 3.2e7, 262_144, "drop", 131_072)
+    assert dropped.rope_parameters == {
+        "rope_type": "default", "rope_theta": 3.2e7, "partial_rotary_factor": 0.5,
+    }  # fmt: skip
+    assert rotary_size(dropped) == 8
+
+
+@pytest.mark.parametrize("kind", ["yarn", "linear", "dynamic"])
+def test_scaling_with_a_length_of_its_own_is_not_kept_beyond_it(kind: str) -> None:
+    block = {"rope_type": kind, "rope_theta": 1e4, "factor": 4.0}
+    if kind == "yarn":
+        block["original_max_position_embeddings"] = 512
+    with pytest.raises(UserError, match=f"{kind}.*from 2048 to 4096 tokens; set yarn"):
+        set_rope(config(rope_parameters=dict(block)), 1e6, 4096, "keep", 2048)
+    if kind != "dynamic":  # a further stage of the same length
+        kept = config(rope_parameters=dict(block))
+        set_rope(kept, 1e6, 2048, "keep", 2048)
+        assert kept.rope_parameters == block | {"rope_theta": 1e6}
+
+
+def test_linear_scaling_divides_every_frequency_by_the_growth() -> None:
+    changed = config()
+    set_rope(changed, 1e4, 8192, "linear", 2048)
+    before = LlamaRotaryEmbedding(config()).get_buffer("inv_freq")
+    torch.testing.assert_close(
+        LlamaRotaryEmbedding(changed).get_buffer("inv_freq"), before / 4, rtol=1e-6, atol=0
+    )
+    set_rope(changed, 1e4, 16_384, "linear", 8192)
+    assert changed.rope_parameters["factor"] == 8.0
+    set_rope(changed, 1e4, 4096, "linear", 16_384)  # a shorter stage shrinks nothing
+    assert changed.rope_parameters["factor"] == 8.0
+
+
+def test_yarn_counts_from_the_length_before_any_extension() -> None:
+    changed = config(rope_parameters=dict(LLAMA3))
+    set_rope(changed, 1e4, 8192, "yarn", 2048)
+    expected = {
+        "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+        "original_max_position_embeddings": 2048,
+    }  # fmt: skip
+    assert changed.rope_parameters == expected
+    set_rope(changed, 1e4, 32_768, "yarn", 8192)
+    assert changed.rope_parameters == expected | {"factor": 16.0}
+    rotary = LlamaRotaryEmbedding(changed)
+    # arXiv 2309.00071, equation 22: the attention's temperature, on queries and on keys.
+    assert rotary.attention_scaling == pytest.approx(0.1 * math.log(16) + 1)
+    before = LlamaRotaryEmbedding(config()).get_buffer("inv_freq")
+    frequencies = rotary.get_buffer("inv_freq")
+    assert frequencies[0] == before[0]  # turns often within 2048 tokens
+    assert frequencies[-1] == pytest.approx(before[-1] / 16)
+
+
+def test_layers_with_a_window_keep_their_base() -> None:
+    windowed = Gemma3TextConfig()
+    local = dict(windowed.rope_parameters["sliding_attention"])
+    set_rope(windowed, 8e6, 1 << 20, "keep", 131_072)
+    assert rope_base(windowed) == 8e6
+    assert windowed.rope_parameters["sliding_attention"] == local
 
 
 @pytest.mark.parametrize("base", [5e5, 8e6, 1.28e8, 2.8e9])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -95,6 +96,52 @@ def test_training_learns(alone: Path) -> None:
     curve = losses(alone)
     assert len(curve) == STEPS
     assert np.mean(curve[-5:]) < np.mean(curve[:5]) - 0.3
+
+
+def test_zero_1_trains_and_resumes_in_bfloat16(inputs: Path) -> None:
+    settings: dict[str, Any] = {"precision": "bfloat16", "zero_stage": 1}
+    whole = train(inputs, 8, Layout(data=2), work=inputs / "bf16-zero-1", **settings)
+    broken = inputs / "bf16-zero-1-broken"
+    job = make_job(inputs, 8, Layout(data=2), work=broken, **settings)
+    on_ranks(2, _train_until, job, 5)
+    train(inputs, 8, Layout(data=2), work=broken, **settings)
+    assert losses(broken) == losses(whole)
+    under_zero_3 = train(
+        inputs, 8, Layout(data=2), work=inputs / "bf16-zero-3", precision="bfloat16"
+    )
+    np.testing.assert_allclose(losses(whole), losses(under_zero_3), rtol=0, atol=0.02)
+
+
+def _stop_inside_a_step(job: TrainingJob, step: int, micro_batch: int) -> int:
+    """Tell one rank to stop within a step; returns how many micro-batches it computed after that."""
+    from selflong.training.stage import Interrupted, StageRun, start_process_group
+
+    run = StageRun(job, start_process_group(job.device))
+    forward, done, after = run.engine.forward, 0, 0
+
+    def counted(*args: Any) -> torch.Tensor:
+        nonlocal done, after
+        after += int(run.stop_requested)
+        done += 1
+        if done == 3 * step + micro_batch and dist.get_rank() == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(*args)
+
+    run.engine.forward = counted
+    with pytest.raises(Interrupted):
+        run.run()
+    return after
+
+
+def test_a_stop_within_a_step_is_obeyed_before_the_next_micro_batch(
+    inputs: Path, alone: Path
+) -> None:
+    work = inputs / "mid-step"
+    job = make_job(inputs, STEPS, Layout(ring=2), work=work, stage={"checkpoint_steps": 4000})
+    assert on_ranks(2, _stop_inside_a_step, job, 4, 2) == [0, 0]
+    assert [path.name for path in (work / "checkpoints").iterdir()] == ["step-00000004"]
+    train(inputs, STEPS, Layout(), work=work)
+    np.testing.assert_allclose(losses(work), losses(alone), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("zero_stage", [1, 2])

@@ -63,17 +63,25 @@ class HubTokens(ConversationSection):
         return even_chunks(path, name, len(MdsFolder(path.parent)), LONG_ROWS)
 
     def read(self, entry: str, chunk: Chunk) -> Iterator[Row]:
-        """Each document of each row: `indices` tells where documents begin and end in `input_ids`."""
+        """Each document of each row: `indices` tells where documents begin and end in `input_ids`, and `mask`
+        which tokens the loss counts."""
         folder = MdsFolder(chunk.path.parent)
         for row in range(chunk.start, chunk.start + chunk.rows):
             record = folder[row]
             if "input_ids" not in record:
                 raise UserError(f"{folder.path}: column 'input_ids' is missing")
             ids = record["input_ids"].astype(np.uint32, copy=False)
+            targets = record.get("mask")
+            if targets is not None and targets.shape != ids.shape:
+                raise UserError(
+                    f"{folder.path}: row {row}: mask has the shape {targets.shape}, but input_ids "
+                    f"{ids.shape}; fetch it again"
+                )
             bounds = record.get("indices", np.array([[0, len(ids)]]))
             for document, (start, end) in enumerate(bounds.tolist()):
                 sample_id = f"{entry}/{chunk.name}:{row}:{document}"
                 if end - start < 2:
                     yield Rejected(sample_id, self.samples_kind, "no_response")
                 else:
-                    yield Sequence(sample_id, ids[start:end])
+                    own = None if targets is None else targets[start:end].astype(bool)
+                    yield Sequence(sample_id, ids[start:end], own)

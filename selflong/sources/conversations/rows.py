@@ -31,6 +31,8 @@ class Sequence:
     sample_id: str
     ids: np.ndarray
     """uint32 [tokens]"""
+    targets: np.ndarray | None = None
+    """bool [tokens]: what the loss counts, where the row says it."""
 
 
 @dataclass(frozen=True)
