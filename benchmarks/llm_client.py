@@ -68,7 +68,7 @@ class BareConnection(asyncio.Protocol):
 async def bare_load(endpoint: Endpoint, requests: Sequence[Request], concurrency: int) -> float:
     """Seconds for all requests."""
     host, port = endpoint.base_url.removeprefix("http://").split(":")
-    payloads = [(request.path, request.payload(endpoint.model)) for request in requests]
+    payloads = [(request.path, request.payload(endpoint)) for request in requests]
     messages = iter(
         [
             (
