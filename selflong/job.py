@@ -2,7 +2,6 @@
 
 import ctypes
 import fcntl
-import logging
 import os
 import signal
 import socket
@@ -10,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from selflong.logs import presentable, start_logging
 
 PR_SET_PDEATHSIG = 1
 RUNNER_VARIABLE = "SELFLONG_RUNNER"
@@ -79,12 +80,7 @@ def _end_on_signal(number: int, _frame: object) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a launcher's `main`: log to standard error, end with the parent, print a UserError alone."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    # A request's URL and headers can carry what must not be in a log.
-    for library in ("httpx", "httpcore", "urllib3", "filelock"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    start_logging()
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)
     if runner_has_ended():
@@ -92,5 +88,5 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
+        print(f"Error: {presentable(str(mistake))}", file=sys.stderr)
         sys.exit(2)

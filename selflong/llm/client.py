@@ -48,6 +48,8 @@ class Usage:
     retried: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompts' tokens those that the server did not read again."""
     usd: float = 0.0
 
     @property
@@ -152,22 +154,24 @@ class Client:
 
     async def _obtain(self, key: bytes, request: Request, payload: bytes) -> Result:
         answered_before = self.usage.answered
+        trouble = Trouble("")
         for attempt in range(1, self._patience.attempts + 1):
             outcome = await self._attempt(key, request, payload)
             if isinstance(outcome, Answer | Refusal):
                 return outcome
             if isinstance(outcome, Rejection):
                 return self._rejected(key, outcome)
+            trouble = outcome
             if attempt < self._patience.attempts:
                 self.usage.retried += 1
-                await asyncio.sleep(self._patience.pause(attempt, outcome.retry_after))
+                await asyncio.sleep(self._patience.pause(attempt, trouble.retry_after))
         if self.usage.answered == answered_before:
             self._halt(
                 f"answered nobody during the {self._patience.attempts} attempts of a request "
-                f"(last: {outcome.reason}): see to it and start again"
+                f"(last: {trouble.reason}): see to it and start again"
             )
         self.usage.failed += 1
-        return Failure(key.hex(), outcome.reason, self._patience.attempts)
+        return Failure(key.hex(), trouble.reason, self._patience.attempts)
 
     def _rejected(self, key: bytes, rejection: Rejection) -> Failure:
         """Only this request fails where others were answered; else the run ends."""
@@ -249,6 +253,7 @@ class Client:
             usage.answered += 1
             usage.prompt_tokens += outcome.prompt_tokens
             usage.completion_tokens += outcome.completion_tokens
+            usage.cached_tokens += outcome.cached_tokens
             usage.usd += cost_usd(
                 self.endpoint.price, outcome.prompt_tokens, outcome.completion_tokens
             )

@@ -103,6 +103,8 @@ class Answer:
     `content_filter` where the provider did, `no content` where only reasoning came, or the server's word."""
     token_ids: tuple[int, ...] | None = None
     """Where the request asked with `return_token_ids` and the server knows them."""
+    cached_tokens: int = 0
+    """Of the prompt's those that the server did not read again, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)

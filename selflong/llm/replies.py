@@ -10,6 +10,7 @@ from typing import Any
 
 from selflong.llm.protocol import Answer, Endpoint, Refusal, Request
 from selflong.llm.transport import Reply
+from selflong.logs import presentable
 
 OVERLOADED = frozenset({429, 503, 529})
 TRANSIENT = OVERLOADED | {408, 409, 425}
@@ -146,6 +147,7 @@ def _answer(key: bytes, request: Request, content: Any, count: Callable[[str], i
         completion_tokens=_tokens(usage, "completion_tokens") or count(text),
         finish_reason=finish_reason,
         token_ids=_token_ids(choice.get("token_ids")),
+        cached_tokens=_tokens(_details(usage), "cached_tokens") or 0,
     )
 
 
@@ -179,6 +181,10 @@ def _tokens(usage: Any, name: str) -> int | None:
     """A count of the usage; None where it is none."""
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if _is_count(value, MOST_TOKENS) else None
+
+
+def _details(usage: Any) -> Any:
+    return usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
 
 
 def _token_ids(given: Any) -> tuple[int, ...] | None:
@@ -228,7 +234,7 @@ def _judge_error(
     key: bytes, error: _Error, status: int | None, headers: Mapping[str, str], endpoint: Endpoint
 ) -> Refusal | Trouble | Rejection:
     # A provider may quote the key in its message.
-    message = error.message.replace(endpoint.api_key, "***")[:REASON_CHARACTERS]
+    message = presentable(error.message.replace(endpoint.api_key, "***"))[:REASON_CHARACTERS]
     reason = f"status {status}: {message}" if status else message
     about = f"{error.code} {error.message}"
     if error.code == "insufficient_quota":
