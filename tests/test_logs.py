@@ -56,5 +56,5 @@ def test_what_is_shown(text: str, shown: str) -> None:
 @given(st.text())
 def test_nothing_steers_the_terminal(text: str) -> None:
     shown = presentable(text)
-    assert not any(ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160 for c in shown)
+    assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in shown)
     assert presentable(shown) == shown

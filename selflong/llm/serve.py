@@ -4,8 +4,8 @@ A server that the job starts runs in a process of its own, so that it can be end
 it listens on a loopback port, wants a random key, and ends with the job however the job ends. The key
 travels in the environment, where other users cannot read it.
 
-Nobody can take the server's place. Our own servers bind a port of the kernel's choice and say which, through a
-pipe that nobody else holds. vLLM takes a port that this process keeps for it (SO_REUSEPORT: no other user's
+Nobody can take the server's place. Our own servers bind a port of the kernel's choice and say which, through
+a pipe that nobody else holds. vLLM takes a port that this process keeps for it (SO_REUSEPORT: no other user's
 program and no ordinary one can bind it), and is used once the listening socket is seen to be its own.
 """
 
@@ -401,9 +401,8 @@ def _healthy_port(port: int, session: int) -> int | None:
     """`port` where the processes of `session` alone listen there, and are up; the key is not needed yet."""
     if not _listens_alone(port, session):
         return None
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"http://127.0.0.1:{port}/health", timeout=10):
+        with _direct().open(f"http://127.0.0.1:{port}/health", timeout=10):
             return port
     except (OSError, urllib.error.URLError):
         return None
@@ -413,7 +412,8 @@ def _listens_alone(port: int, session: int) -> bool:
     """Whether every socket that listens on `port` belongs to a process of `session` (proc(5))."""
     listening = set()
     for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+        file = Path("/proc/net", table)
+        for line in file.read_text().splitlines()[1:] if file.exists() else ():
             fields = line.split()
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 listening.add(f"socket:[{fields[9]}]")
@@ -428,7 +428,24 @@ def _open_files(session: int) -> Iterator[str]:
                 continue
             for file in (process / "fd").iterdir():
                 with suppress(OSError):  # it was closed
-                    yield os.readlink(file)
+                    yield str(file.readlink())
+
+
+def llama_cpp_ids(endpoint: Endpoint, text: str) -> list[int]:
+    """Token ids of `text`, control tokens included, by the model that llama.cpp serves."""
+    request = urllib.request.Request(
+        f"{endpoint.base_url}/tokenize",
+        json.dumps({"content": text, "add_special": False, "parse_special": True}).encode(),
+        {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+    )
+    with _direct().open(request, timeout=60) as reply:
+        ids: list[int] = json.load(reply)["tokens"]
+        return ids
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    """Speaks to this machine without the environment's proxy."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _last_lines(log: Path) -> str:

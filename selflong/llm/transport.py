@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from selflong.job import UserError
 
@@ -66,7 +65,7 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS)
         try:
             async with self._session.post(
-                URL(self._base_url + path, encoded=True),
+                self._base_url + path,
                 data=body,
                 allow_redirects=False,
                 timeout=timeout,

@@ -13,7 +13,7 @@ from selflong.recipe.section import Name, NonNegative, Positive, Section, Share
 
 
 def _without_secrets(url: Any) -> str:
-    """An address as it may be printed and recorded; the sentences do not repeat it, since it may hold a key."""
+    """An address as it may be printed and recorded; no sentence repeats it, since it may hold a key."""
     if not isinstance(url, str) or not re.fullmatch(r"[!-~]+", url):
         raise ValueError("must be an address of printable ASCII characters: http(s)://host")
     try:
@@ -24,14 +24,18 @@ def _without_secrets(url: Any) -> str:
             "is no address: its host or port cannot be read (ports go to 65535, IPv6 stands in brackets)"
         ) from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ValueError("must be the address of an endpoint: http(s)://host, with a port if need be")
+        raise ValueError(
+            "must be the address of an endpoint: http(s)://host, with a port if need be"
+        )
     if "@" in parts.netloc:
         raise ValueError(
             "must not hold a user or password: put the key into the environment variable that "
             "api_key_variable names"
         )
     if parts.query or parts.fragment:
-        raise ValueError("must end before '?' and '#': only the address of the endpoint belongs here")
+        raise ValueError(
+            "must end before '?' and '#': only the address of the endpoint belongs here"
+        )
     return url
 
 

@@ -71,7 +71,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 def test_a_mistake_is_one_sentence_that_repeats_no_secret(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(UserError, match="generators.gpt") as mistake:
+    with pytest.raises(UserError, match=r"generators\.gpt") as mistake:
         load(tmp_path, **changes)
     said = str(mistake.value)
     assert words in said
