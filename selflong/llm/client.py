@@ -59,7 +59,7 @@ class Usage:
 
 def utf8_bytes(text: str) -> int:
     """At least as many as a text has tokens."""
-    return len(text.encode())
+    return len(text.encode(errors="surrogatepass"))
 
 
 class Client:

@@ -164,7 +164,7 @@ def _remote(
         server_version="unknown",
         price=price,
         takes_token_ids=False,
-        parameters={**serving.parameters},
+        parameters={str(name): other for name, other in serving.parameters.items()},
     )
 
 

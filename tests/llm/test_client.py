@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -487,6 +490,49 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
     with pytest.raises(UserError, match="https_proxy"):
         proxy_of("https://models.example")
+
+
+def test_an_address_of_ipv6(tmp_path: Path) -> None:
+    server = Server(lambda number, body: answered(body))
+
+    async def conversation() -> Any:
+        listener = await asyncio.start_server(server.converse, "::1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        with Cache(tmp_path) as cache:
+            async with Client(endpoint_at(f"http://[::1]:{port}"), cache, patience=QUICK) as client:
+                result = await client.ask(ask("hello"))
+        listener.close()
+        return result
+
+    assert isinstance(run(conversation()), Answer)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_nobody_vouches_for_ends_the_run(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = Server(lambda number, body: answered(body))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def conversation() -> None:
+        listener = await asyncio.start_server(server.converse, "127.0.0.1", 0, ssl=context)
+        port = listener.sockets[0].getsockname()[1]
+        endpoint = endpoint_at(f"https://localhost:{port}")
+        with Cache(tmp_path / "cache") as cache:
+            async with Client(endpoint, cache, patience=QUICK) as client:
+                await client.ask(ask("hello"))
+
+    with pytest.raises(UserError, match="certificate is not trusted"):
+        run(conversation())
+    assert server.bodies == []
 
 
 def test_a_redirect_is_not_followed_with_the_key(tmp_path: Path) -> None:
