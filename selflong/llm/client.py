@@ -27,7 +27,7 @@ from selflong.llm.protocol import (
     Result,
     request_key,
 )
-from selflong.llm.replies import CHECK_ADDRESS, Rejection, Trouble, judge
+from selflong.llm.replies import CHECK_ADDRESS, Rejection, Trouble, judge, speaks_of_request
 from selflong.llm.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,11 @@ class Client:
             await asyncio.shield(running)
 
     def _stored(self, key: bytes) -> Answer | Refusal | None:
-        return self._cache.get(key) or self._cache.get(self._refusal_key(key))
+        stored = self._cache.get(key) or self._cache.get(self._refusal_key(key))
+        # Earlier versions also stored refusals that lay in the configuration.
+        if isinstance(stored, Refusal) and not speaks_of_request(stored.status, stored.reason):
+            return None
+        return stored
 
     def _refusal_key(self, key: bytes) -> bytes:
         """A refusal holds for the context length that the endpoint was started with."""

@@ -230,27 +230,38 @@ def _error(content: Any) -> _Error | None:
     return _Error(str(message), code, status)
 
 
+def speaks_of_request(status: int, reason: str) -> bool:
+    """Whether a server turned a request down for its own length or content."""
+    if status == 413:
+        return True
+    is_of_request = _ABOUT_LENGTH.search(reason) or _ABOUT_CONTENT.search(reason)
+    return is_of_request is not None and not _ABOUT_SETTINGS.search(reason)
+
+
 def _judge_error(
     key: bytes, error: _Error, status: int | None, headers: Mapping[str, str], endpoint: Endpoint
 ) -> Refusal | Trouble | Rejection:
-    # A provider may quote the key in its message.
-    message = presentable(error.message.replace(endpoint.api_key, "***"))[:REASON_CHARACTERS]
-    reason = f"status {status}: {message}" if status else message
-    about = f"{error.code} {error.message}"
+    reason = _reason(error, status, endpoint)
     if error.code == "insufficient_quota":
         return Rejection(reason, NO_CREDIT, by_settings=True)
     if status in MISCONFIGURED:
         return Rejection(reason, MISCONFIGURED[status], by_settings=True)
     if status is None or (400 <= status < 500 and status not in TRANSIENT):
-        by_settings = _ABOUT_SETTINGS.search(about) is not None
-        is_of_request = _ABOUT_LENGTH.search(about) or _ABOUT_CONTENT.search(about)
-        if status == 413 or (is_of_request and not by_settings):
+        if speaks_of_request(status or 400, reason):
             return Refusal(key.hex(), reason, status or 400)
+        by_settings = _ABOUT_SETTINGS.search(reason) is not None
         if status is not None or by_settings:
             return Rejection(reason, CHECK_SETTINGS, by_settings)
     if status is not None and 300 <= status < 400:
         return Rejection(reason, CHECK_ADDRESS, by_settings=True)
     return Trouble(reason, status in OVERLOADED, _retry_after(headers))
+
+
+def _reason(error: _Error, status: int | None, endpoint: Endpoint) -> str:
+    """What the server says, without the key, which a provider may quote, and without controls."""
+    code = "" if error.code in error.message or error.status else f" ({error.code})"
+    said = presentable(f"{error.message}{code}".replace(endpoint.api_key, "***"))
+    return (f"status {status}: {said}" if status else said)[:REASON_CHARACTERS]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -294,6 +294,19 @@ def test_what_says_nothing_of_the_request_ends_the_run_and_is_not_stored(
     assert isinstance(converse(server, tmp_path, talk), Answer)
 
 
+def test_a_refusal_that_an_earlier_version_stored_by_mistake_is_asked_again(tmp_path: Path) -> None:
+    server = Server(lambda number, body: answered(body))
+
+    async def talk(client: Client) -> Any:
+        request = ask("hello")
+        key = bytes.fromhex(request.key(client.endpoint))
+        refusal = Refusal(key.hex(), "status 400: API key not valid", 400)
+        client._cache.put(client._refusal_key(key), refusal)
+        return await client.ask(request)
+
+    assert isinstance(converse(server, tmp_path, talk), Answer)
+
+
 def test_one_odd_request_among_answered_ones_fails_alone(tmp_path: Path) -> None:
     def behave(number: int, body: dict[str, Any]) -> bytes:
         is_odd = body["messages"][0]["content"].startswith("odd")
