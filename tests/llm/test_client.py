@@ -635,6 +635,14 @@ def test_a_wrong_configuration_stops_the_run_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_provider_says_steers_no_terminal(tmp_path: Path) -> None:
+    message = "\x1b]0;title\x07\x1b[31mno\r\x9b2J see https://me:pw@host/?token=abc"
+    server = Server(lambda number, body: failed("401 Unauthorized", message))
+    with pytest.raises(UserError, match="no2J see") as mistake:
+        converse(server, tmp_path, lambda client: client.ask(ask("hello")))
+    assert "status 401: no2J see https://host/?***: check" in str(mistake.value)
+
+
 def test_an_exhausted_quota_is_not_waited_for(tmp_path: Path) -> None:
     server = Server(
         lambda number, body: reply(
