@@ -25,9 +25,9 @@ LEAST_SHARED_MEMORY = 1 * GB
 PACKAGES = {
     "pipeline": ("snakemake", "polars", "pydantic", "faiss", "rensa", "seaborn"),
     "encoding": ("torch", "sentence_transformers", "faiss", "polars"),
-    "synthesis": ("httptools", "polars", "transformers"),
+    "synthesis": ("aiohttp", "polars", "transformers"),
     "training": ("torch", "deepspeed", "transformers", "safetensors", "ninja"),
-    "serving": ("httptools", "transformers"),
+    "serving": ("aiohttp", "transformers"),
     "evaluation": ("transformers", "polars", "nltk", "wonderwords"),
 }
 """What each kind of job imports, wherever it runs."""
