@@ -1,7 +1,7 @@
 """One endpoint over HTTP: aiohttp, and what it is told not to do.
 
 A reply is read whole, up to a limit. Nothing is followed elsewhere and no cookie is kept, so that the key
-goes to the endpoint alone. Not httpx: it makes 3,800 calls of Python functions a request, aiohttp 260.
+goes to the endpoint alone. Not httpx: it takes 1.5 ms of CPU a request, aiohttp 0.14.
 """
 
 import ipaddress
