@@ -26,7 +26,7 @@ LEAST_SHARED_MEMORY = 1 * GB
 PACKAGES = {
     "pipeline": ("snakemake", "polars", "pydantic", "faiss", "rensa", "seaborn"),
     "encoding": ("torch", "sentence_transformers", "faiss", "polars"),
-    "synthesis": ("httptools", "polars", "transformers"),
+    "synthesis": ("aiohttp", "polars", "transformers"),
     "training": ("torch", "deepspeed", "transformers", "safetensors", "ninja"),
     "evaluation": ("transformers", "polars", "nltk", "wonderwords"),
 }

@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import fcntl
-import logging
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from selflong import guardian
+from selflong.logs import presentable, start_logging
 
 PR_SET_PDEATHSIG = 1
 RUNNER_VARIABLE = "SELFLONG_RUNNER"
@@ -144,12 +144,7 @@ def _end_on_signal(number: int, _frame: object) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a launcher's `main`: log to standard error, end with the parent, print a UserError alone."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    # A request's URL and headers can carry what must not be in a log.
-    for library in ("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "filelock"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    start_logging()
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_on_signal)
     start_guardian()
@@ -159,5 +154,5 @@ def run(main: Callable[[], None]) -> None:
         with disk_errors_as_sentences():
             main()
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
+        print(f"Error: {presentable(str(mistake))}", file=sys.stderr)
         sys.exit(2)

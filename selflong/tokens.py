@@ -132,6 +132,10 @@ class Tokenizer:
         """Ids of plain text: no token is added, and text like a control token stays text."""
         return list(self.plain.encode(text, add_special_tokens=False).ids)
 
+    def escape(self, text: str) -> str:
+        """`text` with a space inside what looks like a control token, for servers that take text alone."""
+        return self._control_pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+
     def count(self, text: str) -> int:
         """Number of tokens of plain text."""
         return len(self.plain.encode(text, add_special_tokens=False))

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "selflong"
 FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
-        "guardian",
+        "guardian logs",
         "job globs lengths",
         "formats",
         "recipe.section",

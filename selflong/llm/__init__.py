@@ -28,10 +28,10 @@ in the order of the requests, and the usage.
   build the usual two, `completion` takes token ids as well. `request.key(endpoint)` and `answer.key` are
   the SHA-256 of the whole request with the model's identity: what provenance records.
 - An `Answer` is in the cache before anyone sees it. A `Refusal` is stored too (never asked again with the
-  same context length), a `Failure` is not.
+  same context length), a `Failure` is not. Only what speaks of a request's length or content refuses it.
 - `ask` and `ask_all` raise UserError where the run cannot go on: a wrong key or model name, an endpoint
   that answers nobody any more, `BudgetSpent`. Called again, the run goes on from what is stored. The
-  budget counts everything in the cache folder; what is in flight when it runs out may exceed it.
+  budget counts everything in the cache folder and the most that the requests in flight may cost.
 - Each process writes segments of its own in a cache folder, any number may share it.
 """
 

@@ -5,13 +5,10 @@ endpoint is overloaded or the network fails, and stored at once when it is answe
 """
 
 import asyncio
-import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -19,7 +16,7 @@ import uvloop
 
 from selflong.job import UserError
 from selflong.llm.cache import Cache
-from selflong.llm.limits import AdaptiveLimit, Budget, BudgetSpent, Patience, cost_usd
+from selflong.llm.limits import AdaptiveLimit, Budget, Patience, Purse, cost_usd
 from selflong.llm.progress import Progress
 from selflong.llm.protocol import (
     Answer,
@@ -30,33 +27,13 @@ from selflong.llm.protocol import (
     Result,
     request_key,
 )
-from selflong.llm.transport import Reply, Transport
+from selflong.llm.replies import CHECK_ADDRESS, Rejection, Trouble, judge, speaks_of_request
+from selflong.llm.transport import Transport
 
 logger = logging.getLogger(__name__)
 
-OVERLOADED = frozenset({429, 503, 529})
-TRANSIENT = OVERLOADED | {408, 409, 425, 500, 502, 504}
-# The fault lies in the configuration, so every request would meet it.
-MISCONFIGURED = {
-    401: "check the API key",
-    402: "the account has no credit left",
-    403: "the API key may not use this model",
-    404: "check the address and the model's name",
-}
-REASON_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """An attempt failed, the next may succeed."""
-
-    reason: str
-    overload: bool = False
-    retry_after: float | None = None
-
-
-class _MalformedReply(Exception):
-    """A reply of status 200 that is not a whole answer."""
+REJECTIONS_IN_A_ROW = 8
+"""So many requests that are turned down one after the other are not at fault themselves."""
 
 
 @dataclass
@@ -80,56 +57,9 @@ class Usage:
         return self.from_cache + self.answered + self.refused + self.failed
 
 
-def _retry_after(headers: dict[str, str]) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _read_answer(key: str, body: bytes) -> Answer:
-    try:
-        reply = json.loads(body.decode())  # bytes would have their encoding guessed
-        choice = reply["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-        usage = reply.get("usage") or {}
-        details = usage.get("prompt_tokens_details") or {}
-        token_ids = choice.get("token_ids")
-        return Answer(
-            key=key,
-            text=text or "",
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-            finish_reason=str(choice.get("finish_reason")),
-            token_ids=None if token_ids is None else tuple(token_ids),
-            cached_tokens=int(details.get("cached_tokens") or 0),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _MalformedReply(f"{type(error).__name__} in a reply of {len(body)} bytes") from error
-
-
-def _error_of(reply: Reply) -> tuple[str, str]:
-    """Message and code of an error reply, in any of the shapes that servers use."""
-    try:
-        content = json.loads(reply.body)
-        error = content.get("error", content)
-        if isinstance(error, str):
-            return error, ""
-        message = error.get("message") or error.get("detail") or reply.body.decode()
-        return str(message), str(error.get("code") or error.get("type") or "")
-    except (ValueError, AttributeError):
-        return reply.body.decode(errors="replace"), ""
+def utf8_bytes(text: str) -> int:
+    """At least as many as a text has tokens."""
+    return len(text.encode(errors="surrogatepass"))
 
 
 class Client:
@@ -138,6 +68,7 @@ class Client:
     concurrency: the most requests in flight, the endpoint's slots by default; fewer when it is overloaded.
     expected_requests: how many will come, for the time left in the progress; or expected_samples, where a
     sample takes more than one, which `progress.made` counts.
+    count: tokens of a text, for a budget and where the endpoint does not say how many it used.
 
     `ask` and `ask_all` raise UserError where the run cannot go on: a wrong key or model name, an endpoint
     that no longer answers anybody, BudgetSpent. What was answered is stored by then.
@@ -153,6 +84,7 @@ class Client:
         budget: Budget | None = None,
         expected_requests: int | None = None,
         expected_samples: int | None = None,
+        count: Callable[[str], int] = utf8_bytes,
     ) -> None:
         self.endpoint = endpoint
         self.usage = Usage()
@@ -160,20 +92,24 @@ class Client:
         self._concurrency = concurrency or endpoint.slots
         self._patience = patience or Patience()
         self._timeout_seconds = self._patience.timeout_seconds or endpoint.timeout_seconds
+        self._count = count
         self._budget = budget or Budget()
+        self._purse = Purse(self._budget, endpoint.price, cache)
         self._limit = AdaptiveLimit(self._concurrency)
         self._transport = Transport(endpoint.base_url, endpoint.api_key)
         self._in_flight: dict[bytes, asyncio.Future[None]] = {}
         self._stop: UserError | None = None
+        self._rejections = 0  # since the last answer
         self.progress = Progress(endpoint.model, self.usage, expected_requests, expected_samples)
 
     async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
         self._housekeeping = asyncio.create_task(self._keep_house())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._housekeeping.cancel()
-        self._transport.close()
+        await self._transport.__aexit__()
         self._cache.sync()
         self.progress.finish()
 
@@ -185,12 +121,12 @@ class Client:
 
     def stored(self, request: Request) -> Answer | Refusal | None:
         """The result that `ask` would find in the cache."""
-        payload = request.payload(self.endpoint.model)
+        payload = request.payload(self.endpoint)
         return self._stored(request_key(self.endpoint, request.path, payload))
 
     async def ask(self, request: Request) -> Result:
         """The stored result, or the endpoint's. The same request asked twice at once is sent once."""
-        payload = request.payload(self.endpoint.model)
+        payload = request.payload(self.endpoint)
         key = request_key(self.endpoint, request.path, payload)
         self.usage.requests += 1
         while True:
@@ -199,132 +135,137 @@ class Client:
                 return stored
             running = self._in_flight.get(key)
             if running is None:
-                return await self._ask_alone(key, request.path, payload)
+                return await self._ask_alone(key, request, payload)
             await asyncio.shield(running)
 
     def _stored(self, key: bytes) -> Answer | Refusal | None:
-        return self._cache.get(key) or self._cache.get(self._refusal_key(key))
+        stored = self._cache.get(key) or self._cache.get(self._refusal_key(key))
+        # Earlier versions also stored refusals that lay in the configuration.
+        if isinstance(stored, Refusal) and not speaks_of_request(stored.status, stored.reason):
+            return None
+        return stored
 
     def _refusal_key(self, key: bytes) -> bytes:
         """A refusal holds for the context length that the endpoint was started with."""
         return request_key(self.endpoint, f"context {self.endpoint.context_tokens}", key)
 
-    async def _ask_alone(self, key: bytes, path: str, payload: bytes) -> Result:
+    async def _ask_alone(self, key: bytes, request: Request, payload: bytes) -> Result:
         done = asyncio.get_running_loop().create_future()
         self._in_flight[key] = done
         try:
-            result = await self._obtain(key, path, payload)
-            self._record(key, result)
-            return result
+            return await self._obtain(key, request, payload)
         finally:
             del self._in_flight[key]
             done.set_result(None)
 
-    async def _obtain(self, key: bytes, path: str, payload: bytes) -> Result:
+    async def _obtain(self, key: bytes, request: Request, payload: bytes) -> Result:
         answered_before = self.usage.answered
-        trouble = _Trouble("")
+        trouble = Trouble("")
         for attempt in range(1, self._patience.attempts + 1):
-            outcome = await self._attempt(key, path, payload)
-            if not isinstance(outcome, _Trouble):
+            outcome = await self._attempt(key, request, payload)
+            if isinstance(outcome, Answer | Refusal):
                 return outcome
+            if isinstance(outcome, Rejection):
+                return self._rejected(key, outcome)
             trouble = outcome
             if attempt < self._patience.attempts:
                 self.usage.retried += 1
                 await asyncio.sleep(self._patience.pause(attempt, trouble.retry_after))
         if self.usage.answered == answered_before:
             self._halt(
-                UserError(
-                    f"{self.endpoint.base_url} answered nobody during the {self._patience.attempts} "
-                    f"attempts of a request (last: {trouble.reason}): see to it and start again"
-                )
+                f"answered nobody during the {self._patience.attempts} attempts of a request "
+                f"(last: {trouble.reason}): see to it and start again"
             )
+        self.usage.failed += 1
         return Failure(key.hex(), trouble.reason, self._patience.attempts)
 
-    async def _attempt(self, key: bytes, path: str, payload: bytes) -> Answer | Refusal | _Trouble:
+    def _rejected(self, key: bytes, rejection: Rejection) -> Failure:
+        """Only this request fails where others were answered; else the run ends."""
+        self._rejections += 1
+        if (
+            rejection.by_settings
+            or not self._cache.has_answers
+            or self._rejections >= REJECTIONS_IN_A_ROW
+        ):
+            self._halt(f"{rejection.reason}: {rejection.mend}")
+        self.usage.failed += 1
+        return Failure(key.hex(), rejection.reason, 1)
+
+    async def _attempt(
+        self, key: bytes, request: Request, payload: bytes
+    ) -> Answer | Refusal | Trouble | Rejection:
+        cost = self._most(request)
         await self._limit.acquire()
         try:
-            self._check_running()
-            sent = asyncio.get_running_loop().time()
-            outcome = await self._exchange(key, path, payload)
-            if isinstance(outcome, _Trouble):
-                if outcome.overload:
-                    self._limit.overloaded(sent, asyncio.get_running_loop().time())
-            else:
+            await self._take(cost)
+            try:
+                sent = asyncio.get_running_loop().time()
+                outcome = await self._exchange(key, request, payload)
+                # Stored before its cost is given back: the budget counts it all the time.
+                self._record(key, outcome)
+            finally:
+                self._purse.give_back(*cost)
+            if not isinstance(outcome, Trouble):
                 self._limit.succeeded()
+            elif outcome.overload:
+                self._limit.overloaded(sent, asyncio.get_running_loop().time())
             return outcome
         finally:
             self._limit.release()
 
-    async def _exchange(self, key: bytes, path: str, payload: bytes) -> Answer | Refusal | _Trouble:
+    def _most(self, request: Request) -> tuple[int, int]:
+        """Tokens of the prompt and the most of the answer; not counted where there is no budget."""
+        if self._budget == Budget():
+            return 0, 0
+        most = request.body.get("max_tokens", self.endpoint.context_tokens)
+        return request.prompt_tokens(self._count), most
+
+    async def _take(self, cost: tuple[int, int]) -> None:
+        """Set aside what a request may cost; UserError where the run has come to its end."""
+        self._check_running()
         try:
-            reply = await self._transport.post(path, payload, self._timeout_seconds)
-            if reply.status == 200:
-                return _read_answer(key.hex(), reply.body)
+            await self._purse.take(*cost)
+        except UserError as mistake:
+            self._stop = self._stop or mistake
+        self._check_running()
+
+    async def _exchange(
+        self, key: bytes, request: Request, payload: bytes
+    ) -> Answer | Refusal | Trouble | Rejection:
+        try:
+            reply = await self._transport.post(request.path, payload, self._timeout_seconds)
         except ssl.SSLCertVerificationError as error:
-            self._halt(UserError(f"{self.endpoint.base_url}: {error.verify_message}"))
+            return Rejection(f"its certificate is not trusted ({error})", CHECK_ADDRESS, True)
         except TimeoutError:
-            return _Trouble(f"no answer within {self._timeout_seconds:g} s", overload=True)
-        except (OSError, _MalformedReply) as error:
-            return _Trouble(str(error))
-        return self._judge(key, reply)
+            return Trouble(f"no answer within {self._timeout_seconds:g} s", overload=True)
+        except OSError as error:
+            return Trouble(str(error))
+        return judge(key, request, reply, self.endpoint, self._count)
 
-    def _judge(self, key: bytes, reply: Reply) -> Refusal | _Trouble:
-        """What an error reply means."""
-        message, code = _error_of(reply)
-        # A provider may quote the key in its message.
-        message = message.replace(self.endpoint.api_key, "***")[:REASON_CHARACTERS]
-        reason = f"status {reply.status}: {message}"
-        if code == "insufficient_quota":
-            self._halt(UserError(f"{self.endpoint.base_url}: {reason}: {MISCONFIGURED[402]}"))
-        if reply.status in MISCONFIGURED:
-            mend = MISCONFIGURED[reply.status]
-            self._halt(UserError(f"{self.endpoint.base_url}: {reason}: {mend}"))
-        if 400 <= reply.status < 500 and reply.status not in TRANSIENT:
-            return Refusal(key.hex(), reason, reply.status)
-        return _Trouble(reason, reply.status in OVERLOADED, _retry_after(reply.headers))
-
-    def _halt(self, mistake: UserError) -> NoReturn:
+    def _halt(self, reason: str) -> NoReturn:
         """End the run: nothing more is sent."""
-        self._stop = self._stop or mistake
+        self._stop = self._stop or UserError(f"{self.endpoint.base_url}: {reason}")
         raise self._stop
 
     def _check_running(self) -> None:
         if self._stop is not None:
             raise self._stop
-        budget, cache = self._budget, self._cache
-        if budget.tokens is not None:
-            tokens = cache.prompt_tokens + cache.completion_tokens
-            if tokens >= budget.tokens:
-                self._halt(
-                    BudgetSpent(
-                        f"the budget of {budget.tokens:,} tokens is spent ({tokens:,} were used): "
-                        "raise budget_tokens in config.yaml to go on"
-                    )
-                )
-        if budget.usd is not None:
-            usd = cost_usd(self.endpoint, cache.prompt_tokens, cache.completion_tokens)
-            if usd >= budget.usd:
-                self._halt(
-                    BudgetSpent(
-                        f"the budget of {budget.usd:.2f} USD is spent ({usd:.2f} were used): "
-                        "raise budget_usd in config.yaml to go on"
-                    )
-                )
 
-    def _record(self, key: bytes, result: Result) -> None:
+    def _record(self, key: bytes, outcome: Answer | Refusal | Trouble | Rejection) -> None:
         usage = self.usage
-        if isinstance(result, Answer):
-            self._cache.put(key, result)
+        if isinstance(outcome, Answer):
+            self._cache.put(key, outcome)
+            self._rejections = 0
             usage.answered += 1
-            usage.prompt_tokens += result.prompt_tokens
-            usage.cached_tokens += result.cached_tokens
-            usage.completion_tokens += result.completion_tokens
-            usage.usd += cost_usd(self.endpoint, result.prompt_tokens, result.completion_tokens)
-        elif isinstance(result, Refusal):
-            self._cache.put(self._refusal_key(key), result)
+            usage.prompt_tokens += outcome.prompt_tokens
+            usage.completion_tokens += outcome.completion_tokens
+            usage.cached_tokens += outcome.cached_tokens
+            usage.usd += cost_usd(
+                self.endpoint.price, outcome.prompt_tokens, outcome.completion_tokens
+            )
+        elif isinstance(outcome, Refusal):
+            self._cache.put(self._refusal_key(key), outcome)
             usage.refused += 1
-        else:
-            usage.failed += 1
 
     async def ask_all(self, requests: Iterable[Request]) -> AsyncIterator[tuple[Request, Result]]:
         """Each request with its result, in the order of completion.

@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 from selflong.job import UserError
-from selflong.llm.protocol import Endpoint
+from selflong.recipe.synthesis import Price
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,76 @@ class BudgetSpent(UserError):
     """The budget is spent: nothing more is asked; what was answered is stored."""
 
 
-def cost_usd(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> float:
-    """Price of so many tokens; 0 where the endpoint has none."""
-    if endpoint.price is None:
+def cost_usd(price: Price | None, prompt_tokens: int, completion_tokens: int) -> float:
+    """Price of so many tokens; 0 where there is none."""
+    if price is None:
         return 0.0
-    price = endpoint.price
     return (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6
+
+
+class Spent(Protocol):
+    """Counts the tokens of all answers so far."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Purse:
+    """Keeps what is spent, with the most that the requests in flight may cost, within a budget.
+
+    Raises UserError where a budget in USD has no price to count with.
+    """
+
+    def __init__(self, budget: Budget, price: Price | None, spent: Spent) -> None:
+        if budget.usd is not None and price is None:
+            raise UserError(
+                "budget_usd in config.yaml has no price to count with: give the generator's `price` in the "
+                "recipe, or a budget_tokens in its place"
+            )
+        self._budget = budget
+        self._price = price
+        self._spent = spent
+        self._in_flight = self._prompt_tokens = self._completion_tokens = 0
+        self._returned = asyncio.Event()
+
+    async def take(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Set aside what a request may cost; waits for those in flight where that does not fit.
+
+        Raises BudgetSpent where it does not fit beside the answers alone.
+        """
+        while excess := self._excess(prompt_tokens, completion_tokens):
+            if not self._in_flight:
+                raise BudgetSpent(excess)
+            self._returned.clear()
+            await self._returned.wait()
+        self._hold(1, prompt_tokens, completion_tokens)
+
+    def give_back(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """The request is over; what it cost stands among the answers, if any."""
+        self._hold(-1, -prompt_tokens, -completion_tokens)
+        self._returned.set()
+
+    def _hold(self, requests: int, prompt_tokens: int, completion_tokens: int) -> None:
+        self._in_flight += requests
+        self._prompt_tokens += prompt_tokens
+        self._completion_tokens += completion_tokens
+
+    def _excess(self, prompt_tokens: int, completion_tokens: int) -> str | None:
+        """Why a request does not fit."""
+        spent = (self._spent.prompt_tokens, self._spent.completion_tokens)
+        total = (
+            spent[0] + self._prompt_tokens + prompt_tokens,
+            spent[1] + self._completion_tokens + completion_tokens,
+        )
+        if self._budget.tokens is not None and sum(total) > self._budget.tokens:
+            return (
+                f"the budget of {self._budget.tokens:,} tokens is spent ({sum(spent):,} were used, the next "
+                f"request may take {prompt_tokens + completion_tokens:,}): raise budget_tokens in "
+                "config.yaml to go on"
+            )
+        if self._budget.usd is not None and cost_usd(self._price, *total) > self._budget.usd:
+            return (
+                f"the budget of {self._budget.usd:.2f} USD is spent ({cost_usd(self._price, *spent):.2f} "
+                "were used): raise budget_usd in config.yaml to go on"
+            )
+        return None

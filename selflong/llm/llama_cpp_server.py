@@ -6,6 +6,7 @@ import signal
 
 import xllamacpp
 
+from selflong.llm.child import say_port
 from selflong.llm.serve import API_KEY_VARIABLE
 
 
@@ -13,7 +14,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True, help="of each slot")
     parser.add_argument("--threads", type=int, required=True)
@@ -22,7 +22,7 @@ def main() -> None:
     settings = xllamacpp.CommonParams()
     settings.model.path = arguments.model
     settings.model_alias = {arguments.name}
-    settings.port = arguments.port
+    settings.port = 0  # the kernel chooses a free one
     settings.api_keys = [os.environ[API_KEY_VARIABLE]]
     settings.n_parallel = arguments.slots
     settings.n_ctx = arguments.slots * arguments.context_tokens
@@ -33,7 +33,7 @@ def main() -> None:
     for cpu in (settings.cpuparams, settings.cpuparams_batch):
         cpu.n_threads = arguments.threads
     server = xllamacpp.Server(settings)
-    print(f"listening on {server.listening_address}", flush=True)
+    say_port(int(server.listening_address.rpartition(":")[2]))
     while True:
         signal.pause()
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,10 @@ class Endpoint:
     price: Price | None = None
     timeout_seconds: float = 600.0
     """How long an answer may take, the wait in the endpoint's queue included."""
+    takes_token_ids: bool = True
+    """Whether a prompt may be token ids, so that no text in it can be read as a control token."""
+    parameters: Mapping[str, str | None] = field(default_factory=dict)
+    """Other names for a request's parameters; None leaves one out."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,26 @@ class Request:
     path: str
     body: Mapping[str, Any]
 
-    def payload(self, model: str) -> bytes:
+    def payload(self, endpoint: Endpoint) -> bytes:
         """The body as canonical JSON: equal requests give equal bytes."""
-        return _canonical.encode({**self.body, "model": model}).encode()
+        body = {**self.body, "model": endpoint.model}
+        for name, other in endpoint.parameters.items():
+            value = body.pop(name, None)
+            if other is not None and value is not None:
+                body[other] = value
+        return _canonical.encode(body).encode()
 
     def key(self, endpoint: Endpoint) -> str:
         """SHA-256 of the whole request, model identity included, in hexadecimal."""
-        return request_key(endpoint, self.path, self.payload(endpoint.model)).hex()
+        return request_key(endpoint, self.path, self.payload(endpoint)).hex()
+
+    def prompt_tokens(self, count: Callable[[str], int]) -> int:
+        """Tokens of the prompt where `count` counts those of a text; without what a chat template adds."""
+        prompt = self.body.get("prompt", [])
+        if isinstance(prompt, str):
+            return count(prompt)
+        messages = self.body.get("messages", [])
+        return len(prompt) + sum(count(message["content"]) for message in messages)
 
 
 def request_key(endpoint: Endpoint, path: str, payload: bytes) -> bytes:
@@ -82,7 +99,8 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
-    """`stop`, or `length` where max_tokens cut the answer."""
+    """`stop` where the model ended the answer; else why it is not whole: `length` where max_tokens cut it,
+    `content_filter` where the provider did, `no content` where only reasoning came, or the server's word."""
     token_ids: tuple[int, ...] | None = None
     """Where the request asked with `return_token_ids` and the server knows them."""
     cached_tokens: int = 0
@@ -91,7 +109,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The server will never answer this request (malformed, context too long); stored, not asked again."""
+    """The server will never answer this request, for its length or its content; stored, not asked again."""
 
     key: str
     reason: str
@@ -100,7 +118,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Every attempt failed while other requests were answered; not stored, the next run asks again."""
+    """No attempt was answered while other requests were; not stored, the next run asks again."""
 
     key: str
     reason: str

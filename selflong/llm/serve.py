@@ -1,8 +1,12 @@
 """Serving a model for as long as a job needs it: `with serve(serving, weights, ...) as endpoint:`.
 
 A server that the job starts runs in a process of its own, so that it can be ended and its memory goes back;
-it listens on a random loopback port, wants a random key, and ends with the job however the job ends. The
-key travels in the environment, where other users cannot read it.
+it listens on a loopback port, wants a random key, and ends with the job however the job ends. The key
+travels in the environment, where other users cannot read it.
+
+Nobody can take the server's place. Our own servers bind a port of the kernel's choice and say which, through
+a pipe that nobody else holds. vLLM takes a port that this process keeps for it (SO_REUSEPORT: no other user's
+program and no ordinary one can bind it), and is used once the listening socket is seen to be its own.
 """
 
 import hashlib
@@ -10,7 +14,9 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -19,13 +25,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import selflong
 from selflong.formats import file_sha256
 from selflong.job import UserError
+from selflong.llm import child
 from selflong.llm.protocol import Endpoint
 from selflong.packages import find_gguf
 from selflong.precision import decided_serving
@@ -57,22 +65,22 @@ class _Server:
 
     command: Sequence[str]
     environment: Mapping[str, str]
-    port: int
     identity: str
     slots: int
     context_tokens: int
     package: str
     api_key: str = field(repr=False)
+    port: int | None = None
+    """Kept for it; where none is, it says its own at the end of a pipe (see selflong.llm.child)."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be served on this machine, under which name, and where."""
+    """What is to be served on this machine, and under which name."""
 
     weights: Weights | None
     name: str
     context_tokens: int | None
-    port: int
     api_key: str = field(repr=False)
 
 
@@ -98,16 +106,17 @@ def serve(
         yield _remote(serving, weights, name, context_tokens, price)
         return
     serving = decided_serving(serving, name)
-    wanted = _Wanted(weights, name, context_tokens, _free_port(), secrets.token_urlsafe(32))
-    if isinstance(serving, LlamaCppServing):
-        server = _llama_cpp(serving, wanted)
-    elif isinstance(serving, VllmServing):
-        server = _vllm(serving, wanted)
-    else:
-        server = _transformers(serving, wanted)
-    with _running(server, name, log):
+    wanted = _Wanted(weights, name, context_tokens, secrets.token_urlsafe(32))
+    with ExitStack() as held:
+        if isinstance(serving, LlamaCppServing):
+            server = _llama_cpp(serving, wanted)
+        elif isinstance(serving, VllmServing):
+            server = _vllm(serving, wanted, held.enter_context(_kept_port()))
+        else:
+            server = _transformers(serving, wanted)
+        port = held.enter_context(_running(server, name, log))
         yield Endpoint(
-            base_url=f"http://127.0.0.1:{wanted.port}",
+            base_url=f"http://127.0.0.1:{port}",
             api_key=wanted.api_key,
             model=name,
             identity=server.identity,
@@ -133,6 +142,11 @@ def _remote(
             f"the environment variable {serving.api_key_variable} that holds the API key of "
             f"{serving.url} is empty: set it and start again"
         )
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise UserError(
+            f"the environment variable {serving.api_key_variable} holds a character that no API key has (a "
+            "line end, a space, or a quotation mark that a word processor made): copy the key again"
+        )
     if context_tokens is None and isinstance(weights, FolderWeights):
         context_tokens = _checkpoint_context(weights.path)
     if context_tokens is None:
@@ -148,6 +162,8 @@ def _remote(
         server=base_url,
         server_version="unknown",
         price=price,
+        takes_token_ids=False,
+        parameters={str(name): other for name, other in serving.parameters.items()},
     )
 
 
@@ -161,7 +177,6 @@ def _llama_cpp(serving: LlamaCppServing, wanted: _Wanted) -> _Server:
     options = {
         "model": model,
         "name": name,
-        "port": wanted.port,
         "slots": serving.slots,
         "context-tokens": context_tokens,
         "threads": serving.threads,
@@ -170,7 +185,6 @@ def _llama_cpp(serving: LlamaCppServing, wanted: _Wanted) -> _Server:
         command=_python_module("selflong.llm.llama_cpp_server", options),
         # Spinning OpenMP threads starve each other where cores are shared.
         environment={API_KEY_VARIABLE: wanted.api_key, "OMP_WAIT_POLICY": "passive"},
-        port=wanted.port,
         identity=f"llama_cpp {file_sha256(model)}",
         slots=serving.slots,
         context_tokens=context_tokens,
@@ -187,7 +201,6 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
     options = {
         "model": weights.path,
         "name": name,
-        "port": wanted.port,
         "context-tokens": context_tokens,
         "precision": serving.precision,
         "key-tokens": serving.batch_tokens,
@@ -201,7 +214,6 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
             "OMP_WAIT_POLICY": "passive",
             "HF_HUB_OFFLINE": "1",
         },
-        port=wanted.port,
         identity=f"transformers {serving.precision} {_folder_digest(weights.path)}",
         slots=TRANSFORMERS_SLOTS,
         context_tokens=context_tokens,
@@ -210,7 +222,7 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
     )
 
 
-def _vllm(serving: VllmServing, wanted: _Wanted) -> _Server:
+def _vllm(serving: VllmServing, wanted: _Wanted, port: int) -> _Server:
     weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if isinstance(weights, FolderWeights):
         context_tokens = context_tokens or _checkpoint_context(weights.path)
@@ -222,17 +234,17 @@ def _vllm(serving: VllmServing, wanted: _Wanted) -> _Server:
             f"{name}: vllm serves weights of kind folder, or of kind hub with context_tokens"
         )
     return _Server(
-        command=vllm_command(serving, weights, name, context_tokens, wanted.port),
+        command=vllm_command(serving, weights, name, context_tokens, port),
         environment={
             "VLLM_API_KEY": wanted.api_key,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         },
-        port=wanted.port,
         identity=identity,
         slots=VLLM_SEQUENCES * serving.data_parallel,
         context_tokens=context_tokens,
         package="vllm",
         api_key=wanted.api_key,
+        port=port,
     )
 
 
@@ -269,18 +281,38 @@ def vllm_command(
     ]
 
 
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+"""Names of the longest context in a config.json."""
+
+
 def _checkpoint_context(folder: Path) -> int:
+    """Tokens that a checkpoint was made for; multimodal ones say it of their language model alone."""
     config = folder / "config.json"
     if not config.exists():
         raise UserError(f"{folder} is not a Hugging Face model folder: it has no config.json")
-    return int(json.loads(config.read_text(encoding="utf-8"))["max_position_embeddings"])
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        places = [content, content.get("text_config") or {}]
+        found = [place[key] for place in places for key in CONTEXT_KEYS if key in place]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{config} is not the configuration of a model: fetch it again") from None
+    for tokens in found:
+        if isinstance(tokens, int) and tokens > 0:
+            return tokens
+    raise UserError(
+        f"{config} does not say the longest context ({', '.join(CONTEXT_KEYS)}): give context_tokens in "
+        "the recipe, or the key in that file"
+    )
+
+
+_DECISIVE = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
 def _folder_digest(folder: Path) -> str:
-    """SHA-256 over what decides a checkpoint's answers: weights, configuration, tokenizer."""
+    """SHA-256 over what decides a checkpoint's answers: weights, configuration, tokenizer, chat template."""
     state = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in (".safetensors", ".json"):
+        if file.suffix in _DECISIVE and file.is_file():
             state.update(f"{file.name} {file_sha256(file)}\n".encode())
     return state.hexdigest()
 
@@ -292,42 +324,57 @@ def _python_module(module: str, options: Mapping[str, object]) -> list[str]:
     return command
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def _kept_port() -> Iterator[int]:
+    """A port that is ours for the length of the block; a server binds it too by SO_REUSEPORT."""
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield keeper.getsockname()[1]
 
 
 @contextmanager
-def _running(server: _Server, name: str, log: Path) -> Iterator[None]:
+def _running(server: _Server, name: str, log: Path) -> Iterator[int]:
+    """The port of the server, which is up."""
     log.parent.mkdir(parents=True, exist_ok=True)
     source = str(Path(selflong.__file__).parent.parent)
     search_path = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    with log.open("wb") as output:
+    said, saying = os.pipe()
+    with log.open("wb") as output, os.fdopen(said, "rb") as word:
         process = subprocess.Popen(
             [sys.executable, "-m", "selflong.llm.child", str(os.getpid()), *server.command],
-            env={**os.environ, "PYTHONPATH": ":".join(search_path), **server.environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": ":".join(search_path),
+                child.PORT_VARIABLE: str(saying),
+                **server.environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=[saying],
             start_new_session=True,  # Ctrl-C is for the job, which then ends its server
         )
-    try:
-        start = time.monotonic()
-        _wait_until_healthy(server, process, name, log)
-        logger.info("%s is served after %.0f s", name, time.monotonic() - start)
-        yield
-    finally:
-        _end(process)
+        os.close(saying)
+        try:
+            start = time.monotonic()
+            port = _wait(server, process, word, name, log)
+            logger.info("%s is served after %.0f s", name, time.monotonic() - start)
+            yield port
+        finally:
+            _end(process)
 
 
-def _wait_until_healthy(
-    server: _Server, process: subprocess.Popen[bytes], name: str, log: Path
-) -> None:
+def _wait(
+    server: _Server, process: subprocess.Popen[bytes], word: BinaryIO, name: str, log: Path
+) -> int:
+    """The port of the server once it is up."""
     deadline = time.monotonic() + START_SECONDS
     pause = 0.05
-    while not _is_healthy(server):
+    while True:
+        port = _said_port(word) if server.port is None else _healthy_port(server.port, process.pid)
+        if port is not None:
+            return port
         if process.poll() is not None:
             raise UserError(
                 f"the server of {name} ended with status {process.returncode}; its log {log} ends:\n"
@@ -341,19 +388,63 @@ def _wait_until_healthy(
         pause = min(2.0, pause * 1.3)
 
 
-def _is_healthy(server: _Server) -> bool:
-    """It is up, and it is ours: another process's server on that port does not know our key."""
-    address = f"http://127.0.0.1:{server.port}"
-    key = {"Authorization": f"Bearer {server.api_key}"}
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _said_port(word: BinaryIO) -> int | None:
+    """What the server said into its pipe, a line."""
+    if not select.select([word], [], [], 0)[0]:
+        return None
+    line = word.readline()
+    return int(line) if line else None
+
+
+def _healthy_port(port: int, session: int) -> int | None:
+    """`port` where the processes of `session` alone listen there, and are up; the key is not needed yet."""
+    if not _listens_alone(port, session):
+        return None
     try:
-        for path in ("/health", "/v1/models"):
-            request = urllib.request.Request(address + path, headers=key)
-            with direct.open(request, timeout=10):
-                pass
+        with _direct().open(f"http://127.0.0.1:{port}/health", timeout=10):
+            return port
     except (OSError, urllib.error.URLError):
-        return False
-    return True
+        return None
+
+
+def _listens_alone(port: int, session: int) -> bool:
+    """Whether every socket that listens on `port` belongs to a process of `session` (proc(5))."""
+    listening = set()
+    for table in ("tcp", "tcp6"):
+        file = Path("/proc/net", table)
+        for line in file.read_text().splitlines()[1:] if file.exists() else ():
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                listening.add(f"socket:[{fields[9]}]")
+    return bool(listening) and listening <= set(_open_files(session))
+
+
+def _open_files(session: int) -> Iterator[str]:
+    """Where the file descriptors of a session's processes lead."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if os.getsid(int(process.name)) != session:
+                continue
+            for file in (process / "fd").iterdir():
+                with suppress(OSError):  # it was closed
+                    yield str(file.readlink())
+
+
+def llama_cpp_ids(endpoint: Endpoint, text: str) -> list[int]:
+    """Token ids of `text`, control tokens included, by the model that llama.cpp serves."""
+    request = urllib.request.Request(
+        f"{endpoint.base_url}/tokenize",
+        json.dumps({"content": text, "add_special": False, "parse_special": True}).encode(),
+        {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+    )
+    with _direct().open(request, timeout=60) as reply:
+        ids: list[int] = json.load(reply)["tokens"]
+        return ids
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    """Speaks to this machine without the environment's proxy."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _last_lines(log: Path) -> str:

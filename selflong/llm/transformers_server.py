@@ -8,8 +8,12 @@ import argparse
 import hmac
 import json
 import os
+import re
+import socket
+import threading
 import time
 import uuid
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selflong.llm.child import say_port
 from selflong.llm.generation import ATTENTION, Generated, Generator
 from selflong.llm.protocol import COMPLETIONS
 from selflong.llm.serve import API_KEY_VARIABLE
@@ -37,6 +42,10 @@ UNDERSTOOD = frozenset(
     }
 )
 DEFAULT_MAX_TOKENS = 16  # the protocol's
+LARGEST_BODY = 64 << 20  # bytes; a prompt of 1M token ids takes 8 MB
+CONNECTIONS = 128
+STRANGER_SECONDS = 10.0  # until a connection must have shown the key
+IDLE_SECONDS = 60.0
 
 
 class InvalidRequest(Exception):
@@ -136,14 +145,16 @@ class ModelService:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS  # of one read or write
     service: ModelService
     api_key: str
+    server: "_Server"
 
     def do_GET(self) -> None:
         if self.path == "/health":
             self._reply(HTTPStatus.OK, {})
         elif not self._is_authorised():
-            self._fail(HTTPStatus.UNAUTHORIZED, "wrong API key")
+            self._turn_away(HTTPStatus.UNAUTHORIZED, "wrong API key")
         elif self.path == "/v1/models":
             model = {
                 "id": self.service.name,
@@ -155,13 +166,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(HTTPStatus.NOT_FOUND, f"no such path: {self.path}")
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = self.headers.get("Content-Length", "")
         if not self._is_authorised():
-            self._fail(HTTPStatus.UNAUTHORIZED, "wrong API key")
+            self._turn_away(HTTPStatus.UNAUTHORIZED, "wrong API key")
         elif self.path != COMPLETIONS:
-            self._fail(HTTPStatus.NOT_FOUND, f"no such path: {self.path}")
+            self._turn_away(HTTPStatus.NOT_FOUND, f"no such path: {self.path}")
+        elif not re.fullmatch("[0-9]{1,19}", length):
+            self._turn_away(HTTPStatus.LENGTH_REQUIRED, "Content-Length must be a number of bytes")
+        elif int(length) > LARGEST_BODY:
+            self._turn_away(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {LARGEST_BODY} bytes")
         else:
-            self._complete(raw)
+            self._complete(self.rfile.read(int(length)))
 
     def _complete(self, raw: bytes) -> None:
         try:
@@ -169,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(body, dict):
                 raise InvalidRequest("the body must be a JSON object")
             reply = self.service.complete(body)
-        except (InvalidRequest, ValueError) as error:
+        except (InvalidRequest, ValueError, RecursionError) as error:
             self._fail(HTTPStatus.BAD_REQUEST, str(error))
         except Exception as error:
             self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
@@ -178,7 +193,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_authorised(self) -> bool:
         given = self.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self.api_key}".encode())
+        is_authorised = hmac.compare_digest(
+            given.encode(errors="replace"), f"Bearer {self.api_key}".encode()
+        )
+        if is_authorised:
+            self.server.know(self.connection)
+        return is_authorised
+
+    def _turn_away(self, status: HTTPStatus, message: str) -> None:
+        """Fail without reading what the request holds, so that nothing more can come of the connection."""
+        self.close_connection = True
+        self._fail(status, message)
 
     def _fail(self, status: HTTPStatus, message: str) -> None:
         self._reply(status, {"error": {"message": message, "code": status.value}})
@@ -188,6 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -196,15 +223,53 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    """A thread a connection, of which there are few; those that show no key are soon cut."""
+
     daemon_threads = True
     request_queue_size = 256
+
+    def __init__(self, handler: type[_Handler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._strangers: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+
+    def know(self, connection: socket.socket) -> None:
+        """The connection has shown the key."""
+        with self._lock:
+            self._strangers.pop(connection, None)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        with self._lock:
+            self._strangers[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.know(request)
+            self._places.release()
+
+    def service_actions(self) -> None:
+        """Called twice a second."""
+        with self._lock:
+            for stranger, since in self._strangers.items():
+                if time.monotonic() - since > STRANGER_SECONDS:
+                    with suppress(OSError):
+                        stranger.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that was cut; what goes wrong with an answer is in its reply."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="Hugging Face model folder")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True)
     parser.add_argument("--precision", choices=("bfloat16", "float32"), required=True)
     parser.add_argument("--key-tokens", type=int, required=True, help="of all prompts at once")
@@ -220,7 +285,9 @@ def main() -> None:
         arguments.precision,
         arguments.key_tokens,
     )
-    _Server(("127.0.0.1", arguments.port), _Handler).serve_forever()
+    server = _Server(_Handler)
+    say_port(server.server_port)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,53 @@
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from selflong.recipe.section import Name, NonNegative, Positive, Precision, Section, Share
+
+
+def _without_secrets(url: Any) -> str:
+    """An address as it may be printed and recorded; no sentence repeats it, since it may hold a key."""
+    if not isinstance(url, str) or not re.fullmatch(r"[!-~]+", url):
+        raise ValueError("must be an address of printable ASCII characters: http(s)://host")
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise ValueError(
+            "is no address: its host or port cannot be read (ports go to 65535, IPv6 stands in brackets)"
+        ) from None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError(
+            "must be the address of an endpoint: http(s)://host, with a port if need be"
+        )
+    if "@" in parts.netloc:
+        raise ValueError(
+            "must not hold a user or password: put the key into the environment variable that "
+            "api_key_variable names"
+        )
+    if parts.query or parts.fragment:
+        raise ValueError(
+            "must end before '?' and '#': only the address of the endpoint belongs here"
+        )
+    return url
+
+
+def _variable_name(name: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name):
+        raise ValueError(
+            "must be the name of an environment variable, such as OPENAI_API_KEY: upper-case letters, digits "
+            "and '_'; never the key itself"
+        )
+    return name
+
+
+VariableName = Annotated[str, BeforeValidator(_variable_name)]
 
 
 class LlamaCppServing(Section):
@@ -42,11 +83,15 @@ class RemoteServing(Section):
     """An OpenAI-compatible endpoint; the key is read from an environment variable."""
 
     kind: Literal["remote"]
-    url: str
-    api_key_variable: str
+    url: Annotated[str, BeforeValidator(_without_secrets)]
+    api_key_variable: VariableName
     maximum_concurrency: Positive = 256
-    budget_usd: float | None = None
+    budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Needs the generator's price."""
     budget_tokens: Positive | None = None
+    parameters: dict[Literal["max_tokens", "temperature", "top_p", "seed"], str | None] = {}
+    """Other names that the endpoint has for a request's parameters, such as max_completion_tokens for
+    max_tokens; null leaves one out that it refuses."""
 
 
 Serving = Annotated[
@@ -139,7 +184,7 @@ class Site(Section):
     """Folder of the recipe files."""
     results: Path = Path("results")
     work: Path = Path("work")
-    hub_token_variable: str = "HF_TOKEN"
+    hub_token_variable: VariableName = "HF_TOKEN"
     python: dict[JobKind, str] = {}
     """The Python of each kind of job. Where it is not named: that of the rule's conda environment if
     Snakemake makes those (`--sdm conda`), else the one that runs Snakemake."""

@@ -98,4 +98,13 @@ class Environment:
                 f"config.yaml: generators.{generator} is missing: "
                 f"say how the generator {generator!r} of recipe {self.recipe.name!r} is served"
             )
-        return self.site.generators[generator]
+        serving = self.site.generators[generator]
+        if (
+            getattr(serving, "budget_usd", None) is not None
+            and self.recipe.generators[generator].price is None
+        ):
+            raise UserError(
+                f"config.yaml: generators.{generator}.budget_usd has no price to count with: give "
+                f"generators.{generator}.price in recipe {self.recipe.name!r}, or a budget_tokens instead"
+            )
+        return serving

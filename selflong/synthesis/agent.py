@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,13 +16,15 @@ from selflong.llm import (
     Client,
     Endpoint,
     Refusal,
+    Request,
     Result,
     chat,
+    completion,
     run,
 )
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator, Synthesis
-from selflong.synthesis.prompting import Prompt
+from selflong.synthesis.prompting import Prompt, without_controls
 from selflong.synthesis.seeds import random_of, seed_of
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
@@ -83,15 +85,8 @@ class Agent:
         self, prompt: Prompt, max_tokens: int, step: str, name: str, **values: str
     ) -> tuple[Result, dict[str, Any]]:
         """The result of one call, and its provenance; `name` says what the call is for."""
-        sampling = self.setting.generator.sampling
         seed = seed_of(self.setting.recipe.seed, name, step)
-        request = chat(
-            prompt.messages(**values),
-            max_tokens=max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=seed,
-        )
+        request = self._request(prompt, max_tokens, seed, **values)
         result = await self._client.ask(request)
         self._count(step, result)
         return result, self.provenance(prompt, seed, [result.key])
@@ -117,11 +112,36 @@ class Agent:
 
     def prompt_tokens(self, prompt: Prompt, **values: str) -> int:
         """Tokens of a call before its answer, with the generator's chat template."""
-        messages = [
+        return len(self._ids(self._messages(prompt, **values)))
+
+    def _request(self, prompt: Prompt, max_tokens: int, seed: int, **values: str) -> Request:
+        """Token ids, where the endpoint takes them: only the template's are control tokens among them."""
+        sampling = self.setting.generator.sampling
+        parameters = {
+            "max_tokens": max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed,
+        }
+        messages = self._messages(prompt, **values)
+        if self.setting.endpoint.takes_token_ids:
+            ends = list(self.setting.counter.end_ids)
+            return completion(self._ids(messages), stop_token_ids=ends, **parameters)
+        return chat(messages, **parameters)
+
+    def _messages(self, prompt: Prompt, **values: str) -> list[dict[str, str]]:
+        """The chat; where the server reads it as text, what is filled in can open no turn of its own."""
+        if not self.setting.endpoint.takes_token_ids:
+            escape = self.setting.counter.escape
+            values = {name: without_controls(escape(text)) for name, text in values.items()}
+        return prompt.messages(**values)
+
+    def _ids(self, messages: list[dict[str, str]]) -> list[int]:
+        parts = [
             {"role": turn["role"], "parts": [{"kind": "prompt", "text": turn["content"]}]}
-            for turn in prompt.messages(**values)
+            for turn in messages
         ]
-        return len(self.setting.counter.render(messages, add_generation_prompt=True).ids)
+        return self.setting.counter.render(parts, add_generation_prompt=True).ids.tolist()
 
     def _count(self, step: str, result: Result) -> None:
         if isinstance(result, Answer):
@@ -146,6 +166,7 @@ def with_agent(
                 setting.endpoint,
                 cache,
                 budget=setting.budget,
+                count=setting.counter.count,
                 expected_samples=expected_samples,
             )
             async with client:
@@ -155,13 +176,32 @@ def with_agent(
 
 
 async def each(agent: Agent, items: Iterable[S], work: Callable[[S], Awaitable[T]]) -> list[T]:
-    """`work` on every item, a bounded number at once, so that memory does not grow with their number."""
+    """`work` on every item, a bounded number at once, so that memory does not grow with their number.
+
+    After a mistake no other item is begun.
+    """
     places = asyncio.Semaphore(_SAMPLES_AT_ONCE_PER_SLOT * agent.setting.endpoint.slots)
+    mistakes: list[Exception] = []
 
     async def one(item: S) -> T:
         async with places:
-            return await work(item)
+            if mistakes:
+                raise mistakes[0]
+            try:
+                return await work(item)
+            except Exception as mistake:
+                mistakes.append(mistake)
+                raise
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(item)) for item in items]
-    return [task.result() for task in tasks]
+    return await together([one(item) for item in items])
+
+
+async def together(works: Sequence[Awaitable[T]]) -> list[T]:
+    """The results of all; or a mistake, alone, and when all have ended: answers on their way are paid for."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    results: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results

@@ -65,7 +65,7 @@ def find_instruction(
     instruction = paragraph.strip(_QUOTES)
     if "?" in instruction:
         instruction = instruction[: instruction.rindex("?") + 1]
-    elif finish_reason == "length" and written.endswith(paragraph):
+    elif finish_reason != "stop" and written.endswith(paragraph):
         return None, TRUNCATED
     fault = next(_instruction_faults(instruction, source, example_names), None)
     if fault is None and form is not None and not form.search(instruction):
@@ -184,12 +184,12 @@ def _faults(
     text = answer.text.strip()
     most_repeated, least_grounded = gates.maximum_repeated_share, gates.minimum_grounding
     if not text:
-        yield EMPTY
+        yield EMPTY if answer.finish_reason == "stop" else TRUNCATED
     if gates.refusals and _REFUSALS.search(text):
         yield REFUSAL
     if gates.meta_talk and _META.search(text):
         yield META_TALK
-    if gates.truncated and answer.finish_reason == "length":
+    if gates.truncated and answer.finish_reason != "stop":
         yield TRUNCATED
     if most_repeated is not None and repeated_share(text) > most_repeated:
         yield REPEATED

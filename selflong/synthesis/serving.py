@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from selflong.llm.limits import Budget
-from selflong.llm.serve import serve
+from selflong.llm.protocol import Endpoint
+from selflong.llm.serve import llama_cpp_ids, serve
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import RemoteServing, Site
-from selflong.recipe.weights import FolderWeights, HubWeights
+from selflong.recipe.synthesis import Generator
+from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 from selflong.synthesis.agent import Setting
-from selflong.tokens import load_tokenizer
+from selflong.synthesis.prompting import load_prompt
+from selflong.tokens import Tokenizer, load_tokenizer
 
 
 @contextmanager
@@ -48,13 +52,27 @@ def served_setting(
         context_tokens=generator.context_tokens,
         price=generator.price,
     ) as endpoint:
+        counting = load_tokenizer(counter, recipe.chat_date)
+        takes_token_ids = endpoint.takes_token_ids and _is_own(counting, generator, endpoint)
         yield Setting(
             recipe=recipe,
             digest=digest,
             generator_name=generator_name,
-            endpoint=endpoint,
+            endpoint=replace(endpoint, takes_token_ids=takes_token_ids),
             cache=work / "requests",
-            counter=load_tokenizer(counter, recipe.chat_date),
+            counter=counting,
             target=load_tokenizer(target, recipe.chat_date),
             budget=budget,
         )
+
+
+def _is_own(counter: Tokenizer, generator: Generator, endpoint: Endpoint) -> bool:
+    """Whether the tokenizer that counts is the generator's own, so that its ids mean the same to it."""
+    if not isinstance(generator.weights, GgufWeights):
+        return generator.tokenizer is None
+    turns = [
+        {"role": role, "parts": [{"kind": "prompt", "text": text}]}
+        for role, text in load_prompt("summary").turns
+    ]
+    ids = counter.render(turns, add_generation_prompt=True).ids.tolist()
+    return llama_cpp_ids(endpoint, counter.decode(ids)) == ids

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selflong.llm import Answer
-from selflong.synthesis.agent import Agent, trouble
+from selflong.synthesis.agent import Agent, together, trouble
 from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
 from selflong.synthesis.prompting import Prompt, load_prompt
 
@@ -35,9 +35,9 @@ async def summarise(
 ) -> Summarised:
     """Summarise `documents`, (id, text) each, for `instruction`.
 
-    Every chunk ends as kept, irrelevant, cut or failed; `cut` are summaries that reached their limit of
-    tokens (used up to their last whole sentence) and those that still did not fit at the greatest depth
-    (left out).
+    Every chunk ends as kept, irrelevant, cut or failed; `cut` are summaries that ended early, at their limit
+    of tokens or by the provider's filter (used up to their last whole sentence), and those that still did not
+    fit at the greatest depth (left out).
     """
     limits = agent.setting.synthesis.long_input
     counter = agent.setting.counter
@@ -64,11 +64,11 @@ async def _level(
 ) -> list[Piece]:
     """One summary of each chunk; what matters is given on."""
     names = [f"{sample_id}/{done.depth}/{index:04}" for index in range(len(chunks))]
-    rows = await asyncio.gather(
-        *(
+    rows = await together(
+        [
             _summary(agent, sample_id, name, instruction, chunk, done.depth)
             for name, chunk in zip(names, chunks, strict=True)
-        )
+        ]
     )
     for name, chunk in zip(names, chunks, strict=True):
         done.tokens[name] = agent.setting.counter.count(chunk.text)
@@ -106,9 +106,11 @@ async def _summary(
 def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
     """Text and status of what the agent said about a chunk."""
     text = text.strip()
+    if not text and finish_reason != "stop":
+        return f"nothing was said ({finish_reason})", FAILED
     if not text or _IRRELEVANT.match(text):
         return text, IRRELEVANT
-    if finish_reason != "length":
+    if finish_reason == "stop":
         return text, KEPT
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return (text[: ends[-1]] if ends else text), CUT

@@ -3,12 +3,17 @@
 import asyncio
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selflong.job import UserError
 from selflong.llm import (
@@ -27,6 +32,8 @@ from selflong.llm import (
     completion,
     run,
 )
+from selflong.llm.replies import Trouble, judge
+from selflong.llm.transport import Reply, proxy_of
 from selflong.recipe.synthesis import Price
 
 QUICK = Patience(
@@ -215,6 +222,349 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
     assert server.times[1] - server.times[0] > 0.39
 
 
+REFUSED = [
+    # llama.cpp, vLLM, OpenAI, Anthropic, Gemini, TGI, Azure, DashScope
+    ("400 Bad Request", {"message": "the request exceeds the available context size"}),
+    ("400 Bad Request", {"message": "This model's maximum context length is 4096 tokens."}),
+    ("400 Bad Request", {"message": "Too much.", "code": "context_length_exceeded"}),
+    ("400 Bad Request", {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
+    ("400 Bad Request", {"message": "The input token count (9) exceeds the maximum", "code": 400}),
+    ("422 Unprocessable", {"message": "`inputs` tokens + `max_new_tokens` must be <= 4096"}),
+    ("400 Bad Request", {"message": "filtered", "code": "content_filter"}),
+    ("400 Bad Request", {"message": "Input data may contain inappropriate content."}),
+    ("413 Request Entity Too Large", {"message": "<html>"}),
+]
+
+
+@pytest.mark.parametrize(("status", "error"), REFUSED)
+def test_a_request_is_refused_for_its_length_or_content(
+    tmp_path: Path, status: str, error: dict[str, object]
+) -> None:
+    server = Server(lambda number, body: reply(status, {"error": error}))
+
+    async def talk(client: Client) -> Any:
+        return await client.ask(ask("long"))
+
+    for _ in range(2):
+        assert isinstance(converse(server, tmp_path, talk), Refusal)
+    assert len(server.bodies) == 1
+
+
+UNANSWERED = [
+    ("400 Bad Request", {"error": {"code": 400, "message": "API key not valid"}}),
+    ("400 Bad Request", [{"error": {"code": 400, "message": "API key not valid"}}]),
+    (
+        "400 Bad Request",
+        {"error": {"message": "Unsupported parameter", "code": "unsupported_parameter"}},
+    ),
+    (
+        "400 Bad Request",
+        {
+            "error": {
+                "message": "max_tokens is too large: 9. It supports at most 4 completion tokens"
+            }
+        },
+    ),
+    ("400 Bad Request", {"error": {"message": "bad request"}}),
+    ("405 Method Not Allowed", {"detail": "Method Not Allowed"}),
+    ("407 Proxy Authentication Required", {}),
+    ("410 Gone", {}),
+    ("422 Unprocessable", {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}),
+    ("301 Moved Permanently", {}),
+    ("200 OK", {"error": {"message": "no such key", "code": 401}}),
+]
+
+
+@pytest.mark.parametrize(("status", "content"), UNANSWERED)
+def test_what_says_nothing_of_the_request_ends_the_run_and_is_not_stored(
+    tmp_path: Path, status: str, content: object
+) -> None:
+    server = Server(
+        lambda number, body: (
+            reply(status, content, "Location: /") if number == 1 else answered(body)
+        )
+    )
+
+    async def talk(client: Client) -> Any:
+        return await client.ask(ask("hello"))
+
+    with pytest.raises(UserError, match="check"):
+        converse(server, tmp_path, talk)
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(converse(server, tmp_path, talk), Answer)
+
+
+def test_a_refusal_that_an_earlier_version_stored_by_mistake_is_asked_again(tmp_path: Path) -> None:
+    server = Server(lambda number, body: answered(body))
+
+    async def talk(client: Client) -> Any:
+        request = ask("hello")
+        key = bytes.fromhex(request.key(client.endpoint))
+        refusal = Refusal(key.hex(), "status 400: API key not valid", 400)
+        client._cache.put(client._refusal_key(key), refusal)
+        return await client.ask(request)
+
+    assert isinstance(converse(server, tmp_path, talk), Answer)
+
+
+def test_one_odd_request_among_answered_ones_fails_alone(tmp_path: Path) -> None:
+    def behave(number: int, body: dict[str, Any]) -> bytes:
+        is_odd = body["messages"][0]["content"].startswith("odd")
+        return failed("400 Bad Request", "cannot be parsed") if is_odd else answered(body)
+
+    server = Server(behave)
+
+    async def talk(client: Client) -> list[Any]:
+        return [await client.ask(ask(text)) for text in ("a", "odd 1", "b", "odd 2")]
+
+    results = converse(server, tmp_path, talk)
+    assert [type(result) for result in results] == [Answer, Failure, Answer, Failure]
+    assert len(server.bodies) == 4  # a failure of this kind is not tried again at once
+
+    async def talk_oddly(client: Client) -> list[Any]:
+        return [await client.ask(ask(f"odd {number}")) for number in range(100)]
+
+    with pytest.raises(UserError, match="cannot be parsed"):
+        converse(server, tmp_path, talk_oddly)
+    assert len(server.bodies) < 20
+
+
+def completed(choice: dict[str, Any], usage: object = None) -> bytes:
+    return reply("200 OK", {"choices": [choice], "usage": usage})
+
+
+def read(tmp_path: Path, *replies: bytes) -> Answer:
+    """The answer that comes of the first replies of a server, the last one repeated."""
+    server = Server(lambda number, body: replies[min(number, len(replies)) - 1])
+    result = converse(server, tmp_path, lambda client: client.ask(ask("hello")))
+    assert isinstance(result, Answer)
+    assert converse(server, tmp_path, lambda client: client.ask(ask("hello"))) == result
+    assert len(server.bodies) == len(replies)
+    return result
+
+
+def test_an_error_inside_a_choice_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = {
+        "message": {"content": ""},
+        "finish_reason": "error",
+        "error": {"message": "the provider fell over", "code": 502},
+    }
+    whole = {"message": {"content": "Paris."}, "finish_reason": "stop"}
+    assert read(tmp_path / "error", completed(broken), completed(whole)).text == "Paris."
+    del broken["error"]
+    assert read(tmp_path / "word", completed(broken), completed(whole)).text == "Paris."
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "Par"}, {"type": "text", "text": "is."}], "Paris."),
+        ([{"type": "thinking", "thinking": []}, {"type": "text", "text": "Paris."}], "Paris."),
+        ("half \ud83d", "half \ufffd"),
+        ("whole \ud83d\ude00", "whole \U0001f600"),
+        ("a\x00b", "a\x00b"),
+        ([], ""),
+    ],
+)
+def test_a_text_is_stored_as_a_text(tmp_path: Path, content: object, text: str) -> None:
+    choice = {"message": {"content": content}, "finish_reason": "stop"}
+    assert read(tmp_path, completed(choice)).text == text
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "expected"),
+    [
+        ({"content": None, "reasoning_content": "Let me"}, "length", "length"),
+        ({"content": None, "reasoning_content": "Let me"}, "stop", "no content"),
+        ({"content": "", "reasoning": "Let me"}, "stop", "no content"),
+        ({"content": None}, "stop", "no content"),
+        ({"content": ""}, "stop", "stop"),
+        ({"content": "Half a"}, "content_filter", "content_filter"),
+        ({"content": "Half a"}, "SAFETY", "content_filter"),
+        ({"content": "Half a"}, "MAX_TOKENS", "length"),
+        ({"content": "Whole."}, "eos_token", "stop"),
+        ({"content": "Whole."}, None, "stop"),
+        ({"content": "", "tool_calls": []}, "tool_calls", "tool_calls"),
+    ],
+)
+def test_an_early_end_is_known(
+    tmp_path: Path, message: dict[str, Any], finish_reason: str | None, expected: str
+) -> None:
+    choice = {"message": message, "finish_reason": finish_reason}
+    assert read(tmp_path, completed(choice)).finish_reason == expected
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        {"prompt_tokens": -5, "completion_tokens": -5},
+        {"prompt_tokens": "5", "completion_tokens": 1.5},
+        {"prompt_tokens": True, "completion_tokens": 1 << 40},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+    ],
+)
+def test_tokens_are_counted_here_where_the_endpoint_does_not_say_them(
+    tmp_path: Path, usage: object
+) -> None:
+    choice = {"message": {"content": "Paris."}, "finish_reason": "stop"}
+    server = Server(lambda number, body: completed(choice, usage))
+
+    async def talk(client: Client) -> list[Any]:
+        return [await client.ask(ask(str(number))) for number in range(100)]
+
+    with pytest.raises(BudgetSpent):
+        converse(server, tmp_path, talk, budget=Budget(tokens=40))
+    assert len(server.bodies) == 5  # of 1 + 6 bytes each; the sixth could take 1 + 5
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_comes_is_an_answer_that_can_be_stored_or_none(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content: Any = {
+        "choices": [{"message": {"content": "text"}, "finish_reason": "stop", "token_ids": [1]}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+        "error": None,
+    }
+    places = [
+        (content, list(content)),
+        (content["choices"], [0]),
+        (content["choices"][0], list(content["choices"][0])),
+        (content["choices"][0]["message"], ["content"]),
+        (content["usage"], list(content["usage"])),
+    ]
+    holder, keys = data.draw(st.sampled_from(places))
+    holder[data.draw(st.sampled_from(keys))] = data.draw(json_values)
+    status = data.draw(st.sampled_from([200, 200, 400, 429, 500]))
+    endpoint = endpoint_at("http://127.0.0.1:1")
+    body = json.dumps(content).encode()
+    outcome = judge(b"k" * 32, ask("hello"), Reply(status, body), endpoint, len)
+    if isinstance(outcome, Answer | Refusal):
+        with Cache(tmp_path_factory.mktemp("cache")) as cache:
+            cache.put(b"k" * 32, outcome)
+            assert cache.get(b"k" * 32) == outcome
+    if isinstance(outcome, Answer):
+        outcome.text.encode()
+
+
+@pytest.mark.parametrize("depth", [10, 100_000])
+def test_deep_nesting_is_no_answer(depth: int) -> None:
+    body = b"[" * depth + b"]" * depth
+    endpoint = endpoint_at("http://127.0.0.1:1")
+    assert isinstance(judge(b"k" * 32, ask("a"), Reply(200, body), endpoint, len), Trouble)
+
+
+def test_parameters_take_the_names_of_the_endpoint(tmp_path: Path) -> None:
+    server = Server(lambda number, body: answered(body))
+    request = chat([{"role": "user", "content": "a"}], max_tokens=5, temperature=0.7, seed=1)
+    converse(
+        server,
+        tmp_path,
+        lambda client: client.ask(request),
+        parameters={"max_tokens": "max_completion_tokens", "temperature": None},
+    )
+    assert server.bodies[0]["max_completion_tokens"] == 5
+    assert set(server.bodies[0]) == {"messages", "model", "max_completion_tokens", "seed"}
+
+
+def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(lambda number, body: answered(body))
+
+    async def conversation(host: str) -> Any:
+        async with listening(server) as proxy:
+            monkeypatch.setenv("http_proxy", proxy if host != "127.0.0.1" else "http://127.0.0.1:9")
+            monkeypatch.setenv("no_proxy", "direct.example")
+            base_url = proxy if host == "127.0.0.1" else f"http://{host}"
+            with Cache(tmp_path / host) as cache:
+                async with Client(endpoint_at(base_url), cache, patience=QUICK) as client:
+                    return await client.ask(ask("hello"))
+
+    assert isinstance(run(conversation("models.example")), Answer)
+    assert server.heads[0].startswith("POST http://models.example/v1/chat/completions ")
+    assert isinstance(run(conversation("127.0.0.1")), Answer)
+    assert server.heads[1].startswith("POST /v1/chat/completions ")
+    with pytest.raises(UserError, match="answered nobody"):
+        run(conversation("direct.example"))
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
+    with pytest.raises(UserError, match="https_proxy"):
+        proxy_of("https://models.example")
+
+
+def test_an_address_of_ipv6(tmp_path: Path) -> None:
+    server = Server(lambda number, body: answered(body))
+
+    async def conversation() -> Any:
+        listener = await asyncio.start_server(server.converse, "::1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        with Cache(tmp_path) as cache:
+            async with Client(endpoint_at(f"http://[::1]:{port}"), cache, patience=QUICK) as client:
+                result = await client.ask(ask("hello"))
+        listener.close()
+        return result
+
+    assert isinstance(run(conversation()), Answer)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_nobody_vouches_for_ends_the_run(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = Server(lambda number, body: answered(body))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def conversation() -> None:
+        listener = await asyncio.start_server(server.converse, "127.0.0.1", 0, ssl=context)
+        port = listener.sockets[0].getsockname()[1]
+        endpoint = endpoint_at(f"https://localhost:{port}")
+        with Cache(tmp_path / "cache") as cache:
+            async with Client(endpoint, cache, patience=QUICK) as client:
+                await client.ask(ask("hello"))
+
+    with pytest.raises(UserError, match="certificate is not trusted"):
+        run(conversation())
+    assert server.bodies == []
+
+
+def test_a_redirect_is_not_followed_with_the_key(tmp_path: Path) -> None:
+    server = Server(
+        lambda number, body: reply("307 Temporary Redirect", {}, "Location: /v1/elsewhere")
+    )
+    with pytest.raises(UserError, match="check the address"):
+        converse(server, tmp_path, lambda client: client.ask(ask("hello")))
+    assert len(server.bodies) == 1
+
+
+def test_an_endless_reply_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selflong.llm.transport.LARGEST_REPLY", 1000)
+    server = Server(
+        lambda number, body: failed("500 Trouble", "x" * 2000) if number == 1 else answered(body)
+    )
+    assert isinstance(converse(server, tmp_path, lambda client: client.ask(ask("hello"))), Answer)
+
+
 @pytest.mark.parametrize("status", ["400 Bad Request", "413 Too Large", "422 Unprocessable"])
 def test_a_refusal_is_recorded_and_never_repeated(tmp_path: Path, status: str) -> None:
     server = Server(lambda number, body: failed(status, f"context too long for {KEY}"))
@@ -283,6 +633,14 @@ def test_a_wrong_configuration_stops_the_run_at_once(
     assert KEY not in str(mistake.value)
     assert len(server.bodies) <= 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_provider_says_steers_no_terminal(tmp_path: Path) -> None:
+    message = "\x1b]0;title\x07\x1b[31mno\r\x9b2J see https://me:pw@host/?token=abc"
+    server = Server(lambda number, body: failed("401 Unauthorized", message))
+    with pytest.raises(UserError, match="no2J see") as mistake:
+        converse(server, tmp_path, lambda client: client.ask(ask("hello")))
+    assert "status 401: no2J see https://host/?***: check" in str(mistake.value)
 
 
 def test_an_exhausted_quota_is_not_waited_for(tmp_path: Path) -> None:
@@ -419,7 +777,7 @@ def test_chunked_replies_and_closed_connections(tmp_path: Path) -> None:
 
     results = converse(server, tmp_path, talk)
     assert [result.text for result in results] == ["é [0]", "é [1]", "é [2]"]
-    assert [result.prompt_tokens for result in results] == [0, 0, 0]
+    assert [result.prompt_tokens for result in results] == [1, 1, 1]  # counted here
     assert server.connections == 3
 
 

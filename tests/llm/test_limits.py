@@ -1,12 +1,14 @@
 """Pauses, the adaptive bound, prices."""
 
 import asyncio
+from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selflong.llm.limits import AdaptiveLimit, Patience, cost_usd
-from selflong.llm.protocol import Endpoint
+from selflong.job import UserError
+from selflong.llm.limits import AdaptiveLimit, Budget, BudgetSpent, Patience, Purse, cost_usd
 from selflong.recipe.synthesis import Price
 
 
@@ -80,8 +82,44 @@ def test_a_cancelled_wait_loses_no_place() -> None:
 
 
 def test_cost_counts_prompt_and_completion_apart() -> None:
-    def endpoint(price: Price | None) -> Endpoint:
-        return Endpoint("http://h", "k", "m", "i", 1, 1, "s", "v", price)
+    assert cost_usd(Price(prompt=2.5, completion=10), 1_000_000, 100_000) == 3.5
+    assert cost_usd(None, 1_000_000, 100_000) == 0
 
-    assert cost_usd(endpoint(Price(prompt=2.5, completion=10)), 1_000_000, 100_000) == 3.5
-    assert cost_usd(endpoint(None), 1_000_000, 100_000) == 0
+
+@dataclass
+class _Spent:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@given(
+    st.integers(0, 2000),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.booleans()), max_size=20),
+)
+def test_what_is_in_flight_counts_too(budget: int, requests: list[tuple[int, int, bool]]) -> None:
+    """Requests that are answered or fail in any order never cost more than the budget together."""
+
+    async def scenario() -> None:
+        spent = _Spent()
+        purse = Purse(Budget(tokens=budget), None, spent)
+
+        async def ask(prompt: int, completion: int, is_answered: bool) -> None:
+            await purse.take(prompt, completion)
+            await asyncio.sleep(0)
+            if is_answered:
+                spent.prompt_tokens += prompt
+                spent.completion_tokens += completion
+            purse.give_back(prompt, completion)
+
+        outcomes = await asyncio.gather(*(ask(*one) for one in requests), return_exceptions=True)
+        assert spent.prompt_tokens + spent.completion_tokens <= budget
+        assert all(outcome is None or isinstance(outcome, BudgetSpent) for outcome in outcomes)
+        if sum(prompt + completion for prompt, completion, _ in requests) <= budget:
+            assert outcomes == [None] * len(requests)
+
+    asyncio.run(scenario())
+
+
+def test_a_budget_in_usd_needs_a_price() -> None:
+    with pytest.raises(UserError, match="price"):
+        Purse(Budget(usd=1.0), None, _Spent())

@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -18,7 +21,18 @@ from transformers import AutoTokenizer
 from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
 from selflong.llm.generation import BLOCK
-from selflong.llm.serve import serve, vllm_command
+from selflong.llm.serve import (
+    _checkpoint_context,
+    _folder_digest,
+    _healthy_port,
+    _kept_port,
+    _listens_alone,
+    _running,
+    _Server,
+    serve,
+    vllm_command,
+)
+from selflong.llm.transformers_server import CONNECTIONS
 from selflong.recipe.site import LlamaCppServing, RemoteServing, TransformersServing, VllmServing
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 
@@ -73,6 +87,9 @@ def test_llama_cpp_answers_and_ends_with_the_block(tmp_path: Path) -> None:
         assert 10 < answer.prompt_tokens < 60
         assert isinstance(refusal, Refusal)
         assert "context" in refusal.reason
+        for process in psutil.Process().children(recursive=True):
+            for listening in process.net_connections("inet"):
+                assert listening.laddr.ip == "127.0.0.1"
         for process in map(psutil.Process, started):
             assert endpoint.api_key not in " ".join(process.cmdline())
     assert servers() == before
@@ -178,13 +195,13 @@ def test_generate_answers_token_ids_in_the_protocol(tmp_path: Path, checkpoint: 
     ],
 )
 def test_generate_refuses_what_it_does_not_do(
-    running_checkpoint: Endpoint, tmp_path: Path, changes: dict[str, object], reason: str
+    running_checkpoint: Endpoint, changes: dict[str, object], reason: str
 ) -> None:
     body = {"prompt": [5, 6], "max_tokens": 2, "temperature": 0, **changes}
-    (refusal,), _ = answers(running_checkpoint, tmp_path, [completion(**body)])
-    assert isinstance(refusal, Refusal)
-    assert refusal.status == 400
-    assert reason in refusal.reason
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        post(running_checkpoint, "/v1/completions", {**body, "model": "checkpoint"})
+    assert refusal.value.code == 400
+    assert reason in refusal.value.read().decode()
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +212,165 @@ def running_checkpoint(
     log = tmp_path_factory.mktemp("log") / "log"
     with serve(TRANSFORMERS, weights, name="checkpoint", log=log) as endpoint:
         yield endpoint
+
+
+def converse(endpoint: Endpoint, message: bytes, seconds: float = 30) -> bytes:
+    """What the server says to raw bytes until it closes the connection."""
+    address = ("127.0.0.1", urlsplit(endpoint.base_url).port)
+    with socket.create_connection(address, timeout=seconds) as connection:
+        connection.sendall(message)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("length", ["1200000000", "-1", "abc", "1e3", "", "99999999999999999999"])
+def test_no_body_is_waited_for_without_a_key_or_a_length(
+    running_checkpoint: Endpoint, length: str
+) -> None:
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n"
+    reply = converse(running_checkpoint, f"{head}\r\n".encode())
+    assert reply.startswith(b"HTTP/1.1 401 ")
+    key = f"Authorization: Bearer {running_checkpoint.api_key}\r\n"
+    reply = converse(running_checkpoint, f"{head}{key}\r\n".encode())
+    assert reply.startswith((b"HTTP/1.1 411 ", b"HTTP/1.1 413 "))
+
+
+def test_strangers_are_cut_and_hold_no_threads(
+    running_checkpoint: Endpoint, tmp_path: Path
+) -> None:
+    port = urlsplit(running_checkpoint.base_url).port
+    (server,) = (
+        process
+        for process in psutil.Process().children(recursive=True)
+        if port in {one.laddr.port for one in process.net_connections("inet")}
+    )
+    before = server.num_threads()
+    half_open = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    try:
+        for connection in half_open[:20]:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nX-Slow: ")
+        time.sleep(1)
+        assert server.num_threads() <= before + CONNECTIONS
+        # The client's requests get through once the strangers are cut.
+        (answer,), _ = answers(
+            running_checkpoint, tmp_path, [completion([5, 6], max_tokens=2, temperature=0)]
+        )
+        assert isinstance(answer, Answer)
+        half_open[0].settimeout(30)
+        assert half_open[0].recv(100) == b""
+    finally:
+        for connection in half_open:
+            connection.close()
+
+
+def test_a_port_that_is_kept_is_nobody_elses() -> None:
+    with _kept_port() as port:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        assert not _listens_alone(port, os.getsid(0))
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            assert _listens_alone(port, os.getsid(0))
+            assert not _listens_alone(port, os.getpid() + 1)
+            assert _healthy_port(port, os.getpid() + 1) is None
+
+
+IMPOSTOR = """
+import http.server, os, socket, sys, time
+class Server(http.server.ThreadingHTTPServer):
+    allow_reuse_port = True
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print(dict(self.headers), flush=True)
+        self.send_response(200); self.end_headers()
+    do_POST = do_GET
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_is_not_ours_gets_neither_key_nor_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child never listens; another process of this user has crept onto the port that is kept for it."""
+    with _kept_port() as port:
+        impostor = subprocess.Popen(
+            [sys.executable, "-c", IMPOSTOR, str(port)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            monkeypatch.setattr("selflong.llm.serve.START_SECONDS", 3.0)
+            server = _Server(
+                command=[sys.executable, "-c", "import time; time.sleep(60)"],
+                environment={},
+                identity="i",
+                slots=1,
+                context_tokens=1,
+                package="vllm",
+                api_key="the key",
+                port=port,
+            )
+            with (
+                pytest.raises(UserError, match="was not ready"),
+                _running(server, "m", tmp_path / "log"),
+            ):
+                pass
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10):
+                pass
+        finally:
+            impostor.terminate()
+        output, _ = impostor.communicate(timeout=30)
+        assert output.count("{") == 1  # the test's own request
+        assert "the key" not in output
+
+
+def test_the_chat_template_is_part_of_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("weights")
+    (tmp_path / "config.json").write_text("{}")
+    digests = {_folder_digest(tmp_path)}
+    for name in ("chat_template.jinja", "tokenizer.model", "modeling_own.py"):
+        for content in ("one", "two"):
+            (tmp_path / name).write_text(content)
+            digests.add(_folder_digest(tmp_path))
+    assert len(digests) == 7
+    (tmp_path / "README.md").write_text("changes nothing")
+    assert _folder_digest(tmp_path) in digests
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"text_config": {"max_position_embeddings": 131072}}, 131072),
+        ({"text_config": None, "n_positions": 1024}, 1024),
+        ({"max_position_embeddings": None, "max_sequence_length": 2048}, 2048),
+    ],
+)
+def test_the_context_of_a_checkpoint(
+    tmp_path: Path, config: dict[str, object], tokens: int
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert _checkpoint_context(tmp_path) == tokens
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"n_positions": "many"}', "[" * 10_000])
+def test_a_configuration_without_a_context_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json"):
+        _checkpoint_context(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["“sk-1”", "sk-1\nX-Other: 1", "sk 1", "sk-\u00e9", "sk-1\x00"])
+def test_a_key_that_cannot_be_one_is_one_sentence_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    serving = RemoteServing(kind="remote", url="https://h.example", api_key_variable="EXAMPLE_KEY")
+    monkeypatch.setattr(os, "environ", {**os.environ, "EXAMPLE_KEY": key})
+    with (
+        pytest.raises(UserError, match="EXAMPLE_KEY") as mistake,
+        serve(serving, None, name="m", log=tmp_path / "log", context_tokens=8192),
+    ):
+        pass
+    assert "sk" not in str(mistake.value)
 
 
 def post(endpoint: Endpoint, path: str, body: dict[str, object]) -> dict[str, Any]:
@@ -214,7 +390,7 @@ def test_precisions_and_weights_have_keys_of_their_own(tmp_path: Path, checkpoin
     def identity(precision: str, folder: Path) -> str:
         serving = TransformersServing(kind="transformers", precision=precision)  # type: ignore[arg-type]
         weights = FolderWeights(kind="folder", path=folder)
-        return _transformers(serving, _Wanted(weights, "m", None, 1, "key")).identity
+        return _transformers(serving, _Wanted(weights, "m", None, "key")).identity
 
     other = tmp_path / "other"
     save_model(other)

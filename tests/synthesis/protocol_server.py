@@ -21,7 +21,7 @@ def reply_to(prompt: str) -> str:
 
 class ProtocolServer(ThreadingHTTPServer):
     """asked: path and body of every request, in the order of their coming; answered: how many of them;
-    most: answers after which the others have to wait."""
+    most: answers after which the others have to wait; error: status and body in place of every answer."""
 
     daemon_threads = True
 
@@ -30,6 +30,7 @@ class ProtocolServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, bytes]] = []
         self.answered = 0
         self.most = math.inf
+        self.error: tuple[int, dict[str, object]] | None = None
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Connections of killed jobs are cut."""
@@ -51,9 +52,10 @@ class _Handler(BaseHTTPRequestHandler):
         text = reply_to(json.loads(body)["messages"][-1]["content"])
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": len(body) // 4, "completion_tokens": len(text) // 4}
-        reply = json.dumps({"choices": [choice], "usage": usage}).encode()
+        status, content = self.server.error or (200, {"choices": [choice], "usage": usage})
+        reply = json.dumps(content).encode()
         with suppress(ConnectionError):  # whoever asked may have been killed
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(reply)))
             self.end_headers()
             self.wfile.write(reply)

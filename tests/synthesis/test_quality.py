@@ -68,6 +68,8 @@ def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
         ("The Danube carried grain and timber to Hungary.", "stop", quality.NO_INSTRUCTION),
         ("Which Danube freight?", "stop", quality.NO_INSTRUCTION),
         ("Describe how the Danube carried grain and", "length", quality.TRUNCATED),
+        ("Describe how the Danube carried grain and", "content_filter", quality.TRUNCATED),
+        ("", "no content", quality.TRUNCATED),
         ("I'm sorry, could you tell me more about the Danube?", "stop", quality.REFUSAL),
         ("What does the text above say about the Danube?", "stop", quality.NOT_SELF_CONTAINED),
         ("What did the aforementioned Danube carry?", "stop", quality.NOT_SELF_CONTAINED),
@@ -130,6 +132,8 @@ def test_a_family_has_a_form(family: str, of_it: str, of_another: str) -> None:
         ("I'm sorry, but I cannot say what the Danube carried.", "stop", quality.REFUSAL),
         ("The summary says that the Danube carried grain.", "stop", quality.META_TALK),
         (GOOD, "length", quality.TRUNCATED),
+        (GOOD, "content_filter", quality.TRUNCATED),
+        ("", "no content", quality.TRUNCATED),
         ("The Danube carried grain. " * 5, "stop", quality.REPEATED),
         (
             "Die Donau trug Getreide und Holz, bevor die Eisenbahn nach Ungarn kam, und danach weniger.",

@@ -1,0 +1,25 @@
+"""What the generator's word about a chunk counts as."""
+
+import pytest
+
+from selflong.synthesis.summaries import read_summary
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "expected"),
+    [
+        ("Grain was dear.", "stop", ("Grain was dear.", "kept")),
+        ("Irrelevant.", "stop", ("Irrelevant.", "irrelevant")),
+        ("", "stop", ("", "irrelevant")),
+        ("Grain was dear. Timber w", "length", ("Grain was dear.", "cut")),
+        ("Grain was dear. Timber w", "content_filter", ("Grain was dear.", "cut")),
+        ("Grain w", "content_filter", ("Grain w", "cut")),
+        ("", "length", ("nothing was said (length)", "failed")),
+        (" ", "no content", ("nothing was said (no content)", "failed")),
+        ("", "tool_calls", ("nothing was said (tool_calls)", "failed")),
+    ],
+)
+def test_only_a_whole_answer_is_kept_whole(
+    text: str, finish_reason: str, expected: tuple[str, str]
+) -> None:
+    assert read_summary(text, finish_reason) == expected
