@@ -60,10 +60,9 @@ def sentence(
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(UserError) as error:
         load(path)
-    text = str(error.value)
-    assert text.startswith(f"{path}: ")
-    assert "\n" not in text
-    return text.removeprefix(f"{path}: ")
+    said = str(error.value).splitlines()
+    assert all(text.startswith(f"{path}: ") for text in said)
+    return said[0].removeprefix(f"{path}: ")
 
 
 MISTAKES = {
@@ -221,6 +220,55 @@ MISTAKES = {
         "suites.Ruler!: a name begins with a lower-case letter or a digit and holds only",
     ),
     "another name than the file's": (put("name", "notebook"), "name: must be 'laptop'"),
+    "a spread of nothing": (
+        put("synthesis/long_input/lengths/sigma", 0),
+        "synthesis.long_input.lengths.sigma: Input should be greater than 0",
+    ),
+    "a mean outside of the bounds": (
+        put("synthesis/long_input/lengths/mean", 5),
+        "synthesis.long_input.lengths: mean 5 is not between minimum",
+    ),
+    "a number that is none": (
+        put("models/full/stages/0/rope_base", float("nan")),
+        "models.full.stages[0].rope_base: ",
+    ),
+    "a rope base of nothing": (
+        put("models/full/stages/0/rope_base", 0),
+        "models.full.stages[0].rope_base: Input should be greater than 0",
+    ),
+    "epochs below nothing": (
+        put("mixtures/full/entries/long_input/epochs", -1),
+        "mixtures.full.entries.long_input.epochs: Input should be greater than 0",
+    ),
+    "a moment that never forgets": (
+        put("models/full/stages/0/optimizer/beta2", 1.0),
+        "models.full.stages[0].optimizer.beta2: Input should be less than 1",
+    ),
+    "a seed below nothing": (put("seed", -1), "seed: Input should be greater than or equal to 0"),
+    "a task twice": (
+        put("suites/ruler/tasks", ["vt", "vt"]),
+        "suites.ruler.tasks: 'vt' stands twice",
+    ),
+    "a model twice": (
+        put("suites/needle_grid/models", ["full", "full/2k"]),
+        "suites.needle_grid.models: full/2k stands twice",
+    ),
+    "a yes in place of a number": (
+        put("suites/needle_grid/depths", True),
+        "suites.needle_grid.depths: must be a number, not true",
+    ),
+    "more shards than anybody plans": (
+        put("corpora/documents/shards", 20_000),
+        "corpora.documents.shards: Input should be less than or equal to 10000",
+    ),
+    "a filter that passes nothing": (
+        put("corpora/documents/filters/maximum_tokens", 100),
+        "corpora.documents.filters: minimum_tokens 200 is above maximum_tokens 100",
+    ),
+    "a repository that leaves its folder": (
+        put("models/base/weights", {"kind": "hub", "repository": "..", "revision": "main"}),
+        "models.base.weights.repository: a repository of the hub is written owner/name",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
+from selflong.sources.conversations.section import ConversationSection
 
 
 def _unknown(place: str, name: str, known: Any) -> str:
@@ -163,13 +164,9 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
         for entry_name, entry in mixture.entries.items():
             if hasattr(list, entry_name) or hasattr(dict, entry_name):
                 yield f"{place}.entries.{entry_name}: Snakemake keeps this name; give another one"
-            made = entry.source.synthesised
-            if made is not None and made.generator not in recipe.generators:
-                yield _unknown(
-                    f"{place}.entries.{entry_name}.source.generator",
-                    made.generator,
-                    recipe.generators,
-                )
+            yield from _source_mistakes(
+                recipe, f"{place}.entries.{entry_name}.source", entry.source
+            )
         for suite in mixture.contamination.suites:
             if suite not in recipe.suites:
                 yield _unknown(f"{place}.contamination.suites", suite, recipe.suites)
@@ -187,11 +184,25 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
                     )
 
 
+def _source_mistakes(recipe: Recipe, place: str, source: ConversationSection) -> Iterator[str]:
+    made_for, made = source.tokenised_for, source.synthesised
+    tokenizer = f"{place}.tokenizer"
+    if made_for is not None and (mistake := _reference_mistake(recipe, tokenizer, made_for)):
+        yield mistake
+    if made is not None and made.generator not in recipe.generators:
+        yield _unknown(f"{place}.generator", made.generator, recipe.generators)
+
+
 def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, suite in recipe.suites.items():
         for reference in suite.models:
             if mistake := _reference_mistake(recipe, f"suites.{name}.models", reference):
                 yield mistake
+                break
+        else:
+            checkpoints = [recipe.resolve(reference) for reference in suite.models]
+            for twice in {name for name in checkpoints if checkpoints.count(name) > 1}:
+                yield f"suites.{name}.models: {twice} stands twice"
         yield from suite.mistakes(
             f"suites.{name}", {part: recipe.part(part) for part in suite.reads}
         )

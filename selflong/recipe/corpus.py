@@ -1,10 +1,10 @@
 """The documents of retrieval and of long outputs."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from selflong.recipe.section import NonNegative, Positive, Section
+from selflong.recipe.section import NonNegative, Positive, Section, Shards, Share
 from selflong.sources.documents import DocumentSource
 
 
@@ -12,11 +12,19 @@ class DocumentFilters(Section):
     """Documents that do not pass are counted with the reason."""
 
     language: str | None = None
-    minimum_language_score: float | None = None
+    minimum_language_score: Share | None = None
     minimum_score: float | None = None
     minimum_tokens: NonNegative = 0
     maximum_tokens: Positive | None = None
     drop_exact_duplicates: bool = True
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.maximum_tokens is not None and self.minimum_tokens > self.maximum_tokens:
+            raise ValueError(
+                f"minimum_tokens {self.minimum_tokens} is above maximum_tokens {self.maximum_tokens}"
+            )
+        return self
 
 
 class Corpus(Section):
@@ -26,7 +34,7 @@ class Corpus(Section):
     filters: DocumentFilters = DocumentFilters()
     sample: Positive | None = None
     """Documents to keep, drawn by the hash of their id; all where it is null."""
-    shards: Positive
+    shards: Shards
     evaluation_overlap: Literal["report", "remove"] = "report"
     """What happens to documents that share an n-gram with an evaluation's source."""
     overlap_ngram: Positive = 13

@@ -17,6 +17,8 @@ from selflong.recipe.site import Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
 OVERRIDES = "--config or --configfile"
+MOST_SAID = 20
+"""Mistakes that are said at once: a screen."""
 KINDS_OF_VALUES = {
     "dict_type": "must hold keys and values",
     "list_type": "must be a list",
@@ -163,8 +165,8 @@ def load_recipe(path: Path) -> Recipe:
     recipe = parse(Recipe, read_yaml(path), str(path))
     if path.suffix == ".yaml" and recipe.name != path.stem:
         raise UserError(f"{path}: name: must be {path.stem!r} as the file is, not {recipe.name!r}")
-    for mistake in mistakes(recipe):
-        raise UserError(f"{path}: {mistake}")
+    if found := list(mistakes(recipe)):
+        raise UserError("\n".join(f"{path}: {mistake}" for mistake in found[:MOST_SAID]))
     return recipe
 
 

@@ -1,10 +1,10 @@
 """What a stage trains on."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, Positive, Section, Share
+from selflong.recipe.section import Distinct, Name, Positive, Rate, Section, Seed
 from selflong.sources.conversations import ConversationSource
 
 
@@ -12,7 +12,7 @@ class MixtureEntry(Section):
     """One source of a mixture and how much of it."""
 
     source: ConversationSource
-    epochs: float | None = None
+    epochs: Rate | None = None
     tokens: Positive | None = None
     """Of a stage, in the trained model's tokens; exclusive with epochs."""
     minimum_turns: Positive = 1
@@ -29,15 +29,15 @@ class Deduplication(Section):
     """Exact after normalisation, then MinHash-LSH; a source named earlier keeps its row."""
 
     ngram: Positive
-    threshold: Share
-    permutations: Positive
-    seed: int = 1
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    permutations: Annotated[int, Field(ge=16, le=4096)]
+    seed: Seed = 1
 
 
 class Contamination(Section):
     """Overlap of the training data with the evaluation's own text; always reported."""
 
-    suites: list[str]
+    suites: Annotated[list[str], Distinct]
     ngram: Positive
     remove: bool = False
 

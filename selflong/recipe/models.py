@@ -2,26 +2,35 @@
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, NonNegative, Positive, Precision, Section, Share
+from selflong.recipe.section import (
+    Name,
+    NonNegative,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Seed,
+    Share,
+)
 from selflong.recipe.weights import Weights
 
 
 class Optimizer(Section):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(gt=0)
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
     minimum_ratio: Share = 0.1
     """Learning rate at the end over its peak."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_share: Share = 0.0
-    beta1: Share = 0.9
-    beta2: Share = 0.95
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     weight_decay: float = Field(ge=0)
-    gradient_clip: float = Field(gt=0)
+    gradient_clip: Rate
 
 
 def _is_false(value: object) -> bool:
@@ -34,7 +43,7 @@ class Stage(Section):
 
     name: Name
     length: Positive
-    rope_base: float | Literal["keep", "x4_per_doubling", "ntk"]
+    rope_base: Rate | Literal["keep", "x4_per_doubling", "ntk"]
     rope_scaling: Literal["keep", "drop", "linear", "yarn"] = "keep"
     """Of rotary frequencies: keep or drop what the initial model's configuration says (Llama-3's block), or
     scale them by how much longer the model has become."""
@@ -78,7 +87,7 @@ class Model(Section):
     """Loss over responses only, in long samples too (the paper's ablation)."""
     precision: Precision | None = None
     """Of its training; the site's where it is null."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Of random weights and of the order of the data; the recipe's where it is null."""
     published: str | None = None
     """Its name in resources/published_results.csv."""

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, Positive, Section
+from selflong.recipe.section import Name, Positive, Section, Seed
 
 
 class RecallData(Section):
@@ -14,7 +14,7 @@ class RecallData(Section):
     length: Positive
     """Of each document."""
     documents: Positive
-    seed: int
+    seed: Seed
 
 
 class RecallLanguage(Section):

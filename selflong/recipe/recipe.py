@@ -15,7 +15,7 @@ from selflong.recipe.models import INITIAL, Model, Stage
 from selflong.recipe.recall import RecallStudy
 from selflong.recipe.report import Report
 from selflong.recipe.retrieval import Encoder
-from selflong.recipe.section import Name, Section
+from selflong.recipe.section import Name, Section, Seed
 from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.recipe.weights import Weights
@@ -26,7 +26,7 @@ class Recipe(Section):
 
     name: Name
     description: str
-    seed: int
+    seed: Seed
     deviations: list[str] = []
     """What this recipe does otherwise than the paper."""
     chat_date: str = "26 Jul 2024"

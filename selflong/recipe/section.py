@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from selflong.formats import digest
 
@@ -38,6 +38,22 @@ Precision = Literal["bfloat16", "float32"]
 Positive = Annotated[int, Field(gt=0), _Number]
 NonNegative = Annotated[int, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, le=1), _Number]
+Rate = Annotated[float, Field(gt=0), _Number]
+"""Of a rate, a spread, a weight: any number above nothing."""
+Seed = Annotated[int, Field(ge=0, lt=2**32), _Number]
+Shards = Annotated[int, Field(gt=0, le=10_000), _Number]
+"""Each shard is a job or several, all of which Snakemake plans before anything runs."""
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """The list; ValueError where an item stands in it twice."""
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} stands twice")
+    return values
+
+
+Distinct = AfterValidator(distinct)
 
 
 class Section(BaseModel):

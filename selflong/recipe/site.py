@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-from selflong.recipe.section import Name, NonNegative, Positive, Precision, Section, Share
+from selflong.recipe.section import Name, NonNegative, Positive, Precision, Rate, Section, Share
 
 
 def _without_secrets(url: Any) -> str:
@@ -119,7 +119,7 @@ class TrainingSite(Section):
     activation_checkpointing: bool = True
     """Compute each layer again in the backward pass in place of keeping what it held."""
     tensorboard: bool = False
-    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_minutes: Rate | None = None
     """Save the state also when so much time has passed since the last one."""
 
     @property

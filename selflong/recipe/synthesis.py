@@ -4,14 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section, Share
+from selflong.recipe.section import Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Weights
 
 
 class Sampling(Section):
     """Decoding of the generator."""
 
-    temperature: float = Field(ge=0)
+    temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: float = Field(gt=0, le=1)
 
 
@@ -49,7 +49,7 @@ class Lengths(Section):
     maximum: Positive
     mean: Positive | None = None
     """Of the distribution after it is cut to minimum and maximum; log_normal needs it."""
-    sigma: float | None = None
+    sigma: Rate | None = None
     """Of the logarithm; log_normal needs it."""
 
     @model_validator(mode="after")
@@ -58,6 +58,10 @@ class Lengths(Section):
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
         if self.distribution == "log_normal" and (self.mean is None or self.sigma is None):
             raise ValueError("log_normal needs mean and sigma")
+        if self.mean is not None and not self.minimum <= self.mean <= self.maximum:
+            raise ValueError(
+                f"mean {self.mean} is not between minimum {self.minimum} and maximum {self.maximum}"
+            )
         return self
 
 
@@ -65,8 +69,8 @@ class LongInput(Section):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
     samples: Positive
-    shards: Positive
-    families: dict[Family, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    shards: Shards
+    families: dict[Family, Rate] = Field(min_length=1)
     lengths: Lengths
     seed_chunk_tokens: Positive
     document_order: Literal["shuffled", "ranked"] = "shuffled"
@@ -86,7 +90,7 @@ class LongOutput(Section):
     """A writing instruction back-translated from a document; the target is the document (section 3.1)."""
 
     samples: Positive
-    shards: Positive
+    shards: Shards
     minimum_tokens: Positive
     maximum_tokens: Positive
     excerpt_tokens: Positive

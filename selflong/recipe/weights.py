@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Download, External, Package, Positive, Repository
+from selflong.recipe.section import Download, External, Package, Positive, Rate, Repository
 
 
 class HubWeights(External):
@@ -51,9 +51,9 @@ class RandomWeights(External):
     key_value_heads: Positive
     intermediate: Positive
     vocabulary: Positive
-    rope_base: float = Field(gt=0)
+    rope_base: Rate
     max_position_embeddings: Positive
-    initializer_range: float = Field(gt=0)
+    initializer_range: Rate
 
 
 Weights = Annotated[

@@ -13,7 +13,7 @@ from typing import Any
 
 from selflong.cluster import launch, scheduled
 from selflong.formats import digest, write_json
-from selflong.job import RUNNER_VARIABLE, UserError, runner
+from selflong.job import RUNNER_VARIABLE, runner
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import JOB_KINDS, JobKind, Site
@@ -93,18 +93,4 @@ class Environment:
 
     def serving(self, generator: str) -> Section:
         """How the site serves a generator."""
-        if generator not in self.site.generators:
-            raise UserError(
-                f"config.yaml: generators.{generator} is missing: "
-                f"say how the generator {generator!r} of recipe {self.recipe.name!r} is served"
-            )
-        serving = self.site.generators[generator]
-        if (
-            getattr(serving, "budget_usd", None) is not None
-            and self.recipe.generators[generator].price is None
-        ):
-            raise UserError(
-                f"config.yaml: generators.{generator}.budget_usd has no price to count with: give "
-                f"generators.{generator}.price in recipe {self.recipe.name!r}, or a budget_tokens instead"
-            )
-        return serving
+        return self.site.generators[generator]

@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selflong.recipe.loading import load_run
+from selflong.job import UserError
+from selflong.recipe.loading import MOST_SAID, load_run
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import Results, results_of
+from selflong.run.checks import mistakes
 from selflong.run.digests import Digests
 from selflong.run.environment import Environment
 from selflong.run.inputs import Inputs
@@ -26,7 +28,10 @@ class Run:
     @classmethod
     def from_config(cls, overrides: dict[str, Any]) -> "Run":
         """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
-        return cls(*load_run(Path("config.yaml"), overrides))
+        recipe, site = load_run(Path("config.yaml"), overrides)
+        if found := list(mistakes(recipe, site)):
+            raise UserError("\n".join(found[:MOST_SAID]))
+        return cls(recipe, site)
 
     @property
     def results(self) -> Results:

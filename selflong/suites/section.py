@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from selflong.recipe.section import External, Positive, Precision, Section
+from selflong.recipe.section import Distinct, External, Positive, Precision, Section
 
 
 class SuiteSection(External):
     """A suite of a recipe. A kind's own section says by these what it needs, so that nobody asks its kind."""
 
     kind: str
-    models: list[str] = Field(min_length=1)
+    models: Annotated[list[str], Distinct] = Field(min_length=1)
 
     title: ClassVar[str | None] = None
     """What the report's summary calls it; a kind without one is not summarised."""
@@ -49,7 +49,7 @@ class SuiteSection(External):
 class LengthsSection(SuiteSection):
     """A suite that asks at lengths."""
 
-    lengths: list[Positive] = Field(min_length=1)
+    lengths: Annotated[list[Positive], Distinct] = Field(min_length=1)
 
     lengths_of_answers: ClassVar[bool] = False
     """Whether the lengths are those of answers, not of prompts."""

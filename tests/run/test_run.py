@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
-from selflong.recipe.site import RemoteServing
 from selflong.run.run import Run, alternatives
 
 REPOSITORY = Path(__file__).parents[2]
@@ -83,21 +81,6 @@ def test_an_assumption_s_wording_changes_no_digest(selflong: Run) -> None:
         corpus.digest
         == corpus.model_copy(update={"sources": [reworded, *corpus.sources[1:]]}).digest
     )
-
-
-def test_a_generator_that_the_site_does_not_serve_is_named(laptop: Run) -> None:
-    site = laptop.site.model_copy(update={"generators": {}})
-    with pytest.raises(UserError, match=r"generators\.smollm2 is missing"):
-        Run(laptop.recipe, site).environment.serving("smollm2")
-
-
-def test_a_budget_that_nothing_can_be_counted_with_is_named_before_any_job(laptop: Run) -> None:
-    remote = RemoteServing(
-        kind="remote", url="https://h.example/v1", api_key_variable="THE_KEY", budget_usd=5.0
-    )
-    site = laptop.site.model_copy(update={"generators": {"smollm2": remote}})
-    with pytest.raises(UserError, match=r"generators\.smollm2\.budget_usd has no price"):
-        Run(laptop.recipe, site).environment.serving("smollm2")
 
 
 def test_jobs_read_the_copies_of_recipe_and_site(

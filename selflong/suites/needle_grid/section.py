@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Positive, Seed
 from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
 
 ANSWER_TOKENS = 32
@@ -21,7 +21,7 @@ class NeedleGrid(PromptLengthsSection):
     depths: Positive
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
-    seed: int
+    seed: Seed
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
     by_depth: ClassVar[bool] = True

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Positive, Seed
 from selflong.suites.section import LengthsSection
 
 TOKENS_PER_WORD = 2
@@ -14,6 +14,6 @@ class OutputLength(LengthsSection):
 
     kind: Literal["output_length"]
     prompts: Positive
-    seed: int
+    seed: Seed
 
     lengths_of_answers: ClassVar[bool] = True

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from selflong.recipe.recall import RecallLanguage
-from selflong.recipe.section import Positive, Precision, Section
+from selflong.recipe.section import Positive, Precision, Section, Seed
 from selflong.suites.section import LengthsSection
 
 LANGUAGE = "recall.language"
@@ -19,7 +19,7 @@ class RecallSuite(LengthsSection):
     kind: Literal["recall"]
     sequences: Positive
     """Of each length; every model reads the same ones."""
-    seed: int
+    seed: Seed
 
     one_thread: ClassVar[bool] = True
     own_precision: ClassVar[Precision | None] = "float32"

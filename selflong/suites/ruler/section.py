@@ -1,11 +1,11 @@
 """RULER's settings."""
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive
+from selflong.recipe.section import Distinct, Positive, Seed
 from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
 
 RULER_TASKS = (
@@ -67,10 +67,10 @@ class RulerSuite(AnyRuler):
 
     kind: Literal["ruler"]
     convention: Literal["ruler_exact", "ruler_2024"]
-    tasks: list[RulerTask] = Field(min_length=1)
+    tasks: Annotated[list[RulerTask], Distinct] = Field(min_length=1)
     samples: dict[int, Positive]
     """Of each task, by length."""
-    seed: int
+    seed: Seed
     chat: bool = True
     answer_prefix: bool = True
     files: RulerFiles | None = Field(default=None, exclude_if=is_none)

@@ -1,0 +1,108 @@
+"""Recipes and sites with one thing wrong, and whether they are answered rightly."""
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selflong.job import UserError
+
+MAY_BE_NEGATIVE = ("minimum_score",)
+"""Settings of which -1 is a value like any other."""
+
+
+class Verdict(Enum):
+    """What came of a mutation."""
+
+    SENTENCE = "sentence"
+    ACCEPTED = "accepted"
+    ACCEPTED_WRONG = "accepted wrongly"
+    STACK = "stack"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change at a place of a file."""
+
+    place: tuple[str | int, ...]
+    kind: str
+    value: Any = None
+
+    def apply(self, content: Any) -> Any:
+        changed = copy.deepcopy(content)
+        target = changed
+        for step in self.place[:-1]:
+            target = target[step]
+        last = self.place[-1]
+        if self.kind == "delete":
+            del target[last]
+        elif self.kind == "rename":
+            target[f"{last}x"] = target.pop(last)
+        elif self.kind == "duplicate":
+            target.insert(last, copy.deepcopy(target[last]))
+        else:
+            target[last] = self.value
+        return changed
+
+    @property
+    def must_be_refused(self) -> bool:
+        """Of what no setting can mean."""
+        if not isinstance(self.value, float | int) or isinstance(self.value, bool):
+            return False
+        negative = self.value < 0 and self.place[-1] not in MAY_BE_NEGATIVE
+        return negative or not math.isfinite(self.value)
+
+
+def places(content: Any, here: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every key and item of a file."""
+    steps = content.items() if isinstance(content, dict) else enumerate(content)
+    for step, value in steps:
+        yield (*here, step)
+        if isinstance(value, dict | list):
+            yield from places(value, (*here, step))
+
+
+def value_at(content: Any, place: tuple[str | int, ...]) -> Any:
+    for step in place:
+        content = content[step]
+    return content
+
+
+def draw(content: Any, rng: random.Random) -> Mutation:
+    """One mutation of a file, drawn by chance."""
+    place = rng.choice(list(places(content)))
+    value = value_at(content, place)
+    kinds = ["delete", "retype"]
+    kinds += ["duplicate"] if isinstance(value_at(content, place[:-1]), list) else ["rename"]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        kinds += ["out of range"] * 2
+    kind = rng.choice(kinds)
+    if kind == "retype":
+        others = [None, True, "nowhere", "", 7, 0.5, [], [1], {}, {"a": 1}, [None]]
+        return Mutation(place, kind, rng.choice([o for o in others if type(o) is not type(value)]))
+    if kind == "out of range":
+        return Mutation(place, kind, rng.choice([-1, math.nan, math.inf, -math.inf]))
+    return Mutation(place, kind)
+
+
+def verdict(
+    mutation: Mutation, content: Any, load: Callable[[Path], object], path: Path
+) -> tuple[Verdict, str]:
+    """How the loader answers the mutated file, and what it says."""
+    path.write_text(yaml.safe_dump(mutation.apply(content), sort_keys=False), encoding="utf-8")
+    try:
+        load(path)
+    except UserError as mistake:
+        said = str(mistake).splitlines()
+        right = all(line.startswith(f"{path}: ") for line in said) and len(said) <= 20
+        return (Verdict.SENTENCE if right else Verdict.STACK), str(mistake)
+    except Exception as error:
+        return Verdict.STACK, f"{type(error).__name__}: {error}"
+    wrong = mutation.must_be_refused
+    return (Verdict.ACCEPTED_WRONG if wrong else Verdict.ACCEPTED), ""

@@ -1,0 +1,67 @@
+"""Mistakes that recipe and site show together, before the first job."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import LlamaCppServing, RemoteServing, VllmServing
+from selflong.run.checks import mistakes
+
+REPOSITORY = Path(__file__).parents[2]
+SITE = load_site(REPOSITORY / "config.yaml")
+REMOTE = RemoteServing(
+    kind="remote", url="https://h.example/v1", api_key_variable="THE_KEY", budget_usd=5.0
+)
+
+
+def said(recipe: Recipe, **changes: Any) -> list[str]:
+    return list(mistakes(recipe, SITE.model_copy(update=changes)))
+
+
+@pytest.mark.parametrize("name", ["laptop", "recall", "selflong"])
+def test_the_recipes_suit_the_site(name: str) -> None:
+    assert said(load_recipe(REPOSITORY / "recipes" / f"{name}.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"generators": {}}, "config.yaml: generators.smollm2: is missing"),
+        ({"generators": {"smollm2": REMOTE}}, "generators.smollm2.budget_usd has no price"),
+        (
+            {"generators": {"smollm2": VllmServing(kind="vllm")}},
+            "generators.smollm2.kind: vllm serves weights of kind folder or hub, not gguf",
+        ),
+        (
+            {"evaluation": LlamaCppServing(kind="llama_cpp")},
+            "evaluation.kind: llama_cpp serves no checkpoint",
+        ),
+        (
+            {"training": SITE.training.model_copy(update={"ring": 3})},
+            "training.ring: 2 ranks cannot be shared by ring 3 x ulysses 1",
+        ),
+        ({"work": Path("results")}, "work: results is the folder of the results too"),
+    ],
+)
+def test_what_cannot_go_well_is_one_sentence(
+    laptop: Recipe, changes: dict[str, Any], sentence: str
+) -> None:
+    (found,) = said(laptop, **changes)
+    assert sentence in found
+
+
+def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:
+    weights = laptop.models["base"].weights
+    assert weights is not None
+    lost = weights.model_copy(update={"file": "*.none"})
+    models = laptop.models | {"base": laptop.models["base"].model_copy(update={"weights": lost})}
+    (found,) = said(laptop.model_copy(update={"models": models}))
+    assert "models.base.weights: '*.none' matches 0 files" in found
+
+
+def test_all_mistakes_are_said_at_once(laptop: Recipe) -> None:
+    found = said(laptop, generators={}, work=Path("results"))
+    assert len(found) == 2
