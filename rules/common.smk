@@ -28,25 +28,21 @@ RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.envir
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 os.environ.update(JOBS.variables(Path(workflow.basedir), CONDA))
 
-# Of training's jobs, where the site has a queue; inside a job nothing is tried again.
-TRAINING_RETRIES = None
-if workflow.is_main_process and "training" in RUN.site.resources:
-    from selflong.estimate.training import retries
+# Of training's jobs, where the site has a queue: how often one is submitted again (inside a job nothing is), and
+# how long before its time limit a stage saves its state.
+TRAINING_RETRIES, WARNING_SECONDS = None, {}
+if "training" in RUN.site.resources:
+    from selflong.estimate.training import retries, warning_seconds
 
     try:
-        TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
+        WARNING_SECONDS = {
+            stage: warning_seconds(RUN.recipe, RUN.site, stage)
+            for stage in INPUTS.trained_checkpoints
+        }
+        if workflow.is_main_process:
+            TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
     except UserError as mistake:
         raise WorkflowError(str(mistake))
-
-
-def stage_warning(checkpoint):
-    """How long before SLURM's time limit a stage saves its state; null where the site has no queue."""
-    if "training" not in RUN.site.resources:
-        return []
-    from selflong.estimate.training import warning_seconds
-
-    return warning_seconds(RUN.recipe, RUN.site, checkpoint)
-
 
 # Held until Snakemake ends, however it ends, so it never has to be removed by hand.
 LOCK = ExitStack()

@@ -68,7 +68,9 @@ rule train_stage:
         options=options(
             checkpoint="{checkpoint}",
             work=JOBS.work / "training/{checkpoint}",
-            warning_seconds=lambda wildcards: stage_warning(wildcards.checkpoint),
+            warning_seconds=lambda wildcards: WARNING_SECONDS.get(
+                wildcards.checkpoint, []
+            ),
         ),
     shell:
         'exec $TRAINING_LAUNCH "$TRAINING_PYTHON" "$SELFLONG/scripts/train_stage.py" {params.options} > {log:q} 2>&1'
