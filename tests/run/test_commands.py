@@ -12,7 +12,7 @@ import pytest
 from selflong.launcher import parser
 from tests.test_launcher import REPOSITORY, SCRIPTS
 
-BY_HAND = {"dry_launch.py", "where.py"}
+BY_HAND = {"demo.py", "dry_launch.py", "where.py"}
 
 
 def planned(recipe: str, folder: Path) -> dict[str, list[str]]:
