@@ -12,7 +12,6 @@ from selflong.packages import find_gguf
 from selflong.placement.shapes import random_shape
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, RandomWeights
 from selflong.training.checkpoint import materialise_gguf
-from selflong.training.families import check_exact
 
 Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights
 
@@ -46,6 +45,8 @@ def _link_folder(source: Path, output: Path, trained: bool) -> None:
         raise UserError(f"{source} holds no config.json: name a Hugging Face model folder")
     if trained:
         from transformers import AutoConfig
+
+        from selflong.training.families import check_exact
 
         check_exact(AutoConfig.from_pretrained(source))
     with publish(output) as partial:
