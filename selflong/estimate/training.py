@@ -91,7 +91,7 @@ def warning_seconds(recipe: Recipe, site: Site, checkpoint: str) -> float:
     layout = estimate.fit.layout
     slots = -(-stage.sequences_per_step // (layout.ranks // layout.sequence))
     micro_batch = (estimate.seconds - STARTS * machine.start_seconds) / estimate.steps / slots
-    return max(WARNING_SECONDS, 2 * (micro_batch + _save_seconds(built, machine)))
+    return float(math.ceil(max(WARNING_SECONDS, 2 * (micro_batch + _save_seconds(built, machine)))))
 
 
 def step_flops(model: Architecture, tokens: float, attended: float) -> float:
