@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import suppress
 
-GRACE_SECONDS = 3.5
+GRACE_SECONDS = 2.5
 """For the job to stop its servers and close its files."""
 PAUSE_SECONDS = 0.25
 

@@ -412,7 +412,7 @@ def _listens_alone(port: int, session: int) -> bool:
     listening = set()
     for table in ("tcp", "tcp6"):
         file = Path("/proc/net", table)
-        for line in file.read_text().splitlines()[1:] if file.exists() else ():
+        for line in file.read_text(encoding="utf-8").splitlines()[1:] if file.exists() else ():
             fields = line.split()
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 listening.add(f"socket:[{fields[9]}]")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from selflong.formats import digest
@@ -66,11 +67,9 @@ def _family_mistakes(recipe: Recipe) -> Iterator[str]:
         weights = model.weights
         if not isinstance(weights, FolderWeights) or not recipe.is_trained(name):
             continue
-        path = weights.path / "config.json"
-        if not path.is_file():
-            continue
-        kind = json.loads(path.read_text()).get("model_type")
-        if kind not in TRAINED_EXACTLY:
+        config = _read(weights.path / "config.json")
+        kind = config.get("model_type")
+        if config and kind not in TRAINED_EXACTLY:
             yield (
                 f"models.{name}.weights.path: {weights.path} holds a model of type {kind!r}, which "
                 f"training does not compute exactly; choose one of {', '.join(sorted(TRAINED_EXACTLY))}"
@@ -100,12 +99,22 @@ def _vocabulary_mistakes(recipe: Recipe) -> Iterator[str]:
 
 def _vocabulary(weights: Any) -> str | None:
     """Digest of the vocabulary of weights that are at hand."""
-    path = weights.path / "tokenizer.json" if isinstance(weights, FolderWeights) else None
-    if path is None or not path.is_file():
+    if not isinstance(weights, FolderWeights):
         return None
-    state = json.loads(path.read_text())
+    state = _read(weights.path / "tokenizer.json")
+    if "model" not in state:
+        return None
     added = {token["content"]: token["id"] for token in state.get("added_tokens", [])}
     return digest([state["model"], added])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder; empty where it cannot be read, which whoever loads the model says."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _chain_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -257,7 +257,9 @@ def check_tokenizer(initial: Path, packed: Path) -> None:
     if not path.exists():
         return
     tokenizer = AutoTokenizer.from_pretrained(initial, local_files_only=True)
-    if vocabulary_digest(tokenizer.backend_tokenizer) != json.loads(path.read_text()):
+    if vocabulary_digest(tokenizer.backend_tokenizer) != json.loads(
+        path.read_text(encoding="utf-8")
+    ):
         raise UserError(
             f"{packed} was packed with another tokenizer than that of {initial}; pack the mixture for a "
             "model of this tokenizer alone"

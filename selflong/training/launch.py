@@ -148,7 +148,7 @@ class _Nodes:
         decision = self._folder / "train.json"
         while not decision.exists():
             time.sleep(_POLL_SECONDS)
-        return json.loads(decision.read_text())
+        return json.loads(decision.read_text(encoding="utf-8"))
 
     def report_end(self, own: int) -> None:
         write_json(own, self._folder / f"ended-{own}.json")

@@ -44,6 +44,11 @@ QUESTION = "In what country is Normandy located, and who gave their name to it l
 def _recipe(entries: dict[str, Any], **settings: Any) -> Recipe:
     content = yaml.safe_load((RECIPES / "laptop.yaml").read_text())
     content["mixtures"]["full"] |= {"entries": entries, **settings}
+    for stage, length in zip(content["models"]["full"]["stages"], (1024, 2048, 4096), strict=True):
+        stage |= {
+            "name": f"{length // 1024}k", "length": length, "tokens": length,
+            "global_batch_tokens": length,
+        }  # fmt: skip
     return parse(Recipe, content, "laptop.yaml")
 
 

@@ -175,7 +175,13 @@ def test_what_ends_a_run_is_one_mistake(
 ) -> None:
     with pytest.raises(UserError) as mistake:
         write_instructions(
-            end(remote, server), 0, *corpus, *(tmp_path / name for name in ("i", "d", "u"))
+            setting=end(remote, server),
+            shard=0,
+            documents=corpus[0],
+            token_counts=corpus[1],
+            instructions=tmp_path / "i",
+            drops=tmp_path / "d",
+            usage=tmp_path / "u",
         )
     assert "\n" not in str(mistake.value)
     assert not list(remote.cache.glob("*"))

@@ -50,8 +50,8 @@ class Jobs:
         command = [
             *(sys.executable, ROOT / "scripts" / script),
             *("--recipe", self.folder / "laptop.yaml", "--site", self.folder / "site.yaml"),
-            *("--generator", "smollm2", "--shard", 0, "--digest", "digest"),
-            *("--documents", *self.corpus[0], "--weights", "--work", self.work),
+            *("--generator-name", "smollm2", "--shard", 0, "--digest", "digest"),
+            *("--documents", *self.corpus[0], "--work", self.work),
             *("--target", self.tokenizer, "--counter", self.tokenizer),
             *("--server-log", self.folder / "server.log"),
             *("--drops", self.folder / f"{name}.drops", "--usage", self.folder / f"{name}.usage"),

@@ -86,9 +86,9 @@ def test_a_model_is_looked_at_when_it_is_loaded(tmp_path: Path) -> None:
     )
     weights = FolderWeights(kind="folder", path=tmp_path / "given")
     with pytest.raises(UserError, match="mixtral"):
-        load_weights(weights, None, tmp_path / "out", seed=0, trained=True)
+        load_weights(weights=weights, output=tmp_path / "out", seed=0, trained=True)
     assert not (tmp_path / "out").exists()
-    load_weights(weights, None, tmp_path / "evaluated", seed=0)
+    load_weights(weights=weights, output=tmp_path / "evaluated", seed=0)
     assert (tmp_path / "evaluated" / "config.json").is_file()
 
 

@@ -31,7 +31,7 @@ def write_recipes(workspace: Workspace) -> str:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
     workspace.write_site(folder)
     site = load_site(workspace.folder / "config.yaml")
-    return next(iter(Run(load_recipe(folder / "one.yaml"), site).downloads))
+    return next(iter(Run(load_recipe(folder / "one.yaml"), site).inputs.downloads))
 
 
 def test_one_waits_and_takes_what_the_other_brought(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_second_run_in_the_same_folder_is_refused(finished: Workspace) -> None
     [
         ("length: 512", "lenght: 512", "did you mean 'length'?"),
         ("shards: 2", "shards: two", "corpora.documents.shards"),
-        ("mixture: full", "mixture: fall", "'fall' does not exist; there are full"),
+        ("mixture: full", "mixture: fall", "'fall' does not exist; did you mean 'full'?"),
         ("seed: 5", "seed: 5\nseed: 6", "stands twice"),
         ("tasks: [niah_single_1, fwe]", "tasks: [niah_single_9]", "suites.ruler"),
     ],

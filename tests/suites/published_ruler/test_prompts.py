@@ -40,7 +40,7 @@ def download(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def published(length: int) -> PublishedRulerSuite:
     return PublishedRulerSuite(
-        kind="published_ruler", models=[], repository="x", revision="y", lengths=[length]
+        kind="published_ruler", models=[], repository="a/x", revision="y", lengths=[length]
     )
 
 
