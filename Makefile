@@ -35,9 +35,8 @@ demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py
 	@$(BIN)/python scripts/where.py
 
-# The models of the study are so small that a core trains one alone best, and keeps what its layers hold.
 recall: setup
-	$(SNAKEMAKE) --config recipe=recall 'training={ranks_per_node: 1, ring: 1, zero_stage: 1, activation_checkpointing: false}'
+	$(SNAKEMAKE) --config recipe=recall
 
 plan: setup
 	$(SNAKEMAKE) plan --config recipe=$(RECIPE)

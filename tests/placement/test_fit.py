@@ -88,6 +88,14 @@ def test_a_model_is_laid_out_by_the_checkpoint_that_lies_there(tmp_path: Path) -
     assert site_layout(laid_out("selflong_8b/256k")).sequence > 1
 
 
+def test_a_model_that_one_core_trains_sooner_is_left_alone() -> None:
+    laptop = load_recipe(ROOT / "recipes" / "laptop.yaml")
+    small = stage_site(laptop, SITE, "small_full/256", Path("nowhere"))
+    assert site_layout(small).world == 1 and not small.activation_checkpointing
+    large = stage_site(laptop, SITE, "full/2k", Path("nowhere"))
+    assert site_layout(large).world == SITE.training.ranks == 2
+
+
 def test_ranks_of_a_machine_without_gpus_are_those_of_its_site() -> None:
     site = laid_out("selflong_8b/1m", device="cpu", ranks_per_node=2)
     assert site_layout(site).world == 2
