@@ -63,7 +63,7 @@ def checkpoint(smollm2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPath
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=4096,
+        max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

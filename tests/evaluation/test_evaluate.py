@@ -97,7 +97,7 @@ def test_other_suites_pass_the_same_way(checkpoint: Path, work: Path) -> None:
 def test_a_grid_reads_its_haystack_once_and_answers_the_same(
     checkpoint: Path, work: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    suite = GRID.model_copy(update={"lengths": [4000], "depths": 20})
+    suite = GRID.model_copy(update={"lengths": [2000], "depths": 20})
     caplog.set_level(logging.INFO, logger="selflong.evaluation.generate")
     evaluate(job("deep", suite, checkpoint, work), output(work, "deep"))
     found = read_parquet(output(work, "deep"), PREDICTIONS)
@@ -106,7 +106,8 @@ def test_a_grid_reads_its_haystack_once_and_answers_the_same(
         for count in re.findall(r"[\d,]+(?= prompt|,? of them)", caplog.text)
     )
     assert sent == found["prompt_tokens"].sum()
-    assert read <= 0.6 * sent
+    # 0.55 and, at so short a length, a block and the needle of each prompt.
+    assert read <= 0.68 * sent
 
     tokenizer = load_tokenizer(checkpoint, "26 Jul 2024")
     model = LlamaForCausalLM.from_pretrained(
@@ -132,6 +133,6 @@ def test_lengths_that_are_not_supported_are_left_out(checkpoint: Path, work: Pat
 
 
 def test_a_length_beyond_the_checkpoint_is_refused(checkpoint: Path, work: Path) -> None:
-    suite = RULER.model_copy(update={"lengths": [5000], "samples": {5000: 1}})
-    with pytest.raises(UserError, match="is served with 4096"):
+    suite = RULER.model_copy(update={"lengths": [3000], "samples": {3000: 1}})
+    with pytest.raises(UserError, match="is served with 2048"):
         evaluate(job("long", suite, checkpoint, work), work / "long.parquet")

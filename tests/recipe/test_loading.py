@@ -52,8 +52,9 @@ def test_a_mistake_that_was_given_is_not_blamed_on_the_file(site: Path) -> None:
 
 
 def test_a_mistake_of_the_file_is_blamed_on_it(site: Path) -> None:
-    site.write_text(site.read_text().replace("ring: 2", "ring: 0"))
-    assert sentence(site, training={"ranks_per_node": 4}).startswith("config.yaml: training.ring: ")
+    site.write_text(site.read_text().replace("threads_per_rank: 1", "threads_per_rank: 0"))
+    said = sentence(site, training={"ranks_per_node": 4})
+    assert said.startswith("config.yaml: training.threads_per_rank: ")
 
 
 def test_a_recipe_that_does_not_exist_is_told_the_nearest(site: Path) -> None:

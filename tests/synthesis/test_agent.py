@@ -173,20 +173,15 @@ def test_what_ends_a_run_is_one_mistake(
     tmp_path: Path,
     end: Callable[[Setting, ProtocolServer], Setting],
 ) -> None:
+    documents, token_counts = corpus
+    files = {name: tmp_path / name for name in ("instructions", "drops", "usage")}
+    given = {"shard": 0, "documents": documents, "token_counts": token_counts, **files}
     with pytest.raises(UserError) as mistake:
-        write_instructions(
-            setting=end(remote, server),
-            shard=0,
-            documents=corpus[0],
-            token_counts=corpus[1],
-            instructions=tmp_path / "i",
-            drops=tmp_path / "d",
-            usage=tmp_path / "u",
-        )
+        write_instructions(setting=end(remote, server), **given)
     assert "\n" not in str(mistake.value)
     assert not list(remote.cache.glob("*"))
     server.error = None
-    write_instructions(remote, 0, *corpus, *(tmp_path / name for name in ("i", "d", "u")))
+    write_instructions(setting=remote, **given)
 
 
 def test_answers_on_their_way_are_stored_when_a_run_ends(

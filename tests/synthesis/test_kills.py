@@ -53,7 +53,7 @@ class Jobs:
             *("--generator-name", "smollm2", "--shard", 0, "--digest", "digest"),
             *("--documents", *self.corpus[0], "--work", self.work),
             *("--target", self.tokenizer, "--counter", self.tokenizer),
-            *("--server-log", self.folder / "server.log"),
+            *("--log", self.folder / "server.log"),
             *("--drops", self.folder / f"{name}.drops", "--usage", self.folder / f"{name}.usage"),
             *options,
         ]
