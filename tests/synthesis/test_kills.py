@@ -50,7 +50,7 @@ class Jobs:
         command = [
             *(sys.executable, ROOT / "scripts" / script),
             *("--recipe", self.folder / "laptop.yaml", "--site", self.folder / "site.yaml"),
-            *("--generator-name", "smollm2", "--shard", 0, "--digest", "digest"),
+            *("--generator-name", "smollm2", "--digest", "digest"),
             *("--documents", *self.corpus[0], "--work", self.work),
             *("--target", self.tokenizer, "--counter", self.tokenizer),
             *("--log", self.folder / "server.log"),
@@ -93,7 +93,7 @@ class Jobs:
 
     def instructions(self) -> tuple[object, ...]:
         return (
-            *("write_instructions.py", "--token-counts", *self.corpus[1]),
+            *("write_instructions.py", "--shard", 0, "--token-counts", *self.corpus[1]),
             *("--instructions", self.folder / "instructions.parquet"),
         )
 
