@@ -52,7 +52,7 @@ def by_length(measured: Measured, name: str, suite: NeedleGrid) -> Table:
         rows=tuple(
             (
                 Cell(measured.label(checkpoint)),
-                *(measured.cell(name, checkpoint, MEAN_OF_TASKS, length) for length in lengths),
+                *measured.mean_cells(name, checkpoint, lengths),
             )
             for checkpoint in measured.checkpoints(name)
         ),

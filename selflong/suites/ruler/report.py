@@ -58,10 +58,7 @@ def by_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
         rows=tuple(
             (
                 Cell(measured.label(checkpoint)),
-                *(
-                    measured.cell(name, checkpoint, MEAN_OF_TASKS, length)
-                    for length in suite.lengths
-                ),
+                *measured.mean_cells(name, checkpoint, suite.lengths),
             )
             for checkpoint in measured.checkpoints(name)
         ),
@@ -119,7 +116,7 @@ def ablation(measured: Measured, name: str, suite: AnyRuler) -> Table | None:
         if row in variants:
             body += _beside(measured, name, suite, row, checkpoint, "Table3", variants[row])
         else:
-            cells = _measured_row(measured, name, suite, checkpoint)
+            cells = measured.mean_cells(name, checkpoint, suite.lengths)
             body.append((Cell(row), *([Cell("measured")] if beside else []), *cells))
     return Table(
         name=f"{name}_ablation",
@@ -129,10 +126,6 @@ def ablation(measured: Measured, name: str, suite: AnyRuler) -> Table | None:
         columns=("Variant", *([""] if beside else []), *lengths),
         rows=tuple(body),
     )
-
-
-def _measured_row(measured: Measured, name: str, suite: AnyRuler, checkpoint: str) -> list[Cell]:
-    return [measured.cell(name, checkpoint, MEAN_OF_TASKS, length) for length in suite.lengths]
 
 
 def _beside(
@@ -149,7 +142,7 @@ def _beside(
         measured.published_value(table, published_name, RULER_AVERAGE, length_name(length))
         for length in suite.lengths
     ]
-    yield from three_rows(label, _measured_row(measured, name, suite, checkpoint), values)
+    yield from three_rows(label, measured.mean_cells(name, checkpoint, suite.lengths), values)
 
 
 def lines_of_models(measured: Measured, name: str, suite: AnyRuler) -> Figure:
