@@ -88,7 +88,7 @@ def parses(*command: str) -> bool:
 def test_slurm_reads_the_commands_of_the_dry_launch(
     idle: Path, start: str, ends: str | None
 ) -> None:
-    printed = (ROOT / "tests" / "plan" / "golden" / "two_nodes_1m.txt").read_text()
+    printed = (ROOT / "tests" / "estimate" / "golden" / "two_nodes_1m.txt").read_text()
     lines = [line for line in printed.splitlines() if line.startswith(start)]
     assert lines
     for line in lines:
