@@ -26,6 +26,7 @@ from selflong.demo import (
 )
 from selflong.placement.machines import TWO_CORES
 from selflong.recipe.loading import load_recipe, load_site
+from tests.waiting import ends_within
 
 ROOT = Path(__file__).parent.parent
 
@@ -140,19 +141,6 @@ def wait_for(path: Path, seconds: float = 120) -> int:
     return int(path.read_text())
 
 
-def ended(pid: int, seconds: float) -> bool:
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_an_interrupt_ends_all_jobs_and_says_in_one_sentence_how_to_go_on(tmp_path: Path) -> None:
     command = workflow(tmp_path, second=SLOW)
     process = launched(command, tmp_path)
@@ -163,7 +151,7 @@ def test_an_interrupt_ends_all_jobs_and_says_in_one_sentence_how_to_go_on(tmp_pa
     lines = output.splitlines()
     assert lines[-1] == "Stopped after 1 of 4 steps: `make demo` goes on from there."
     assert all(line.startswith("step ") for line in lines[:-1]), output
-    assert ended(job, 30)
+    assert ends_within(30, job)
     # And it does.
     command = workflow(tmp_path)
     course = course_of([*command, "--rerun-incomplete"])
@@ -176,7 +164,7 @@ def test_jobs_end_with_a_killed_launcher(tmp_path: Path) -> None:
     job = wait_for(tmp_path / "pid")
     process.kill()
     process.communicate(timeout=60)
-    assert ended(job, 30)
+    assert ends_within(30, job)
 
 
 # --------------------------------------------------------------------------------- without Snakemake

@@ -13,6 +13,7 @@ import pytest
 
 from selflong import guardian
 from selflong.job import RUNNER_VARIABLE, UserError, sole_owner
+from tests.waiting import ends_within
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,19 +23,6 @@ def start(code: str) -> subprocess.Popen[str]:
         [sys.executable, "-c", code],
         cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-
-
-def gone(pid: int, limit: float = 10) -> bool:
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_process_ends_with_its_parent() -> None:
@@ -53,7 +41,7 @@ def test_a_process_ends_with_its_parent() -> None:
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    assert gone(pid)
+    assert ends_within(10, pid)
 
 
 def test_a_job_whose_runner_ended_before_it_does_not_begin() -> None:
@@ -217,8 +205,8 @@ def test_a_job_ends_five_seconds_after_its_parent_whatever_it_computes(call: str
     parent.kill()
     parent.wait()
     killed = time.monotonic()
-    assert gone(job)
-    assert gone(child)
+    assert ends_within(10, job)
+    assert ends_within(10, child)
     assert time.monotonic() - killed < 5
 
 
@@ -244,7 +232,7 @@ def test_no_guardian_outlives_its_job() -> None:
         running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         guardians = [pid for pid in running if command_of(pid)[-2:] == watching]
     os.kill(job, signal.SIGKILL)
-    assert gone(guardians[0], limit=5)
+    assert ends_within(5, guardians[0])
     parent.wait(timeout=10)
 
 

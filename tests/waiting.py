@@ -31,6 +31,23 @@ def wait_until_ended(pid: int, idle_seconds: float = IDLE_SECONDS) -> None:
     wait_for(lambda: _cpu_seconds(process) is None, pid, idle_seconds)
 
 
+def ends_within(seconds: float, *pids: int) -> bool:
+    """Whether the processes, of whatever parent, all end in that time; one that is not reaped has ended."""
+    limit = time.monotonic() + seconds
+    while any(_runs(pid) for pid in pids):
+        if time.monotonic() >= limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _cpu_seconds(process: psutil.Process) -> float | None:
     """Of the process and those that it started; None where it ended."""
     try:

@@ -8,22 +8,11 @@ import polars as pl
 from selflong.decontamination.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, read_parquet
 from selflong.recipe.suites import Suite
-from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.ruler.generator import packaged_sources, suite_sources
-from selflong.suites.ruler.section import RulerFiles, RulerSuite
+from selflong.suites.ruler.section import RulerFiles
 from selflong.suites.section import HaystackFile
 from selflong.suites.short_tasks.section import ShortTasks
-
-RULER = RulerSuite(
-    kind="ruler",
-    models=["m"],
-    convention="ruler_exact",
-    tasks=["niah_single_1", "qa_1"],
-    lengths=[512, 700],
-    samples={512: 2, 700: 1},
-    seed=42,
-)
-GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, seed=7)
+from tests.suites.jobs import GRID, RULER
 
 
 def test_texts_hold_the_questions_and_haystacks(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """How long a stage's job takes, and how often it is started."""
 
-from pathlib import Path
-
 import pytest
 
 from selflong.cluster import WARNING_SECONDS
@@ -15,14 +13,9 @@ from selflong.estimate.training import (
 from selflong.job import UserError
 from selflong.placement.machines import H100
 from selflong.placement.shapes import KNOWN
-from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Resources, Site, TrainingSite
-from selflong.recipe.weights import FolderWeights
-
-ROOT = Path(__file__).parents[2]
-SITE = load_site(ROOT / "config.yaml")
-PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
+from tests.paper import PAPER, SITE, without_shapes
 
 
 def test_the_speed_of_prolong_at_64k_is_met() -> None:
@@ -43,15 +36,6 @@ def test_a_stage_of_days_is_retried_as_often_as_it_passes_through_the_queue() ->
     assert by_days == FAILURES
     assert by_hours is not None
     assert by_hours > with_limit(8 * 60) > FAILURES  # type: ignore[operator]
-
-
-def without_shapes() -> Recipe:
-    unknown = FolderWeights(kind="folder", path=Path("somewhere"))
-    models = {
-        name: model.model_copy(update={"weights": unknown}) if model.weights else model
-        for name, model in PAPER.models.items()
-    }
-    return PAPER.model_copy(update={"models": models})
 
 
 def test_a_model_that_nobody_knows_leaves_the_retries_to_the_profile() -> None:

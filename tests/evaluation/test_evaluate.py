@@ -18,23 +18,11 @@ from selflong.llm.generation import ATTENTION, Generator
 from selflong.recipe.suites import Suite
 from selflong.suites.job import Job
 from selflong.suites.needle_grid.prompts import cells
-from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.output_length.section import OutputLength
 from selflong.suites.ruler.generator.sources import suite_sources
-from selflong.suites.ruler.section import RulerSuite
 from selflong.tokens import load_tokenizer
-from tests.suites.jobs import job_of
+from tests.suites.jobs import GRID, RULER, job_of
 
-RULER = RulerSuite(
-    kind="ruler",
-    models=["m"],
-    convention="ruler_exact",
-    tasks=["niah_single_1", "qa_1"],
-    lengths=[512, 700],
-    samples={512: 2, 700: 1},
-    seed=42,
-)
-GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, seed=7)
 WRITING = OutputLength(kind="output_length", models=["m"], lengths=[5], prompts=2, seed=7)
 
 

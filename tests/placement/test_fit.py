@@ -9,26 +9,14 @@ from transformers import LlamaConfig
 from selflong.placement.fit import choose, stage_site
 from selflong.placement.machines import GB, H100
 from selflong.placement.shapes import KNOWN
-from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
-from selflong.recipe.weights import FolderWeights
 from selflong.training.launch import site_layout
+from tests.paper import PAPER, ROOT, SITE, without_shapes
 
-ROOT = Path(__file__).parents[2]
-SITE = load_site(ROOT / "config.yaml")
-PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
 NOWHERE = Path("nowhere")
-
-
-def without_shapes() -> Recipe:
-    unknown = FolderWeights(kind="folder", path=Path("somewhere"))
-    models = {
-        name: model.model_copy(update={"weights": unknown}) if model.weights else model
-        for name, model in PAPER.models.items()
-    }
-    return PAPER.model_copy(update={"models": models})
 
 
 def laid_out(

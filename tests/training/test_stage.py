@@ -34,6 +34,7 @@ from selflong.training.stage import (
 )
 from tests import waiting
 from tests.training.jobs import make_job, write_model, write_packed
+from tests.waiting import ends_within
 
 STEPS = 50
 
@@ -257,21 +258,6 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process is there and not merely unreaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_ended(pids: list[int]) -> None:
-    deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in pids):
-        assert time.monotonic() < deadline, "a rank outlived its launcher"
-        time.sleep(0.02)
-
-
 def _wait_for_step(process: subprocess.Popen[bytes], metrics: Path, step: int) -> None:
     while process.poll() is None:
         if metrics.exists() and len(metrics.read_text().splitlines()) >= step:
@@ -296,7 +282,7 @@ def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Pa
             process.kill()
             process.wait()
             kills += 1
-            wait_until_ended(children)
+            assert ends_within(10, *children), "a rank outlived its launcher"
             assert not output.exists()
         else:
             waiting.wait_until_ended(process.pid)

@@ -10,19 +10,10 @@ from selflong.recipe.models import Model
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import FolderWeights
 from selflong.run.run import Run
-from selflong.suites.ruler.section import RulerFiles, RulerSuite
+from selflong.suites.ruler.section import RulerFiles
+from tests.suites.jobs import RULER
 
 REPOSITORY = Path(__file__).parents[3]
-
-RULER = RulerSuite(
-    kind="ruler",
-    models=["m"],
-    convention="ruler_exact",
-    tasks=["niah_single_1", "qa_1"],
-    lengths=[512, 700],
-    samples={512: 2, 700: 1},
-    seed=42,
-)
 
 
 def test_a_suite_that_names_no_file_has_the_digest_of_before() -> None:
