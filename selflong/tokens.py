@@ -113,6 +113,7 @@ class Tokenizer:
         self._skeleton = lru_cache(maxsize=4096)(self._make_skeleton)
         self._check_plain()
         self.bos_id: int | None = pretrained.bos_token_id
+        self.eos_id: int | None = pretrained.eos_token_id
         self.vocabulary_size: int = len(pretrained)
         self.end_ids: tuple[int, ...] = self._find_end_ids()
         self.vocabulary_digest: str = vocabulary_digest(pretrained.backend_tokenizer)

@@ -209,7 +209,7 @@ MISTAKES = {
     ),
     "tokens and epochs": (
         put("mixtures/full/entries/short/epochs", 1),
-        "mixtures.full.entries.short: give epochs or tokens, one of the two",
+        "mixtures.full.entries.short: give epochs, tokens or share, one of the three",
     ),
     "a generator that does not exist": (
         put("mixtures/full/entries/long_input/source/generator", "gpt"),

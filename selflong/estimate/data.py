@@ -1,7 +1,7 @@
 """What a recipe says about its documents and samples before any of them is made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
@@ -10,7 +10,7 @@ import numpy as np
 from selflong.estimate.usage import FILLED_ANSWER, INSTRUCTION_TOKENS, filled_tokens
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
-from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.synthesis import Gates, Lengths, Synthesis
 from selflong.sources.documents.section import Size
 from selflong.synthesis.lengths import draw_length
@@ -84,6 +84,8 @@ class Samples:
     rows: float
     lengths: np.ndarray
     """Each stands for rows / len(lengths) samples."""
+    document: float = np.inf
+    """Tokens of a document inside of a sample that holds several."""
 
     @property
     def tokens(self) -> float:
@@ -98,7 +100,11 @@ def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
     """What an entry of a mixture offers."""
     size, made = entry.source.size(), entry.source.synthesised
     if size is not None:
-        return _even(size.rows, size.tokens)
+        even = _even(size.rows, size.tokens)
+        return replace(even, document=entry.source.mean_document or np.inf)
+    if (corpus := entry.source.of_corpus) is not None:
+        kept = documents(recipe.corpora[corpus])
+        return _even(kept.rows, kept.tokens)
     assert made is not None
     return synthesised(recipe)[made.samples]
 
@@ -124,9 +130,16 @@ class StageData:
 
 
 def _of_stage(
-    offered: Samples, entry: MixtureEntry, mixture: Mixture, length: int, lengths: Sequence[int]
+    offered: Samples,
+    entry: MixtureEntry,
+    mixture: Mixture,
+    length: int,
+    lengths: Sequence[int],
+    stage_tokens: float,
 ) -> tuple[EntryData, float]:
     """What an entry gives to the stage of `length`, and its tokens times what they attend."""
+    if entry.cuts:
+        offered = _cut(offered, entry, length)
     sizes = offered.lengths
     if entry.maximum_tokens is not None:
         sizes = np.minimum(sizes, entry.maximum_tokens)
@@ -136,12 +149,20 @@ def _of_stage(
         fitting = sum((sizes <= other).astype(float) for other in lengths)
         weight /= np.maximum(fitting, 1)
     tokens = float((weight * sizes).sum())
-    attended = float((weight * sizes**2).sum()) / 2
+    attended = float((weight * sizes * np.minimum(sizes, offered.document)).sum()) / 2
     if tokens == 0:
         return EntryData(offered.rows, 0.0, 0.0), 0.0
-    wanted = entry.tokens if entry.tokens is not None else tokens * (entry.epochs or 0)
+    wanted = entry.wanted(tokens, stage_tokens)
     given = EntryData(offered.rows, float(weight.sum()) * wanted / tokens, float(wanted))
     return given, attended * wanted / tokens
+
+
+def _cut(offered: Samples, entry: MixtureEntry, length: int) -> Samples:
+    """As sequences of one document each, of which nobody knows before how many are long enough; else as
+    documents that are cut at the stage's length."""
+    if entry.packing == "single_document":
+        return _even(max(1.0, offered.tokens / length), max(float(length), offered.tokens))
+    return replace(offered, lengths=np.minimum(offered.lengths, length))
 
 
 def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
@@ -156,8 +177,9 @@ def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
     by_entry, attended = {}, 0.0
     for entry_name, entry in mixture.entries.items():
         by_entry[entry_name], attention = _of_stage(
-            samples(recipe, entry), entry, mixture, stages[stage], list(stages.values())
-        )
+            samples(recipe, entry), entry, mixture, stages[stage], list(stages.values()),
+            tokens_of_stage(recipe, name, stage),
+        )  # fmt: skip
         attended += attention
     total = sum(entry.tokens for entry in by_entry.values())
     return StageData(total, attended / total if total else 0.0, by_entry)

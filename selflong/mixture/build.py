@@ -3,7 +3,6 @@
 import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,32 +11,27 @@ import polars as pl
 from selflong.formats import (
     ACCOUNTING,
     CONTAMINATION,
-    KINDS,
-    SEQUENCES,
-    PackedFiles,
-    publish,
     read_parquet,
     table,
-    write_json,
     write_parquet,
 )
 from selflong.job import UserError
 from selflong.lengths import histogram
 from selflong.mixture import duplicates, select
-from selflong.mixture.pack import pack
+from selflong.mixture.pack import Pieces, joined, place
 from selflong.mixture.prepare import (
     HITS,
     HITS_FILE,
-    ROWS,
-    ROWS_FILE,
     SIGNATURES_FILE,
     Settings,
     Task,
     plan,
     prepare_all,
 )
-from selflong.recipe.mixture import Mixture
-from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.mixture.rows import Rows, gather
+from selflong.mixture.write import count_packed, write_packed
+from selflong.recipe.mixture import Deduplication, Mixture, MixtureEntry
+from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.tokens import Tokenizer
 
 CONTAMINATED = "contaminated"
@@ -76,13 +70,16 @@ def build_mixture(
     _check_tokenizers(recipe, mixture_name)
     tasks = plan(mixture, sample_files, tokenizer, evaluation_texts, work)
     prepare_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
-    rows = _gather(tasks, mixture)
+    rows = gather(tasks, mixture)
     _mark_dropped(rows, tasks, mixture)
-    _choose(rows, mixture, stage_name, stages, recipe.seed)
+    stage_tokens = tokens_of_stage(recipe, mixture_name, stage_name)
+    _choose(rows, mixture, stage_name, stages, stage_tokens, recipe.seed)
+    pieces = _place(rows, mixture, stages[stage_name], recipe.seed)
+    count_packed(rows, tasks, pieces)
     table_of_sources = _account(rows.frame(), mixture, mixture_name, stage_name)
     write_parquet(table_of_sources, accounting, ACCOUNTING)
     write_parquet(_contamination_report(tasks, mixture), contamination, CONTAMINATION)
-    if not rows.counts.any():
+    if len(pieces.sample) == 0:
         dropped = (
             table_of_sources.select("dropped")
             .explode("dropped")
@@ -93,7 +90,7 @@ def build_mixture(
             f"mixture {mixture_name} leaves no sample for stage {stage_name}: "
             f"{dict(dropped.group_by('reason', maintain_order=True).agg(pl.col('rows').sum()).iter_rows())}"
         )
-    _write_packed(rows, tasks, stages[stage_name], tokenizer, output)
+    write_packed(rows, tasks, pieces, stages[stage_name], tokenizer, output)
 
 
 def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
@@ -118,63 +115,7 @@ def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
 # ------------------------------------------------------------------------------- choosing samples
 
 
-@dataclass
-class _Rows:
-    """Every row of every source, in the order of the recipe."""
-
-    entries: list[str]
-    """Of each task, as the kinds."""
-    kinds: list[str]
-    task: np.ndarray
-    prepared: np.ndarray
-    """Whether a row has tokens."""
-    place: np.ndarray
-    """Position among the prepared rows of its task."""
-    sample_ids: pl.Series
-    tokens: np.ndarray
-    loss_tokens: np.ndarray
-    keys: pl.Series
-    reasons: np.ndarray
-    """Object: why a row is left out, None while it is not."""
-    counts: np.ndarray
-    """How often a row is taken."""
-
-    def remaining(self) -> np.ndarray:
-        return np.flatnonzero(self.reasons == None)  # noqa: E711 - elementwise
-
-    def frame(self) -> pl.DataFrame:
-        names = pl.Series(self.entries, dtype=pl.String)
-        return pl.DataFrame(
-            {
-                "source": names.gather(self.task),
-                "tokens": self.tokens,
-                "loss_tokens": self.loss_tokens,
-                "reason": pl.Series(self.reasons.tolist(), dtype=pl.String),
-                "count": self.counts,
-            }
-        )
-
-
-def _gather(tasks: list[Task], mixture: Mixture) -> _Rows:
-    frames = [read_parquet(task.folder / ROWS_FILE, ROWS) for task in tasks]
-    whole = pl.concat(frames) if frames else table([], ROWS)
-    prepared = [frame["reason"].is_null().to_numpy() for frame in frames]
-    return _Rows(
-        entries=[task.entry for task in tasks],
-        kinds=[mixture.entries[task.entry].source.samples_kind for task in tasks],
-        prepared=np.concatenate([np.empty(0, bool), *prepared]),
-        task=np.repeat(np.arange(len(tasks)), [len(frame) for frame in frames]),
-        place=np.concatenate([[], *(np.cumsum(mask) - 1 for mask in prepared)]).astype(np.int64),
-        sample_ids=whole["sample_id"],
-        tokens=whole["tokens"].to_numpy().copy(),
-        loss_tokens=whole["loss_tokens"].fill_null(0).to_numpy().copy(),
-        keys=whole["key"],
-        reasons=np.array(whole["reason"].to_list(), dtype=object),
-        counts=np.zeros(len(whole), dtype=np.int64),
-    )
-
-
-def _mark_dropped(rows: _Rows, tasks: list[Task], mixture: Mixture) -> None:
+def _mark_dropped(rows: Rows, tasks: list[Task], mixture: Mixture) -> None:
     """Rows that the evaluation holds too, then duplicates: what the recipe names first stays."""
     if mixture.contamination.remove:
         hit = pl.concat(
@@ -184,6 +125,11 @@ def _mark_dropped(rows: _Rows, tasks: list[Task], mixture: Mixture) -> None:
         remaining = rows.remaining()
         mask = rows.sample_ids.gather(remaining).is_in(hit.unique().implode()).to_numpy()
         rows.reasons[remaining[mask]] = CONTAMINATED
+    if mixture.deduplication is not None:
+        _mark_duplicates(rows, tasks, mixture.deduplication)
+
+
+def _mark_duplicates(rows: Rows, tasks: list[Task], settings: Deduplication) -> None:
     remaining = rows.remaining()
     rows.reasons[remaining[duplicates.find_exact(rows.keys.gather(remaining))]] = duplicates.EXACT
     remaining = rows.remaining()
@@ -191,31 +137,67 @@ def _mark_dropped(rows: _Rows, tasks: list[Task], mixture: Mixture) -> None:
     near = duplicates.find_near(
         [task.folder / SIGNATURES_FILE for task in tasks],
         [rows.place[remaining[start:end]] for start, end in itertools.pairwise(bounds)],
-        mixture.deduplication,
+        settings,
     )
     rows.reasons[remaining[near]] = duplicates.NEAR
 
 
 def _choose(
-    rows: _Rows, mixture: Mixture, stage: str, stages: Mapping[str, int], seed: int
+    rows: Rows,
+    mixture: Mixture,
+    stage: str,
+    stages: Mapping[str, int],
+    stage_tokens: int,
+    seed: int,
 ) -> None:
+    length = stages[stage]
+    cuts = np.array([mixture.entries[name].cuts for name in rows.entries], dtype=bool)[rows.task]
     remaining = rows.remaining()
     rows.reasons[remaining] = select.leave_out(
         mixture,
         stage,
         stages,
         rows.sample_ids.gather(remaining),
-        rows.tokens[remaining],
+        np.where(cuts, np.minimum(rows.tokens, length), rows.tokens)[remaining],
         seed,
     )
-    remaining = rows.remaining()
-    names = np.array(rows.entries, dtype=object)[rows.task[remaining]]
     for name, entry in mixture.entries.items():
-        own = remaining[names == name]
+        own = _remaining_of(rows, name)
+        usable = rows.tokens[own]
+        if entry.packing == "single_document":
+            usable = usable // length * length
+            rows.reasons[own[usable == 0]] = select.SHORTER
+            own, usable = own[usable > 0], usable[usable > 0]
         rows.counts[own] = select.repeats(
-            entry, rows.sample_ids.gather(own), rows.tokens[own], seed
+            entry, rows.sample_ids.gather(own), usable, stage_tokens, seed
         )
         rows.reasons[own[rows.counts[own] == 0]] = select.BEYOND_WEIGHT
+
+
+def _remaining_of(rows: Rows, entry: str) -> np.ndarray:
+    """int64: the remaining rows of an entry."""
+    remaining = rows.remaining()
+    own = np.array([name == entry for name in rows.entries], dtype=bool)
+    return remaining[own[rows.task[remaining]]]
+
+
+def _place(rows: Rows, mixture: Mixture, length: int, seed: int) -> Pieces:
+    """Whole samples of all entries together, then the sequences of each entry that are its own."""
+    groups: dict[str, list[str]] = {}
+    for name, entry in mixture.entries.items():
+        groups.setdefault("" if entry.packing == "best_fit" else name, []).append(name)
+    return joined(
+        [_placed(rows, names, mixture.entries[names[0]], length, seed) for names in groups.values()]
+    )
+
+
+def _placed(rows: Rows, names: list[str], entry: MixtureEntry, length: int, seed: int) -> Pieces:
+    """The sequences of entries with the packing of `entry`."""
+    own = np.sort(np.concatenate([_remaining_of(rows, name) for name in names]))
+    if entry.packing.startswith("concatenated"):
+        own = own[np.argsort(select.draw(rows.sample_ids.gather(own), seed), kind="stable")]
+    chosen = np.repeat(own, rows.counts[own])
+    return place(entry.packing, chosen, rows.tokens[chosen], length)
 
 
 # ------------------------------------------------------------------------------------- publishing
@@ -223,12 +205,12 @@ def _choose(
 
 def _account(rows: pl.DataFrame, mixture: Mixture, mixture_name: str, stage: str) -> pl.DataFrame:
     """formats.ACCOUNTING"""
-    total = int((rows["tokens"] * rows["count"]).sum())
+    total = int(rows["packed"].sum())
     accounts = []
     for name, entry in mixture.entries.items():
         own = rows.filter(pl.col("source") == name)
         kept = own.filter(pl.col("reason").is_null())
-        tokens = int((kept["tokens"] * kept["count"]).sum())
+        tokens = int(kept["packed"].sum())
         dropped = (
             own.filter(pl.col("reason").is_not_null())
             .group_by("reason", maintain_order=True)
@@ -246,7 +228,7 @@ def _account(rows: pl.DataFrame, mixture: Mixture, mixture_name: str, stage: str
                 "kept": len(kept),
                 "samples": int(kept["count"].sum()),
                 "tokens": tokens,
-                "loss_tokens": int((kept["loss_tokens"] * kept["count"]).sum()),
+                "loss_tokens": int(kept["packed_loss"].sum()),
                 "share": tokens / total if total else 0.0,
                 "lengths": _histogram(kept["tokens"].to_numpy(), kept["count"].to_numpy()),
             }
@@ -272,91 +254,3 @@ def _contamination_report(tasks: list[Task], mixture: Mixture) -> pl.DataFrame:
             ).select(list(CONTAMINATION))
         )
     return pl.concat(parts)
-
-
-def _write_packed(
-    rows: _Rows, tasks: list[Task], length: int, tokenizer: Tokenizer, output: Path
-) -> None:
-    """Pack the chosen samples and copy their tokens to their places, a chunk at a time."""
-    chosen = np.repeat(np.arange(len(rows.counts)), rows.counts)
-    tokens = rows.tokens[chosen]
-    sequence = pack(tokens, length)
-    order = np.lexsort((np.arange(len(chosen)), sequence))
-    offsets = np.empty(len(chosen), dtype=np.int64)
-    offsets[order] = np.cumsum(tokens[order]) - tokens[order]
-    total = int(tokens.sum())
-    log.info(
-        "%d samples in %d sequences of %d: %.2f%% filled",
-        len(chosen),
-        sequence.max() + 1,
-        length,
-        100 * total / ((int(sequence.max()) + 1) * length),
-    )
-    with publish(output) as folder:
-        folder.mkdir()
-        ids = np.lib.format.open_memmap(folder / PackedFiles.INPUT_IDS, "w+", np.uint32, (total,))
-        roles = np.lib.format.open_memmap(folder / PackedFiles.ROLES, "w+", np.uint8, (total,))
-        row_bounds = np.searchsorted(rows.task, np.arange(len(tasks) + 1))
-        chosen_bounds = np.searchsorted(chosen, row_bounds)
-        for number, task in enumerate(tasks):
-            own = slice(row_bounds[number], row_bounds[number + 1])
-            taken = slice(chosen_bounds[number], chosen_bounds[number + 1])
-            _copy_chunk(
-                task,
-                rows.tokens[own][rows.prepared[own]],
-                rows.place[chosen[taken]],
-                offsets[taken],
-                ids,
-                roles,
-            )
-        ids.flush()
-        roles.flush()
-        write_json(tokenizer.vocabulary_digest, folder / PackedFiles.VOCABULARY)
-        write_parquet(
-            _sequences(rows, chosen[order], sequence[order]),
-            folder / PackedFiles.SEQUENCES,
-            SEQUENCES,
-        )
-
-
-def _copy_chunk(
-    task: Task,
-    prepared_tokens: np.ndarray,
-    places: np.ndarray,
-    offsets: np.ndarray,
-    ids: np.ndarray,
-    roles: np.ndarray,
-) -> None:
-    """Copy the samples at `places` of a chunk to `offsets` of the packed arrays."""
-    if len(places) == 0:
-        return
-    bounds = np.concatenate([[0], np.cumsum(prepared_tokens)])
-    chunk_ids = np.load(task.folder / PackedFiles.INPUT_IDS, mmap_mode="r")
-    chunk_roles = np.load(task.folder / PackedFiles.ROLES, mmap_mode="r")
-    for place, offset in zip(places.tolist(), offsets.tolist(), strict=True):
-        start, end = int(bounds[place]), int(bounds[place + 1])
-        ids[offset : offset + end - start] = chunk_ids[start:end]
-        roles[offset : offset + end - start] = chunk_roles[start:end]
-
-
-def _sequences(rows: _Rows, chosen: np.ndarray, sequence: np.ndarray) -> pl.DataFrame:
-    """formats.SEQUENCES of samples that are ordered by their sequence."""
-    kinds = pl.Series(rows.kinds, dtype=pl.String)
-    samples = pl.DataFrame(
-        {
-            "sequence_id": sequence,
-            "tokens": rows.tokens[chosen],
-            "sample_ids": rows.sample_ids.gather(chosen),
-            "kinds": kinds.gather(rows.task[chosen]).cast(pl.Enum(KINDS)),
-        }
-    )
-    grouped = samples.group_by("sequence_id", maintain_order=True).agg(
-        pl.col("tokens").cum_sum().alias("ends"),
-        pl.col("tokens").sum(),
-        pl.col("sample_ids"),
-        pl.col("kinds"),
-    )
-    return grouped.with_columns(
-        (pl.col("tokens").cum_sum() - pl.col("tokens")).alias("offset"),
-        pl.concat_list(pl.lit(0, dtype=pl.Int64), "ends").alias("document_bounds"),
-    ).select(list(SEQUENCES))

@@ -1,14 +1,95 @@
-"""Best-fit decreasing: whole samples into sequences of a stage's length, a million in seconds.
+"""Samples into sequences of a stage's length: whole ones by best-fit decreasing, or cut, as ProLong packs.
 
-Samples of equal length are placed together, and a two-level bitmap finds the fullest sequence that still has
-room, so the work grows with the number of samples and hardly with the length.
+Best fit takes seconds for a million: samples of equal length are placed together, and a two-level bitmap
+finds the fullest sequence that still has room, so the work grows with the number of samples and hardly with
+the length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from selflong.job import UserError
+from selflong.recipe.mixture import Packing
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Parts of samples in sequences, in the order of the sequences and of their places; int64 [pieces]."""
+
+    sample: np.ndarray
+    """Number of the sample."""
+    start: np.ndarray
+    stop: np.ndarray
+    """Tokens of the sample, from `start` on."""
+    sequence: np.ndarray
+
+    @property
+    def tokens(self) -> np.ndarray:
+        return self.stop - self.start
+
+    @property
+    def sequences(self) -> int:
+        return int(self.sequence[-1]) + 1 if len(self.sequence) else 0
+
+
+def joined(parts: Sequence[Pieces]) -> Pieces:
+    """The sequences of several, one after the other."""
+    firsts = np.cumsum([0, *(part.sequences for part in parts)])
+    return Pieces(
+        np.concatenate([part.sample for part in parts]),
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.stop for part in parts]),
+        np.concatenate(
+            [part.sequence + first for part, first in zip(parts, firsts[:-1], strict=True)]
+        ),
+    )
+
+
+def place(packing: Packing, samples: np.ndarray, tokens: np.ndarray, length: int) -> Pieces:
+    """The sequences of `length` tokens at most that samples of so many `tokens` make, in their order."""
+    if packing == "best_fit":
+        sequence = pack(tokens, length)
+        order = np.argsort(sequence, kind="stable")
+        return Pieces(samples[order], np.zeros_like(tokens), tokens[order], sequence[order])
+    if packing == "as_given":
+        return Pieces(samples, np.zeros_like(tokens), tokens, np.arange(len(tokens)))
+    if packing == "single_document":
+        return _single_documents(samples, tokens, length)
+    if packing == "concatenated":
+        return _concatenated(samples, tokens, length)
+    return _concatenated(samples, _cut_at_ends(tokens, length), length)
+
+
+def _single_documents(samples: np.ndarray, tokens: np.ndarray, length: int) -> Pieces:
+    """As many whole sequences as each sample fills."""
+    count = tokens // length
+    first = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    start = first * length
+    return Pieces(np.repeat(samples, count), start, start + length, np.arange(len(start)))
+
+
+def _concatenated(samples: np.ndarray, tokens: np.ndarray, length: int) -> Pieces:
+    """One sample after the other, cut where a sequence is full."""
+    ends = np.cumsum(tokens)
+    begins = ends - tokens
+    first = begins // length
+    count = np.maximum(0, (ends - 1) // length - first + 1) * (tokens > 0)
+    sequence = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - first, count)
+    origin = np.repeat(begins, count)
+    start = np.maximum(sequence * length, origin) - origin
+    stop = np.minimum((sequence + 1) * length, np.repeat(ends, count)) - origin
+    return Pieces(np.repeat(samples, count), start, stop, sequence)
+
+
+def _cut_at_ends(tokens: np.ndarray, length: int) -> np.ndarray:
+    """int64 [samples]: what is left of each where one that a sequence cuts does not go on."""
+    room, kept = length, np.empty_like(tokens)
+    for number, size in enumerate(tokens.tolist()):
+        kept[number] = min(size, room)
+        room = room - kept[number] or length
+    return kept
 
 
 class _Capacities:

@@ -2,7 +2,7 @@
 
 import logging
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,10 @@ from selflong.formats import (
 )
 from selflong.job import end_with_parent
 from selflong.mixture import VERSION
-from selflong.mixture.render import Prepared, loss_tokens, render
-from selflong.recipe.mixture import Mixture
+from selflong.mixture.render import Prepared, packed_loss_tokens, render
+from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.similarity import exact_key, signatures
-from selflong.sources.conversations.rows import Chunk
+from selflong.sources.conversations.rows import Chunk, Row, Sequence
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ ROWS = {
     "reason": pl.String,  # null for a row that is prepared
     "tokens": pl.Int64,
     "loss_tokens": pl.Int64,
-    "key": pl.Binary,  # of exact duplicates
+    "documents": pl.List(pl.Int64),  # tokens of each document in it
+    "key": pl.Binary,  # of exact duplicates; null where none are looked for
 }
 HITS = {name: CONTAMINATION[name] for name in CONTAMINATION if name not in ("source", "removed")}
 ROWS_FILE, HITS_FILE, SIGNATURES_FILE = "rows.parquet", "hits.parquet", "signatures.npy"
@@ -74,7 +75,7 @@ def plan(
     common = [
         VERSION,
         tokenizer.digest,
-        mixture.deduplication.digest,
+        mixture.deduplication.digest if mixture.deduplication else None,
         mixture.contamination.digest,
         texts,
     ]
@@ -130,7 +131,8 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
     rows: list[dict[str, Any]] = []
     hits: list[dict[str, Any]] = []
     kept: list[Prepared] = []
-    for row in entry.source.read(task.entry, task.chunk):
+    duplicates, suites = settings.mixture.deduplication, settings.mixture.contamination.suites
+    for row in _units(entry, task):
         found = render(row, entry, settings.tokenizer)
         if not isinstance(found, Prepared):
             rows.append(
@@ -142,12 +144,15 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
             {
                 "sample_id": found.sample_id,
                 "tokens": len(found.rendered.ids),
-                "loss_tokens": loss_tokens(found.kind, found.rendered.roles),
-                "key": exact_key(found.compared),
+                "loss_tokens": packed_loss_tokens(
+                    found.kind, found.rendered.roles, found.documents
+                ),
+                "documents": found.documents,
+                "key": exact_key(found.compared()) if duplicates else None,
             }
         )
-        hits += [{"sample_id": found.sample_id, **hit} for hit in texts.hits(found.whole)]
-    settings_of_duplicates = settings.mixture.deduplication
+        if suites:
+            hits += [{"sample_id": found.sample_id, **hit} for hit in texts.hits(found.whole())]
     with publish(task.folder) as folder:
         folder.mkdir()
         write_parquet(table(rows, ROWS), folder / ROWS_FILE, ROWS)
@@ -157,12 +162,22 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
         roles = np.concatenate([empty.astype(np.uint8), *(found.rendered.roles for found in kept)])
         np.save(folder / PackedFiles.INPUT_IDS, ids)
         np.save(folder / PackedFiles.ROLES, roles)
-        np.save(
-            folder / SIGNATURES_FILE,
-            signatures(
-                [found.compared for found in kept],
-                settings_of_duplicates.ngram,
-                settings_of_duplicates.permutations,
-                settings_of_duplicates.seed,
-            ),
-        )
+        if duplicates:
+            np.save(
+                folder / SIGNATURES_FILE,
+                signatures(
+                    [found.compared() for found in kept],
+                    duplicates.ngram,
+                    duplicates.permutations,
+                    duplicates.seed,
+                ),
+            )
+
+
+def _units(entry: MixtureEntry, task: Task) -> Iterator[Row]:
+    """The rows of a chunk; where they are packed again, the documents of those that hold several."""
+    for row in entry.source.read(task.entry, task.chunk):
+        if isinstance(row, Sequence) and entry.packing != "as_given":
+            yield from row.documents
+        else:
+            yield row

@@ -1,6 +1,8 @@
 """Rows as tokens with a role each, and how many of them the loss counts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 
@@ -8,10 +10,11 @@ from selflong.formats import TokenRole
 from selflong.job import UserError
 from selflong.mixture.duplicates import compared_text
 from selflong.recipe.mixture import MixtureEntry
-from selflong.sources.conversations.rows import Conversation, Rejected, Row, Sequence
+from selflong.sources.conversations.rows import Conversation, Document, Rejected, Row, Sequence
 from selflong.tokens import CannotRender, Rendered, Tokenizer
 
 _RESPONSE = (TokenRole.RESPONSE, TokenRole.END)
+_SHORTEST_DOCUMENT = 2
 
 
 @dataclass(frozen=True)
@@ -21,21 +24,25 @@ class Prepared:
     sample_id: str
     kind: str
     rendered: Rendered
-    compared: str
-    """Text that duplicates are found by."""
-    whole: str
+    compared: Callable[[], str]
+    """Text that duplicates are found by. It is made when it is asked for: of tokens it takes as long as all
+    else."""
+    whole: Callable[[], str]
     """Text that the overlap with the evaluation is found by."""
+    documents: tuple[int, ...]
+    """Tokens of each document in it."""
 
 
 def render(row: Row, entry: MixtureEntry, tokenizer: Tokenizer) -> Prepared | Rejected:
     """A row as tokens, or the reason why the entry's filters or the chat template leave it out."""
     if isinstance(row, Rejected):
         return row
-    prepared = (
-        _sequence(row, tokenizer)
-        if isinstance(row, Sequence)
-        else _conversation(row, entry, tokenizer)
-    )
+    if isinstance(row, Sequence):
+        prepared = _sequence(row, tokenizer)
+    elif isinstance(row, Document):
+        prepared = _document(row, tokenizer)
+    else:
+        prepared = _conversation(row, entry, tokenizer)
     if (
         isinstance(prepared, Prepared)
         and entry.maximum_tokens is not None
@@ -58,10 +65,32 @@ def _conversation(
     if loss_tokens(row.kind, rendered.roles) == 0:
         return Rejected(row.sample_id, row.kind, "nothing_to_learn", len(rendered.ids))
     whole = "\n".join(part["text"] for message in row.messages for part in message["parts"])
-    return Prepared(row.sample_id, row.kind, rendered, compared_text(row.messages), whole)
+    return Prepared(
+        row.sample_id, row.kind, rendered, partial(compared_text, row.messages), lambda: whole,
+        (len(rendered.ids),),
+    )  # fmt: skip
+
+
+def _document(row: Document, tokenizer: Tokenizer) -> Prepared:
+    """Text between the tokens that begin and end one, where the tokenizer has them."""
+    ids = [
+        *([] if tokenizer.bos_id is None else [tokenizer.bos_id]),
+        *tokenizer.encode(row.text),
+        *([] if tokenizer.eos_id is None else [tokenizer.eos_id]),
+    ]
+    roles = np.full(len(ids), TokenRole.DOCUMENT, dtype=np.uint8)
+    rendered = Rendered(np.array(ids, dtype=np.uint32), roles)
+    return Prepared(
+        row.sample_id, "pretraining", rendered, lambda: row.text, lambda: row.text, (len(ids),)
+    )
 
 
 def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared | Rejected:
+    """Tokens as they are, but for documents of a single one, which teach nothing."""
+    if row.bounds is not None:
+        row = _without_single_tokens(row)
+    if len(row.ids) < _SHORTEST_DOCUMENT:
+        return Rejected(row.sample_id, "pretraining", "no_response")
     if row.ids.max() >= tokenizer.vocabulary_size:
         raise UserError(
             f"{row.sample_id} holds token {row.ids.max()}, but the tokenizer has "
@@ -70,10 +99,39 @@ def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared | Rejected:
     roles = np.full(len(row.ids), TokenRole.DOCUMENT, dtype=np.uint8)
     if row.targets is not None:
         roles[~row.targets] = TokenRole.PROMPT
-    if loss_tokens("pretraining", roles) == 0:
+    documents = (
+        (len(row.ids),)
+        if row.bounds is None
+        else tuple(np.diff(row.bounds, axis=1).ravel().tolist())
+    )
+    if packed_loss_tokens("pretraining", roles, documents) == 0:
         return Rejected(row.sample_id, "pretraining", "nothing_to_learn", len(row.ids))
-    text = tokenizer.decode(row.ids)
-    return Prepared(row.sample_id, "pretraining", Rendered(row.ids, roles), text, text)
+    text = cache(partial(tokenizer.decode, row.ids))
+    return Prepared(row.sample_id, "pretraining", Rendered(row.ids, roles), text, text, documents)
+
+
+def _without_single_tokens(row: Sequence) -> Sequence:
+    """The row's documents one after the other, what lies between them and single tokens left out."""
+    assert row.bounds is not None
+    bounds = row.bounds[np.diff(row.bounds, axis=1).ravel() >= _SHORTEST_DOCUMENT]
+    sizes = np.diff(bounds, axis=1).ravel()
+    ends = np.cumsum(sizes)
+    if sizes.sum() == len(row.ids):
+        return row
+    kept = np.concatenate(
+        [np.empty(0, np.int64), *(np.arange(start, end) for start, end in bounds)]
+    )
+    targets = None if row.targets is None else row.targets[kept]
+    return Sequence(row.sample_id, row.ids[kept], targets, np.stack([ends - sizes, ends], axis=1))
+
+
+def packed_loss_tokens(kind: str, roles: np.ndarray, documents: tuple[int, ...]) -> int:
+    """`loss_tokens` of packed documents of so many tokens each."""
+    ends = np.cumsum(documents)
+    return sum(
+        loss_tokens(kind, roles[end - size : end])
+        for size, end in zip(documents, ends.tolist(), strict=True)
+    )
 
 
 def loss_tokens(kind: str, roles: np.ndarray) -> int:

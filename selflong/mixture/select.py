@@ -10,6 +10,8 @@ from selflong.job import UserError
 from selflong.recipe.mixture import Mixture, MixtureEntry
 
 LONGER = "longer_than_stage"
+SHORTER = "shorter_than_stage"
+"""Reason of documents that fill no sequence."""
 OTHER_STAGE = "other_stage"
 BEYOND_WEIGHT = "beyond_weight"
 
@@ -56,9 +58,9 @@ def leave_out(
 
 
 def repeats(
-    entry: MixtureEntry, sample_ids: pl.Series, tokens: np.ndarray, seed: int
+    entry: MixtureEntry, sample_ids: pl.Series, tokens: np.ndarray, stage_tokens: int, seed: int
 ) -> np.ndarray:
-    """int64 [samples]: how often each sample of an entry is taken.
+    """int64 [samples]: how often each sample of an entry is taken for a stage of `stage_tokens`.
 
     Whole passes over all, then samples in the order of their hash until the entry's weight is met as nearly
     as whole samples can.
@@ -66,8 +68,7 @@ def repeats(
     total = int(tokens.sum())
     if total == 0:
         return np.zeros(len(tokens), dtype=np.int64)
-    wanted = entry.tokens if entry.tokens is not None else round((entry.epochs or 0) * total)
-    passes, rest = divmod(wanted, total)
+    passes, rest = divmod(round(entry.wanted(total, stage_tokens)), total)
     counts = np.full(len(tokens), passes, dtype=np.int64)
     order = np.argsort(draw(sample_ids, seed), kind="stable")
     reached = np.concatenate([[0], np.cumsum(tokens[order])])

@@ -200,6 +200,8 @@ def _source_mistakes(recipe: Recipe, place: str, source: ConversationSection) ->
         yield mistake
     if made is not None and made.generator not in recipe.generators:
         yield _unknown(f"{place}.generator", made.generator, recipe.generators)
+    if source.of_corpus is not None and source.of_corpus not in recipe.corpora:
+        yield _unknown(f"{place}.corpus", source.of_corpus, recipe.corpora)
 
 
 def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:

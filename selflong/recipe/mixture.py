@@ -4,8 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, Name, Positive, Rate, Section, Seed
+from selflong.recipe.section import Distinct, Name, Positive, Rate, Section, Seed, Share
 from selflong.sources.conversations import ConversationSource
+
+Packing = Literal[
+    "best_fit", "as_given", "single_document", "concatenated", "concatenated_dropping"
+]
 
 
 class MixtureEntry(Section):
@@ -14,14 +18,34 @@ class MixtureEntry(Section):
     source: ConversationSource
     epochs: Rate | None = None
     tokens: Positive | None = None
-    """Of a stage, in the trained model's tokens; exclusive with epochs."""
+    """Of a stage, in the trained model's tokens."""
+    share: Share | None = None
+    """Of the tokens that a stage trains on. One of epochs, tokens and share is given."""
+    packing: Packing = "best_fit"
+    """best_fit: whole samples, together with those of other entries; as_given: each row is a sequence, with
+    the documents that its source packed into it. ProLong's own (appendix B.2) cut: single_document: each
+    sequence is full of one document, what is shorter is left out; concatenated: one after the other, drawn
+    by their hash, the rest of a cut one opens the next sequence; concatenated_dropping: it is left out."""
     minimum_turns: Positive = 1
     maximum_tokens: Positive | None = None
 
+    @property
+    def cuts(self) -> bool:
+        """Whether a sample may be longer than a sequence."""
+        return self.packing not in ("best_fit", "as_given")
+
+    def wanted(self, offered: float, stage_tokens: float) -> float:
+        """Tokens to take of `offered`, for a stage that trains on `stage_tokens`."""
+        if self.tokens is not None:
+            return self.tokens
+        if self.share is not None:
+            return self.share * stage_tokens
+        return (self.epochs or 0) * offered
+
     @model_validator(mode="after")
     def _one_weight(self) -> Self:
-        if (self.epochs is None) == (self.tokens is None):
-            raise ValueError("give epochs or tokens, one of the two")
+        if [self.epochs, self.tokens, self.share].count(None) != 2:
+            raise ValueError("give epochs, tokens or share, one of the three")
         return self
 
 
@@ -46,10 +70,21 @@ class Mixture(Section):
     """What a stage trains on."""
 
     entries: dict[Name, MixtureEntry] = Field(min_length=1)
-    deduplication: Deduplication
+    deduplication: Deduplication | None = None
+    """Of rows; none where it is null."""
     contamination: Contamination
     assignment: Literal["every_stage", "one_stage"]
     """every_stage: a sample trains in each stage that it fits; one_stage: in the shortest that it fits, or
     drawn over the stages by its hash where it fits several."""
     longer_than_stage: Literal["leave_out", "refuse"]
     """Of a sample that fits no stage (or, with every_stage, not this one); it is counted, never cut."""
+
+    @model_validator(mode="after")
+    def _cuts_in_every_stage(self) -> Self:
+        for name, entry in self.entries.items():
+            if entry.cuts and self.assignment == "one_stage":
+                raise ValueError(
+                    f"entry {name!r} cuts its documents ({entry.packing}), but one_stage gives each whole "
+                    "sample to one stage: take every_stage"
+                )
+        return self

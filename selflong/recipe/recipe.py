@@ -117,6 +117,16 @@ class Recipe(Section):
                 yield f"{name}/{stage.name}"
 
 
+def tokens_of_stage(recipe: Recipe, mixture: str, stage: str) -> int:
+    """Tokens that a stage trains on, in whole global batches: the most of all models that share its data."""
+    return max(
+        -(-section.tokens // section.global_batch_tokens) * section.global_batch_tokens
+        for model in recipe.models.values()
+        for section in model.stages
+        if (section.mixture, section.name) == (mixture, stage) and section.global_batch_tokens
+    )
+
+
 def stages_of_mixture(recipe: Recipe, mixture: str) -> dict[str, int]:
     """Name -> length of the stages that train on a mixture, shortest first."""
     stages = {

@@ -61,7 +61,8 @@ def seeds(recipe: Recipe) -> dict[str, int]:
         if hasattr(suite, "seed"):
             found[f"suites.{name}.seed"] = suite.seed
     for name, mixture in recipe.mixtures.items():
-        found[f"mixtures.{name}.deduplication.seed"] = mixture.deduplication.seed
+        if mixture.deduplication is not None:
+            found[f"mixtures.{name}.deduplication.seed"] = mixture.deduplication.seed
     for name, model in recipe.models.items():
         if model.seed is not None:
             found[f"models.{name}.seed"] = model.seed

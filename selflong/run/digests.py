@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selflong.formats import digest
-from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
 from selflong.run.inputs import training_setting
@@ -57,11 +57,14 @@ class Digests:
 
     def mixture(self, mixture: str, stage: str) -> str:
         """Of what a stage's packed sequences depend on."""
+        section = self.recipe.mixtures[mixture]
+        by_share = any(entry.share is not None for entry in section.entries.values())
         return self.of(
             "mixture",
-            self.recipe.mixtures[mixture],
+            section,
             stage,
             stages_of_mixture(self.recipe, mixture),
+            tokens_of_stage(self.recipe, mixture, stage) if by_share else None,
             self.recipe.chat_date,
         )
 

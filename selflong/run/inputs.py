@@ -146,7 +146,10 @@ class Inputs:
 
     def entry_files(self, entry: MixtureEntry) -> list[Path]:
         """Files with the rows of a mixture's entry."""
-        made = entry.source.synthesised
+        made, corpus = entry.source.synthesised, entry.source.of_corpus
+        if corpus is not None:
+            shards = corpus_shards(self.recipe, corpus)
+            return [self.results.documents(corpus, shard) for shard in shards]
         if made is None:
             return self.files_of(entry.source)
         return [

@@ -9,34 +9,23 @@ import numpy as np
 from selflong.job import UserError
 from selflong.recipe.section import Download, Positive, Repository
 from selflong.sources.conversations.mds_format import MdsFolder
-from selflong.sources.conversations.rows import (
-    LONG_ROWS,
-    Chunk,
-    Rejected,
-    Row,
-    Sequence,
-    even_chunks,
-)
+from selflong.sources.conversations.rows import LONG_ROWS, Chunk, Row, Sequence, even_chunks
 from selflong.sources.conversations.section import ConversationSection, Size
 
 BYTES_PER_TOKEN = 4
 
 
-class HubTokens(ConversationSection):
-    """Already tokenised sequences in MDS shards on the hub (ProLong)."""
+class MdsRows(ConversationSection):
+    """A source whose rows are packed sequences of tokens in MDS shards, one folder a set of shards."""
 
-    kind: Literal["mds"]
-    repository: Repository
-    revision: str
     files: str
+    """Glob of the folders' files."""
     tokenizer: str
     """Model whose tokenizer made them; another one is refused."""
     rows: Positive
     tokens: Positive
-
-    @property
-    def download(self) -> Download:
-        return Download(self.repository, self.revision, self.files)
+    document_tokens: Positive | None = None
+    """Of a document inside of a row, on average; a row is one where it is null."""
 
     @property
     def samples_kind(self) -> str:
@@ -47,8 +36,8 @@ class HubTokens(ConversationSection):
         return self.tokenizer
 
     @property
-    def download_bytes(self) -> float:
-        return float(BYTES_PER_TOKEN * self.tokens)
+    def mean_document(self) -> int | None:
+        return self.document_tokens
 
     def size(self) -> Size:
         return Size(self.rows, self.tokens)
@@ -63,8 +52,8 @@ class HubTokens(ConversationSection):
         return even_chunks(path, name, len(MdsFolder(path.parent)), LONG_ROWS)
 
     def read(self, entry: str, chunk: Chunk) -> Iterator[Row]:
-        """Each document of each row: `indices` tells where documents begin and end in `input_ids`, and `mask`
-        which tokens the loss counts."""
+        """Whole rows: `indices` tells where documents begin and end in `input_ids`, and `mask` which tokens
+        the loss counts."""
         folder = MdsFolder(chunk.path.parent)
         for row in range(chunk.start, chunk.start + chunk.rows):
             record = folder[row]
@@ -77,11 +66,35 @@ class HubTokens(ConversationSection):
                     f"{folder.path}: row {row}: mask has the shape {targets.shape}, but input_ids "
                     f"{ids.shape}; fetch it again"
                 )
-            bounds = record.get("indices", np.array([[0, len(ids)]]))
-            for document, (start, end) in enumerate(bounds.tolist()):
-                sample_id = f"{entry}/{chunk.name}:{row}:{document}"
-                if end - start < 2:
-                    yield Rejected(sample_id, self.samples_kind, "no_response")
-                else:
-                    own = None if targets is None else targets[start:end].astype(bool)
-                    yield Sequence(sample_id, ids[start:end], own)
+            yield Sequence(
+                f"{entry}/{chunk.name}:{row}",
+                ids,
+                None if targets is None else targets.astype(bool),
+                _bounds(record, len(ids), f"{folder.path}: row {row}"),
+            )
+
+
+def _bounds(record: dict[str, np.ndarray], tokens: int, place: str) -> np.ndarray:
+    """int64 [documents, 2]; UserError where they are none of a row of so many tokens."""
+    bounds = record.get("indices", np.array([[0, tokens]])).astype(np.int64)
+    if bounds.ndim != 2 or (np.diff(bounds.ravel(), prepend=0, append=tokens) < 0).any():
+        raise UserError(
+            f"{place}: indices must be pairs that rise from 0 to {tokens}, the row's tokens; fetch it again"
+        )
+    return bounds
+
+
+class HubTokens(MdsRows):
+    """Already tokenised sequences in MDS shards on the hub (ProLong)."""
+
+    kind: Literal["mds"]
+    repository: Repository
+    revision: str
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, self.files)
+
+    @property
+    def download_bytes(self) -> float:
+        return float(BYTES_PER_TOKEN * self.tokens)

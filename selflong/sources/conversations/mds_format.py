@@ -1,11 +1,12 @@
 """Reads arrays out of MDS shards (mosaicml-streaming's format, version 2).
 
 A shard: uint32 rows; uint32 [rows + 1] byte offsets; the writer's configuration; the rows. A row: a uint32
-size for each column without a fixed one, then the columns' bytes. The library itself wants older versions of
-transformers and numpy than everything else here.
+size for each column without a fixed one, then the columns' bytes. A shard may be compressed as a whole. The
+library itself wants older versions of transformers and numpy than everything else here.
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ _VALUE_DTYPES = {
     66: "float64",
 }
 _SHAPE_DTYPES = ("uint8", "uint16", "uint32", "uint64")
+_COMPRESSIONS = {"zstd": "zstd", "gz": "gzip", "bz2": "bz2", "br": "brotli"}
+"""The format's name -> pyarrow's. It knows snappy too, whose framing pyarrow does not read."""
 
 
 class MdsFolder:
@@ -63,16 +66,43 @@ class MdsFolder:
 
     def _row_bytes(self, shard: dict[str, Any], row: int) -> bytes:
         path = self.path / shard["raw_data"]["basename"]
+        # Whoever unpacked a compressed shard may have kept both.
+        if not path.exists() and shard.get("compression"):
+            path = self.path / shard["zip_data"]["basename"]
         if not path.exists():
             raise UserError(f"{path} is missing: {self.path / 'index.json'} names it")
-        with path.open("rb") as stream:
-            stream.seek(4 * (row + 1))
-            start, end = np.frombuffer(stream.read(8), np.uint32).tolist()
-            stream.seek(start)
-            data = stream.read(end - start)
+        if path.name == shard["raw_data"]["basename"]:
+            with path.open("rb") as stream:
+                stream.seek(4 * (row + 1))
+                start, end = np.frombuffer(stream.read(8), np.uint32).tolist()
+                stream.seek(start)
+                data = stream.read(end - start)
+        else:
+            whole = _decompressed(path, _compression(shard))
+            start, end = np.frombuffer(whole[4 * (row + 1) :][:8], np.uint32).tolist()
+            data = bytes(whole[start:end])
         if len(data) != end - start:
             raise UserError(f"{path} is shorter than it says: fetch it again")
         return data
+
+
+def _compression(shard: dict[str, Any]) -> str | None:
+    """The algorithm's name in pyarrow; its level, after a colon, is the writer's."""
+    name, _, _ = str(shard.get("compression")).partition(":")
+    return _COMPRESSIONS.get(name)
+
+
+# Rows are read in their order, and a shard is some 70 MB.
+@lru_cache(maxsize=1)
+def _decompressed(path: Path, compression: str | None) -> memoryview:
+    """A compressed shard."""
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path), compression=compression) as stream:
+            return memoryview(stream.read())
+    except OSError:
+        raise UserError(f"{path} cannot be decompressed: fetch it again") from None
 
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
@@ -81,10 +111,15 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError):
         raise UserError(f"{path} is no index of MDS shards: fetch it again") from None
     for shard in shards:
-        if shard["format"] != "mds" or shard["version"] != 2 or shard.get("compression"):
+        if shard["format"] != "mds" or shard["version"] != 2:
             raise UserError(
-                f"{path}: shards must be uncompressed MDS of version 2, not {shard['format']} of version "
-                f"{shard['version']} with compression {shard.get('compression')}"
+                f"{path}: shards must be MDS of version 2, not {shard['format']} of version "
+                f"{shard['version']}"
+            )
+        if shard.get("compression") and _compression(shard) is None:
+            raise UserError(
+                f"{path}: compression {shard['compression']} is none of {', '.join(_COMPRESSIONS)}: unpack "
+                "the shards first"
             )
     return shards
 

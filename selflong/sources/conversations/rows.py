@@ -25,14 +25,38 @@ class Conversation:
 
 
 @dataclass(frozen=True)
+class Document:
+    """A row of plain text."""
+
+    sample_id: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Sequence:
-    """A row that is tokenised already."""
+    """A row that is tokenised already: one document, or several that are packed."""
 
     sample_id: str
     ids: np.ndarray
     """uint32 [tokens]"""
     targets: np.ndarray | None = None
     """bool [tokens]: what the loss counts, where the row says it."""
+    bounds: np.ndarray | None = None
+    """int64 [documents, 2]: where each document begins and ends in `ids`; one document where it is null."""
+
+    @property
+    def documents(self) -> "list[Sequence]":
+        """Each document as a row of its own."""
+        if self.bounds is None:
+            return [self]
+        return [
+            Sequence(
+                f"{self.sample_id}:{number}",
+                self.ids[start:end],
+                None if self.targets is None else self.targets[start:end],
+            )
+            for number, (start, end) in enumerate(self.bounds.tolist())
+        ]
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,7 @@ class Rejected:
     """Where it was rendered."""
 
 
-Row = Conversation | Sequence | Rejected
+Row = Conversation | Document | Sequence | Rejected
 
 
 @dataclass(frozen=True)

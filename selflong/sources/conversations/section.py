@@ -50,13 +50,23 @@ class ConversationSection(External, ABC):
         return None
 
     @property
+    def of_corpus(self) -> str | None:
+        """The corpus of the recipe whose documents its rows are."""
+        return None
+
+    @property
+    def mean_document(self) -> int | None:
+        """Tokens of a document inside of a row, which may hold several; None where a row is one."""
+        return None
+
+    @property
     def download_bytes(self) -> float:
         """What the hub sends, by published counts."""
         return 0.0
 
     @abstractmethod
     def size(self) -> Size | None:
-        """What is known of it before it is read; None where only the synthesis says."""
+        """What is known of it before it is read; None where only the synthesis or a corpus says."""
 
     def input_files(self, given: Iterable[Path]) -> list[Path]:
         """The files that hold its rows: `given` ones, or those in the given folders that it names."""

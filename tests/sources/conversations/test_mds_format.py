@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from selflong.job import UserError
-from selflong.mixture.render import Prepared, _sequence, loss_tokens
-from selflong.sources.conversations.mds import HubTokens
+from selflong.mixture.render import Prepared, _sequence, packed_loss_tokens
+from selflong.sources.conversations.mds import HubTokens, _bounds
 from selflong.sources.conversations.mds_format import MdsFolder
-from selflong.sources.conversations.rows import Chunk, Rejected
+from selflong.sources.conversations.rows import Chunk, Rejected, Sequence
 from selflong.tokens import Tokenizer
 from selflong.training.loss import target_mask
+from tests.mds import write_mds
 
 FOLDER = Path(__file__).parent / "mds" / "book-1024"
 
@@ -36,6 +37,23 @@ def test_every_row_of_every_shard() -> None:
         folder[24]
 
 
+def test_compressed_rows_are_those_of_the_same_rows_uncompressed(tmp_path: Path) -> None:
+    compressed, plain = MdsFolder(FOLDER.with_name("book-1024-zstd")), MdsFolder(FOLDER)
+    assert not list(compressed.path.glob("*.mds"))
+    assert len(compressed) == len(plain)
+    for row in [23, *range(24)]:
+        assert set(compressed[row]) == set(plain[row])
+        for name, values in compressed[row].items():
+            assert values.dtype == plain[row][name].dtype
+            assert values.tolist() == plain[row][name].tolist()
+    copy = tmp_path / "copy"
+    shutil.copytree(compressed.path, copy)
+    first = next(iter(sorted(copy.glob("*.zstd"))))
+    first.write_bytes(first.read_bytes()[:-20])
+    with pytest.raises(UserError, match="cannot be decompressed"):
+        MdsFolder(copy)[0]
+
+
 def test_damage_is_named(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(FOLDER, copy)
@@ -50,34 +68,13 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="shorter than it says"):
         MdsFolder(copy)[last - 1]
     (copy / "index.json").write_text(
-        (copy / "index.json").read_text().replace('null, "f', '"zstd", "f')
+        (copy / "index.json").read_text().replace('null, "f', '"snappy", "f')
     )
-    with pytest.raises(UserError, match="compression zstd"):
+    with pytest.raises(UserError, match="snappy is none of zstd"):
         MdsFolder(copy)
     (copy / "index.json").write_text("{")
     with pytest.raises(UserError, match="no index"):
         MdsFolder(copy)
-
-
-def _write_rows(folder: Path, rows: list[dict[str, np.ndarray]]) -> None:
-    """One shard of uint32 ids and uint8 masks, as mosaicml-streaming lays them out."""
-    folder.mkdir()
-    body = b""
-    offsets = [4 * (len(rows) + 2)]
-    for row in rows:
-        columns = [
-            bytes([1 << 2 | 2, *len(x).to_bytes(4, "little")]) + x.tobytes() for x in row.values()
-        ]
-        body += np.array([len(c) for c in columns], np.uint32).tobytes() + b"".join(columns)
-        offsets.append(4 * (len(rows) + 2) + len(body))
-    header = np.array([len(rows), *offsets], np.uint32).tobytes()
-    (folder / "shard.00000.mds").write_bytes(header + body)
-    shard = {
-        "format": "mds", "version": 2, "compression": None, "samples": len(rows),
-        "column_names": list(rows[0]), "column_encodings": ["ndarray:uint32", "ndarray:uint8"],
-        "column_sizes": [None, None], "raw_data": {"basename": "shard.00000.mds"},
-    }  # fmt: skip
-    (folder / "index.json").write_text(json.dumps({"version": 2, "shards": [shard]}))
 
 
 def _rows_of(folder: Path, rows: int) -> list[Any]:
@@ -90,7 +87,7 @@ def _rows_of(folder: Path, rows: int) -> list[Any]:
 
 def test_a_mask_says_what_the_loss_counts(tmp_path: Path, smollm2_tokenizer: Tokenizer) -> None:
     mask = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 0], np.uint8)
-    _write_rows(
+    write_mds(
         tmp_path / "m",
         [
             {"input_ids": np.arange(10, dtype=np.uint32), "mask": mask},
@@ -101,12 +98,53 @@ def test_a_mask_says_what_the_loss_counts(tmp_path: Path, smollm2_tokenizer: Tok
     assert isinstance(masked, Prepared)
     targets = target_mask(masked.rendered.roles, 0, [0, 10], [masked.kind], mask_prompt=False)
     assert targets.tolist() == mask.astype(bool).tolist()
-    assert loss_tokens(masked.kind, masked.rendered.roles) == 4
+    assert packed_loss_tokens(masked.kind, masked.rendered.roles, masked.documents) == 4
     assert isinstance(nothing, Rejected) and nothing.reason == "nothing_to_learn"
+
+
+def test_a_row_is_whole_or_its_documents() -> None:
+    source = HubTokens(
+        kind="mds", repository="a/b", revision="main", files="**", tokenizer="m", rows=1, tokens=1
+    )
+    (chunk,) = source.chunks(source.input_files([FOLDER]))
+    rows = list(source.read("entry", chunk))
+    assert len(rows) == 24
+    for number, row in enumerate(rows):
+        assert isinstance(row, Sequence)
+        assert row.sample_id == f"entry/book-1024:{number}"
+        first, second = row.documents
+        assert (first.sample_id, second.sample_id) == (f"{row.sample_id}:0", f"{row.sample_id}:1")
+        assert first.ids.tolist() + second.ids.tolist() == row.ids.tolist()
+        assert len(first.ids) == 20
+
+
+def test_single_tokens_and_what_lies_between_documents_are_left_out(
+    smollm2_tokenizer: Tokenizer,
+) -> None:
+    row = Sequence(
+        "row",
+        np.arange(10, dtype=np.uint32),
+        np.arange(10) % 3 == 0,
+        np.array([[0, 3], [3, 4], [6, 10]]),
+    )
+    kept = _sequence(row, smollm2_tokenizer)
+    assert isinstance(kept, Prepared)
+    assert kept.rendered.ids.tolist() == [0, 1, 2, 6, 7, 8, 9]
+    assert kept.documents == (3, 4)
+    assert (
+        packed_loss_tokens(kept.kind, kept.rendered.roles, kept.documents) == 1
+    )  # 9; 0, 6 are first
+
+
+@pytest.mark.parametrize("indices", [[[0, 11]], [[4, 2]], [[0, 6], [5, 10]], [0, 10]])
+def test_documents_outside_of_their_row_are_named(tmp_path: Path, indices: list[Any]) -> None:
+    record = {"indices": np.array(indices, np.uint32)}
+    with pytest.raises(UserError, match="indices must be pairs that rise from 0 to 10"):
+        _bounds(record, 10, "a/shard: row 3")
 
 
 def test_a_mask_of_another_length_is_named(tmp_path: Path) -> None:
     row = {"input_ids": np.arange(10, dtype=np.uint32), "mask": np.ones(9, np.uint8)}
-    _write_rows(tmp_path / "m", [row])
+    write_mds(tmp_path / "m", [row])
     with pytest.raises(UserError, match="row 0: mask has the shape"):
         _rows_of(tmp_path / "m", 1)
