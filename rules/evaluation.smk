@@ -23,7 +23,9 @@ rule evaluate:
     resources:
         **JOBS.resources("evaluation"),
     params:
-        digest=lambda wildcards: DIGESTS.suite(wildcards.suite),
+        digest=lambda wildcards: DIGESTS.asked(
+            wildcards.suite, f"{wildcards.model}/{wildcards.stage}", wildcards.lengths
+        ),
         options=options(
             suite="{suite}",
             checkpoint="{model}/{stage}",

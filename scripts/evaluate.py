@@ -8,6 +8,7 @@ from selflong.launcher import launch
 from selflong.precision import decided_serving
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
+from selflong.recipe.weights import EndpointWeights
 from selflong.results import ALL_LENGTHS
 from selflong.suites.job import Job
 
@@ -22,20 +23,27 @@ def ask(
     model, tokenizer: folders. files: download of the suite, or files that it names. machine: the run's
     measurement of its CPU. work: keeps the answered requests.
     """
-    section = recipe.suites[suite]
+    section = recipe.asked(suite, checkpoint)
+    assert section is not None, "the rules ask for what the recipe names"
+    name = checkpoint.partition("/")[0]
+    weights = recipe.models[name].weights
+    remote = weights if isinstance(weights, EndpointWeights) else None
     job = Job(
         suite_name=suite,
         suite=section,
         checkpoint=checkpoint,
         model=model,
         tokenizer=tokenizer,
-        serving=decided_serving(site.evaluation, checkpoint, machine),
+        serving=site.endpoints[name]
+        if remote
+        else decided_serving(site.evaluation, checkpoint, machine),
         work=work,
         chat_date=recipe.chat_date,
-        supports=recipe.models[checkpoint.partition("/")[0]].supports,
+        supports=recipe.models[name].supports,
         files=files,
         parts={place: recipe.part(place) for place in section.reads},
         helmet=site.helmet,
+        endpoint=remote,
     )
     evaluate(job, output, None if lengths == ALL_LENGTHS else [int(lengths)])
 

@@ -128,9 +128,16 @@ def download_files(
 def download_model(
     model: Download, folder: Path, token_variable: str, present: Path | None = None
 ) -> list[Path]:
-    """Download a model's folder: configuration, tokenizer, modules, and its weights in safetensors."""
+    """Download a model's folder: configuration, tokenizer, modules, and its weights in safetensors.
+
+    Where the download is without weights, these stay away.
+    """
+
+    def wanted(path: str) -> bool:
+        return _belongs_to_model(path) and (model.weights or not path.endswith(".safetensors"))
+
     repository = _Repository(model.repository, model.revision, "model", token_variable)
-    return _download(repository, folder, _belongs_to_model, present)
+    return _download(repository, folder, wanted, present)
 
 
 def recorded(folder: Path) -> dict[str, Any]:

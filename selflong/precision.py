@@ -162,7 +162,7 @@ def decide(
 def serving_precision(serving: Serving) -> Precision | None:
     """In which the weights answer; None where the server decides."""
     if isinstance(serving, VllmServing):
-        return "bfloat16"
+        return serving.precision
     if isinstance(serving, TransformersServing) and serving.precision != "auto":
         return serving.precision
     return None

@@ -242,7 +242,7 @@ def prediction_files(recipe: Recipe, results: Results, suite: str) -> list[Path]
     return stored + [
         results.predictions(suite, recipe.resolve(reference), length)
         for reference in section.models
-        for length in section.jobs
+        for length in section.asked_of(reference).jobs
     ]
 
 

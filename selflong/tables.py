@@ -11,6 +11,7 @@ from selflong.formats import write_text
 
 NOT_RUN = "not run"
 NOT_SUPPORTED = "–"
+NOT_ASKED = "not asked"
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -31,8 +31,8 @@ from selflong.training.stage import deepspeed_config
 # Known when the job runs, and to its shell by these expressions.
 FIRST_NODE = '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"'
 PORT_OF_JOB = "$((29500 + SLURM_JOB_ID % 1000))"
-SOME_PORT = 8000
-"""The server takes a free one."""
+SOME_SOCKET = Path("/tmp/selflong/vllm")
+"""The server gets one in a folder of its own."""
 
 
 def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
@@ -150,6 +150,6 @@ def _evaluation(run: Run, checkpoint: str, suite: str, shell: str) -> list[str]:
     ]
     if isinstance(serving, VllmServing):
         weights = FolderWeights(kind="folder", path=run.inputs.checkpoint(checkpoint))
-        command = vllm_command(serving, weights, checkpoint, stage.length, SOME_PORT)
-        lines += ["# inside it, on a free port", shlex.join(command)]
+        command = vllm_command(serving, weights, checkpoint, stage.length, SOME_SOCKET)
+        lines += ["# inside it, on a socket of its own", shlex.join(command)]
     return lines

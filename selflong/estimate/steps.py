@@ -1,7 +1,7 @@
 """Every step of a recipe with what it costs: the same shards, stages and suites as the rules run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selflong.estimate import evaluation, retrieval
 from selflong.estimate.data import (
@@ -20,8 +20,9 @@ from selflong.placement.memory import OPTIMIZER_BYTES, WEIGHT_BYTES
 from selflong.recipe.models import Model, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
+from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, Synthesis
-from selflong.recipe.weights import GgufWeights, HubWeights
+from selflong.recipe.weights import EndpointWeights, GgufWeights, HubWeights
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 
 DOWNLOAD_BANDWIDTH = 1e8
@@ -34,6 +35,7 @@ PREDICTION_COMPRESSION = 0.16
 TEXTS_BYTES = 1e6
 """Questions and essays of the evaluation."""
 REPORT_BYTES = 2e6
+TOKENIZER_BYTES = 1e7
 REMOTE_CONCURRENCY = RemoteServing.model_fields["maximum_concurrency"].default
 REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
@@ -315,6 +317,13 @@ class Planner:
 
     def _training(self) -> Iterator[Step]:
         for name, model in self.recipe.models.items():
+            if isinstance(model.weights, EndpointWeights):
+                # Its tokenizer alone.
+                yield Step(
+                    f"model {name}/initial", "training", 1, self.machine.start_seconds,
+                    self._sources, kept_bytes=TOKENIZER_BYTES,
+                )  # fmt: skip
+                continue
             size = WEIGHT_BYTES * model_shape(self.recipe, self.site, name).parameters
             if not model.stages:
                 seconds = 2 * size / self.machine.disk_bandwidth
@@ -353,36 +362,44 @@ class Planner:
     def _evaluation(self) -> Iterator[Step]:
         for name, suite in self.recipe.suites.items():
             for reference in suite.models:
-                checkpoint = self.recipe.resolve(reference)
-                model = checkpoint.partition("/")[0]
-                shape, supports = (
-                    model_shape(self.recipe, self.site, model),
-                    self.recipe.models[model].supports,
-                )
-                loads = list(evaluation.loads(suite, supports))
-                jobs = len(suite.jobs)
-                seconds = sum(evaluation.seconds_of(load, shape, self.machine) for load in loads)
-                longest = max((load.length for load in loads), default=0)
-                memory = evaluation.serving_bytes(longest, shape, self.machine.devices_per_node)
-                prompt = sum(load.prompt_tokens for load in loads)
-                yield Step(
-                    f"evaluation {name} {checkpoint}", "evaluation", jobs,
-                    self.machine.start_seconds + seconds / jobs, (f"model {checkpoint}",),
-                    uses_devices=True, requests=sum(load.requests for load in loads),
-                    prompt_tokens=prompt,
-                    shared_tokens=sum(load.shared_tokens for load in loads),
-                    completion_tokens=sum(load.answer_tokens for load in loads),
-                    kept_bytes=prompt * BYTES_PER_TOKEN * PREDICTION_COMPRESSION,
-                    memory=memory, fits=memory <= self.machine.usable_memory,
-                    advice="" if memory <= self.machine.usable_memory
-                    else "serve it over more devices (evaluation.tensor_parallel)",
-                )  # fmt: skip
+                yield self._ask(name, suite, reference)
             # The predictions that a download carries are scored by a job of their own.
             jobs = 1 + suite.carries_predictions
             yield Step(
                 f"scores {name}", "evaluation", jobs, self.machine.light_start_seconds + 5,
                 tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),
             )  # fmt: skip
+
+    def _ask(self, name: str, suite: Suite, reference: str) -> Step:
+        checkpoint = self.recipe.resolve(reference)
+        model = checkpoint.partition("/")[0]
+        weights = self.recipe.models[model].weights
+        asked = suite.asked_of(reference)
+        loads = list(evaluation.loads(asked, self.recipe.models[model].supports))
+        jobs = len(asked.jobs)
+        prompt = sum(load.prompt_tokens for load in loads)
+        completion = sum(load.answer_tokens for load in loads)
+        step = Step(
+            f"evaluation {name} {checkpoint}", "evaluation", jobs, self.machine.start_seconds,
+            (f"model {checkpoint}",), requests=sum(load.requests for load in loads),
+            prompt_tokens=prompt, shared_tokens=sum(load.shared_tokens for load in loads),
+            completion_tokens=completion,
+            kept_bytes=prompt * BYTES_PER_TOKEN * PREDICTION_COMPRESSION,
+        )  # fmt: skip
+        if isinstance(weights, EndpointWeights):
+            concurrency = self.site.endpoints[model].maximum_concurrency
+            seconds = completion / (concurrency * REMOTE_TOKENS_PER_SECOND)
+            usd = weights.price.usd(prompt, completion) if weights.price else 0.0
+            return replace(step, seconds=step.seconds + seconds / jobs, usd=usd)
+        shape = model_shape(self.recipe, self.site, model)
+        seconds = sum(evaluation.seconds_of(load, shape, self.machine) for load in loads)
+        longest = max((load.length for load in loads), default=0)
+        memory = evaluation.serving_bytes(longest, shape, self.machine.devices_per_node)
+        fits = memory <= self.machine.usable_memory
+        return replace(
+            step, seconds=step.seconds + seconds / jobs, uses_devices=True, memory=memory, fits=fits,
+            advice="" if fits else "serve it over more devices (evaluation.tensor_parallel)",
+        )  # fmt: skip
 
 
 def _settings(fit: Fit) -> str:

@@ -27,8 +27,7 @@ class Usage:
         """Price of the tokens; 0 where the generator has none."""
         if generator.price is None:
             return 0.0
-        prompt = self.prompt_tokens * generator.price.prompt
-        return (prompt + self.completion_tokens * generator.price.completion) / 1e6
+        return generator.price.usd(self.prompt_tokens, self.completion_tokens)
 
 
 def usage(recipe: Recipe, generator: str) -> dict[str, Usage]:

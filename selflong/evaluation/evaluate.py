@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,8 @@ import polars as pl
 from selflong.evaluation.generate import predict
 from selflong.formats import PREDICTIONS, table, write_parquet
 from selflong.job import UserError, sole_owner
+from selflong.llm.limits import budget_of
+from selflong.llm.protocol import Endpoint
 from selflong.llm.serve import serve
 from selflong.precision import serving_precision
 from selflong.recipe.weights import FolderWeights
@@ -43,12 +46,7 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
 def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: Path) -> None:
     assert isinstance(job.suite, LengthsSection)
     tokenizer = load_tokenizer(job.tokenizer, job.chat_date)
-    with serve(
-        job.serving,
-        FolderWeights(kind="folder", path=job.model),
-        name=job.checkpoint,
-        log=mine / "server.log",
-    ) as endpoint:
+    with _served(job, mine / "server.log") as endpoint:
         predict(
             job.suite_name,
             job.checkpoint,
@@ -59,8 +57,21 @@ def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: P
             endpoint,
             job.work / "requests",
             output,
+            budget=budget_of(job.serving),
             longest=1 if job.suite.lengths_of_answers else max(asked),
         )
+
+
+def _served(job: Job, log: Path) -> AbstractContextManager[Endpoint]:
+    """The endpoint of the job's checkpoint, for the length of the block."""
+    remote = job.endpoint
+    if remote is None:
+        weights = FolderWeights(kind="folder", path=job.model)
+        return serve(job.serving, weights, name=job.checkpoint, log=log)
+    return serve(
+        job.serving, None, name=remote.model, log=log,
+        context_tokens=remote.context_tokens, price=remote.price,
+    )  # fmt: skip
 
 
 def asked_lengths(job: Job, lengths: Sequence[int] | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Prompts as token ids to predictions in one table, through whatever serves the checkpoint."""
+"""Prompts to predictions in one table, through whatever serves the checkpoint."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -12,7 +12,8 @@ from selflong.formats import PREDICTIONS, parquet_writer, table
 from selflong.job import UserError
 from selflong.llm.cache import Cache
 from selflong.llm.client import Client, run
-from selflong.llm.protocol import Answer, Endpoint, Request, Result, completion
+from selflong.llm.limits import Budget
+from selflong.llm.protocol import COMPLETIONS, Answer, Endpoint, Request, Result, chat, completion
 from selflong.recipe.section import Precision
 from selflong.suites.prompt import Metric, Prompt
 from selflong.tokens import Tokenizer
@@ -35,6 +36,7 @@ def predict(
     cache_folder: Path,
     output: Path,
     longest: int,
+    budget: Budget | None = None,
 ) -> None:
     """Publish formats.PREDICTIONS of greedy answers, in the order of the prompts, at `output`.
 
@@ -54,10 +56,13 @@ def predict(
         with Cache(cache_folder) as cache, parquet_writer(output, PREDICTIONS) as append:
             rows = _Rows(append)
             unanswered: UserError | None = None
-            async with Client(endpoint, cache, concurrency=concurrency) as client:
+            async with Client(
+                endpoint, cache, concurrency=concurrency, budget=budget, count=tokenizer.count
+            ) as client:
                 async for asked, result in _in_order(client.ask_all(requests)):
                     if isinstance(result, Answer):
-                        _check_count(suite, asked, result)
+                        if endpoint.takes_token_ids:
+                            _check_count(suite, asked, result)
                         metric = metrics(asked.prompt.task)
                         assert metric is not None, "what asks prompts scores the answers"
                         rows.add({**same, **_row(asked, result, metric)})
@@ -92,16 +97,20 @@ def _requests(
     prompts: Iterable[Prompt], tokenizer: Tokenizer, endpoint: Endpoint
 ) -> Iterator[_Asked]:
     for number, prompt in enumerate(prompts):
-        check_bos(prompt, tokenizer.bos_id)
         _check_room(prompt, endpoint)
-        request = completion(
-            prompt.ids,
-            max_tokens=prompt.answer_tokens,
-            temperature=0.0,
-            stop_token_ids=list(tokenizer.end_ids),
-        )
+        request = _request(prompt, tokenizer, endpoint)
         tokens = len(prompt.ids)
         yield _Asked(request.path, request.body, number, replace(prompt, ids=()), tokens)
+
+
+def _request(prompt: Prompt, tokenizer: Tokenizer, endpoint: Endpoint) -> Request:
+    """Token ids where the endpoint takes them, else the user's message in the endpoint's own template."""
+    greedy = {"max_tokens": prompt.answer_tokens, "temperature": 0.0}
+    if endpoint.takes_token_ids:
+        check_bos(prompt, tokenizer.bos_id)
+        return completion(prompt.ids, **greedy, stop_token_ids=list(tokenizer.end_ids))
+    assert prompt.message is not None, "the checks of recipe and site turn such suites away"
+    return chat([{"role": "user", "content": prompt.message}], **greedy)
 
 
 async def _in_order(
@@ -144,8 +153,8 @@ def _row(asked: _Asked, answer: Answer, metric: Metric) -> dict[str, Any]:
         "length": prompt.length,
         "index": prompt.index,
         "depth": prompt.depth,
-        "prompt": prompt.text,
-        "prompt_tokens": asked.tokens,
+        "prompt": prompt.text if asked.path == COMPLETIONS else prompt.message,
+        "prompt_tokens": answer.prompt_tokens,
         "answers": list(prompt.answers),
         "prediction": answer.text,
         "completion_tokens": answer.completion_tokens,

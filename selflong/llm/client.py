@@ -96,7 +96,7 @@ class Client:
         self._budget = budget or Budget()
         self._purse = Purse(self._budget, endpoint.price, cache)
         self._limit = AdaptiveLimit(self._concurrency)
-        self._transport = Transport(endpoint.base_url, endpoint.api_key)
+        self._transport = Transport(endpoint.base_url, endpoint.api_key, endpoint.socket)
         self._in_flight: dict[bytes, asyncio.Future[None]] = {}
         self._stop: UserError | None = None
         self._rejections = 0  # since the last answer

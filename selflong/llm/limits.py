@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from selflong.job import UserError
-from selflong.recipe.synthesis import Price
+from selflong.recipe.site import RemoteServing, Serving
+from selflong.recipe.weights import Price
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,20 @@ class Budget:
     usd: float | None = None
 
 
+def budget_of(serving: Serving) -> Budget | None:
+    """What the site lets an endpoint cost; None where it costs nothing."""
+    if not isinstance(serving, RemoteServing):
+        return None
+    return Budget(tokens=serving.budget_tokens, usd=serving.budget_usd)
+
+
 class BudgetSpent(UserError):
     """The budget is spent: nothing more is asked; what was answered is stored."""
 
 
 def cost_usd(price: Price | None, prompt_tokens: int, completion_tokens: int) -> float:
     """Price of so many tokens; 0 where there is none."""
-    if price is None:
-        return 0.0
-    return (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6
+    return 0.0 if price is None else price.usd(prompt_tokens, completion_tokens)
 
 
 class Spent(Protocol):

@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from selflong.recipe.synthesis import Price
+from selflong.recipe.weights import Price
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -38,6 +39,8 @@ class Endpoint:
     """How long an answer may take, the wait in the endpoint's queue included."""
     takes_token_ids: bool = True
     """Whether a prompt may be token ids, so that no text in it can be read as a control token."""
+    socket: Path | None = None
+    """The Unix socket where it listens, in place of the address's host and port."""
     parameters: Mapping[str, str | None] = field(default_factory=dict)
     """Other names for a request's parameters; None leaves one out."""
 

@@ -1,12 +1,12 @@
 """Serving a model for as long as a job needs it: `with serve(serving, weights, ...) as endpoint:`.
 
 A server that the job starts runs in a process of its own, so that it can be ended and its memory goes back;
-it listens on a loopback port, wants a random key, and ends with the job however the job ends. The key
+it listens on this machine alone, wants a random key, and ends with the job however the job ends. The key
 travels in the environment, where other users cannot read it.
 
 Nobody can take the server's place. Our own servers bind a port of the kernel's choice and say which, through
-a pipe that nobody else holds. vLLM takes a port that this process keeps for it (SO_REUSEPORT: no other user's
-program and no ordinary one can bind it), and is used once the listening socket is seen to be its own.
+a pipe that nobody else holds. vLLM, which can only be told a port that is free (and shares none by
+SO_REUSEPORT), listens on a Unix socket in a folder that is open to this user alone.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,10 +42,10 @@ from selflong.recipe.site import (
     RemoteServing,
     Serving,
     TransformersServing,
+    VllmCpu,
     VllmServing,
 )
-from selflong.recipe.synthesis import Price
-from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, Weights
+from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, Price, Weights
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ STOP_SECONDS = 20.0
 VLLM_SEQUENCES = 256  # a data-parallel replica's; vLLM queues what exceeds its memory
 TRANSFORMERS_SLOTS = 16  # twice the rows that decode together: the next prompts wait at hand
 LOG_LINES = 15
+LONGEST_SOCKET = 107  # bytes (unix(7))
 # A prompt of 1M tokens takes minutes and others wait before it; a server that died is noticed at once.
 ANSWER_SECONDS = 4 * 3600.0
 
@@ -70,8 +71,8 @@ class _Server:
     context_tokens: int
     package: str
     api_key: str = field(repr=False)
-    port: int | None = None
-    """Kept for it; where none is, it says its own at the end of a pipe (see selflong.llm.child)."""
+    socket: Path | None = None
+    """Where it listens; without one it says its port at the end of a pipe (see selflong.llm.child)."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,13 @@ def serve(
         if isinstance(serving, LlamaCppServing):
             server = _llama_cpp(serving, wanted)
         elif isinstance(serving, VllmServing):
-            server = _vllm(serving, wanted, held.enter_context(_kept_port()))
+            server = _vllm(serving, wanted, held.enter_context(_private_socket()))
         else:
             server = _transformers(serving, wanted)
         port = held.enter_context(_running(server, name, log))
         yield Endpoint(
-            base_url=f"http://127.0.0.1:{port}",
+            base_url="http://localhost" if port is None else f"http://127.0.0.1:{port}",
+            socket=server.socket,
             api_key=wanted.api_key,
             model=name,
             identity=server.identity,
@@ -222,30 +224,43 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
     )
 
 
-def _vllm(serving: VllmServing, wanted: _Wanted, port: int) -> _Server:
+def _vllm(serving: VllmServing, wanted: _Wanted, socket: Path) -> _Server:
     weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if isinstance(weights, FolderWeights):
         context_tokens = context_tokens or _checkpoint_context(weights.path)
-        identity = f"vllm bfloat16 {_folder_digest(weights.path)}"
+        identity = f"vllm {serving.precision} {_folder_digest(weights.path)}"
     elif isinstance(weights, HubWeights) and context_tokens is not None:
-        identity = f"vllm bfloat16 {weights.repository}@{weights.revision}"
+        identity = f"vllm {serving.precision} {weights.repository}@{weights.revision}"
     else:
         raise UserError(
             f"{name}: vllm serves weights of kind folder, or of kind hub with context_tokens"
         )
     return _Server(
-        command=vllm_command(serving, weights, name, context_tokens, port),
+        command=vllm_command(serving, weights, name, context_tokens, socket),
         environment={
             "VLLM_API_KEY": wanted.api_key,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+            **_vllm_cpu_environment(serving.cpu),
         },
         identity=identity,
         slots=VLLM_SEQUENCES * serving.data_parallel,
         context_tokens=context_tokens,
         package="vllm",
         api_key=wanted.api_key,
-        port=port,
+        socket=socket,
     )
+
+
+def _vllm_cpu_environment(cpu: VllmCpu | None) -> dict[str, str]:
+    """https://docs.vllm.ai/en/stable/getting_started/installation/cpu/"""
+    if cpu is None:
+        return {}
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": str(cpu.cache_gib),
+        # The job's cores are what its scheduler gave it: vLLM takes those of a whole NUMA node.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(cpu.threads),
+    }
 
 
 def vllm_command(
@@ -253,26 +268,29 @@ def vllm_command(
     weights: FolderWeights | HubWeights,
     name: str,
     context_tokens: int,
-    port: int,
+    socket: Path,
 ) -> list[str]:
     """The command line of vLLM's server (https://docs.vllm.ai/en/stable/cli/serve.html)."""
     if isinstance(weights, HubWeights):
         model = [weights.repository, "--revision", weights.revision]
     else:
         model = [str(weights.path)]
+    if serving.cpu:
+        device = ["--enforce-eager"]  # compiling takes minutes and a compiler
+    else:
+        device = ["--gpu-memory-utilization", str(serving.gpu_memory_share)]
     return [
         "vllm",
         "serve",
         *model,
         *("--served-model-name", name),
-        *("--host", "127.0.0.1"),
-        *("--port", str(port)),
-        *("--dtype", "bfloat16"),
+        *("--uds", str(socket)),
+        *("--dtype", serving.precision),
         *("--max-model-len", str(context_tokens)),
         *("--max-num-seqs", str(VLLM_SEQUENCES)),
         *("--tensor-parallel-size", str(serving.tensor_parallel)),
         *("--data-parallel-size", str(serving.data_parallel)),
-        *("--gpu-memory-utilization", str(serving.gpu_memory_share)),
+        *device,
         "--enable-prefix-caching",
         "--enable-chunked-prefill",
         # The checkpoint's own sampling defaults would apply to whatever a request leaves out.
@@ -325,17 +343,21 @@ def _python_module(module: str, options: Mapping[str, object]) -> list[str]:
 
 
 @contextmanager
-def _kept_port() -> Iterator[int]:
-    """A port that is ours for the length of the block; a server binds it too by SO_REUSEPORT."""
-    with socket.socket() as keeper:
-        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        keeper.bind(("127.0.0.1", 0))
-        yield keeper.getsockname()[1]
+def _private_socket() -> Iterator[Path]:
+    """Where a Unix socket can be made that this user alone can reach, for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="selflong-") as folder:  # its mode is 0700
+        path = Path(folder) / "vllm"
+        if len(os.fsencode(path)) > LONGEST_SOCKET:
+            raise UserError(
+                f"TMPDIR: {path} is longer than the {LONGEST_SOCKET} bytes that a socket's name may have; "
+                "name a shorter folder"
+            )
+        yield path
 
 
 @contextmanager
-def _running(server: _Server, name: str, log: Path) -> Iterator[int]:
-    """The port of the server, which is up."""
+def _running(server: _Server, name: str, log: Path) -> Iterator[int | None]:
+    """The port of the server, which is up; None where it listens on its socket."""
     log.parent.mkdir(parents=True, exist_ok=True)
     source = str(Path(selflong.__file__).parent.parent)
     search_path = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -367,13 +389,13 @@ def _running(server: _Server, name: str, log: Path) -> Iterator[int]:
 
 def _wait(
     server: _Server, process: subprocess.Popen[bytes], word: BinaryIO, name: str, log: Path
-) -> int:
-    """The port of the server once it is up."""
+) -> int | None:
+    """The port of the server once it is up; None where it listens on its socket."""
     deadline = time.monotonic() + START_SECONDS
     pause = 0.05
     while True:
-        port = _said_port(word) if server.port is None else _healthy_port(server.port, process.pid)
-        if port is not None:
+        port = _said_port(word) if server.socket is None else None
+        if port is not None or (server.socket and _is_healthy(server.socket)):
             return port
         if process.poll() is not None:
             raise UserError(
@@ -396,38 +418,18 @@ def _said_port(word: BinaryIO) -> int | None:
     return int(line) if line else None
 
 
-def _healthy_port(port: int, session: int) -> int | None:
-    """`port` where the processes of `session` alone listen there, and are up; the key is not needed yet."""
-    if not _listens_alone(port, session):
-        return None
-    try:
-        with _direct().open(f"http://127.0.0.1:{port}/health", timeout=10):
-            return port
-    except (OSError, urllib.error.URLError):
-        return None
-
-
-def _listens_alone(port: int, session: int) -> bool:
-    """Whether every socket that listens on `port` belongs to a process of `session` (proc(5))."""
-    listening = set()
-    for table in ("tcp", "tcp6"):
-        file = Path("/proc/net", table)
-        for line in file.read_text(encoding="utf-8").splitlines()[1:] if file.exists() else ():
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                listening.add(f"socket:[{fields[9]}]")
-    return bool(listening) and listening <= set(_open_files(session))
-
-
-def _open_files(session: int) -> Iterator[str]:
-    """Where the file descriptors of a session's processes lead."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
-            if os.getsid(int(process.name)) != session:
-                continue
-            for file in (process / "fd").iterdir():
-                with suppress(OSError):  # it was closed
-                    yield str(file.readlink())
+def _is_healthy(path: Path) -> bool:
+    """Whether a server on a Unix socket is up; the key is not needed yet."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        try:
+            connection.connect(str(path))
+            connection.sendall(
+                b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            return connection.makefile("rb").readline().split()[1:2] == [b"200"]
+        except OSError:
+            return False
 
 
 def llama_cpp_ids(endpoint: Endpoint, text: str) -> list[int]:

@@ -9,6 +9,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,11 +35,12 @@ class Reply:
 class Transport:
     """Connections to one endpoint, kept alive; `async with Transport(...) as transport:`.
 
-    They go through the proxy that the environment names for it, if any.
+    They go through the proxy that the environment names for it, if any; or to a Unix socket.
     """
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, socket: Path | None = None) -> None:
         self._base_url = base_url
+        self._socket = socket
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Content-Type": "application/json",
@@ -47,12 +49,17 @@ class Transport:
 
     async def __aenter__(self) -> "Transport":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+            connector=self._connector(),
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=proxy_of(self._base_url),
         )
         return self
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._socket is not None:
+            return aiohttp.UnixConnector(str(self._socket), limit=0, keepalive_timeout=IDLE_SECONDS)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()

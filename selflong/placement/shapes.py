@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from selflong.job import UserError
-from selflong.recipe.weights import GgufWeights, HubWeights, RandomWeights, Weights
+from selflong.recipe.weights import (
+    EndpointWeights,
+    GgufWeights,
+    HubWeights,
+    RandomWeights,
+    Weights,
+)
 
 CONFIG = "config.json"
 
@@ -118,6 +124,8 @@ def architecture(weights: Weights | str, folder: Path | None = None) -> Architec
 
     folder: where the weights lie, or will. UserError where neither knows it.
     """
+    if isinstance(weights, EndpointWeights):
+        raise UserError(f"the shape of {weights.model} is its endpoint's own matter")
     if isinstance(weights, RandomWeights):
         return random_shape(weights)
     if isinstance(weights, str):

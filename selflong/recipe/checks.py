@@ -9,7 +9,7 @@ from selflong.formats import digest
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.weights import FolderWeights, RandomWeights
+from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
 
@@ -57,6 +57,7 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
                 )
     yield from _chain_mistakes(recipe)
     if not any(_chain_mistakes(recipe)):
+        yield from _endpoint_mistakes(recipe)
         yield from _family_mistakes(recipe)
         yield from _vocabulary_mistakes(recipe)
 
@@ -73,6 +74,23 @@ def _family_mistakes(recipe: Recipe) -> Iterator[str]:
             yield (
                 f"models.{name}.weights.path: {weights.path} holds a model of type {kind!r}, which "
                 f"training does not compute exactly; choose one of {', '.join(sorted(TRAINED_EXACTLY))}"
+            )
+
+
+def _endpoint_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of models at an endpoint, whose weights nobody has."""
+    remote = {
+        name for name, model in recipe.models.items() if isinstance(model.weights, EndpointWeights)
+    }
+    for name, model in recipe.models.items():
+        if model.stages and (root := recipe.root(recipe.last_checkpoint(name))) in remote:
+            yield f"models.{name}.start: {root} answers at an endpoint; start from weights that are here"
+    for name, suite in recipe.suites.items():
+        asked = remote & {reference.partition("/")[0] for reference in suite.models}
+        if asked and not suite.asks_endpoints:
+            yield (
+                f"suites.{name}.models: {min(asked)} answers at an endpoint, which suites of kind "
+                f"{suite.kind} cannot ask; leave it out"
             )
 
 

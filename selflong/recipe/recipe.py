@@ -62,6 +62,12 @@ class Recipe(Section):
         """'<model>' or '<model>/<stage>' as '<model>/<stage>'."""
         return reference if "/" in reference else self.last_checkpoint(reference)
 
+    def asked(self, suite: str, checkpoint: str) -> Suite | None:
+        """A suite as a checkpoint is asked it; None where it is not."""
+        section = self.suites[suite]
+        named = (name for name in section.models if self.resolve(name) == checkpoint)
+        return next((section.asked_of(name) for name in named), None)
+
     def forerunner(self, checkpoint: str) -> str | None:
         """The checkpoint that a stage starts from; None for a model that is only loaded."""
         model, _, name = checkpoint.partition("/")

@@ -10,12 +10,12 @@ from selflong.formats import digest
 
 _NAME = r"^[a-z0-9][a-z0-9_.]*$"
 _PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
-_REPOSITORY = rf"^{_PART}/{_PART}$"
+REPOSITORY = rf"^{_PART}/{_PART}$"
 _PACKAGE = r"^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$"
 
 PATTERNS = {
     _NAME: "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'",
-    _REPOSITORY: "a repository of the hub is written owner/name",
+    REPOSITORY: "a repository of the hub is written owner/name",
     _PACKAGE: "a package is written as it is imported",
 }
 """What each pattern asks for, in words."""
@@ -31,7 +31,7 @@ _Number = BeforeValidator(_not_truth)
 
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
 Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
-Repository = Annotated[str, Field(pattern=_REPOSITORY, max_length=200)]
+Repository = Annotated[str, Field(pattern=REPOSITORY, max_length=200)]
 Package = Annotated[str, Field(pattern=_PACKAGE, max_length=200)]
 
 Precision = Literal["bfloat16", "float32"]
@@ -93,11 +93,14 @@ class Download:
     revision: str
     files: str | None = None
     """Glob of a dataset's files; null for a model."""
+    weights: bool = True
+    """Of a model: whether its weights come, or its configuration and tokenizer alone."""
 
     @property
     def name(self) -> str:
         """Of its folder: another revision, or other files of the repository, are another download."""
-        told_apart = digest([self.repository, self.revision, self.files])[:12]
+        parts = [self.repository, self.revision, self.files]
+        told_apart = digest(parts if self.weights else [*parts, "without weights"])[:12]
         return f"{self.repository.replace('/', '--')}--{told_apart}"
 
 

@@ -59,14 +59,30 @@ class LlamaCppServing(Section):
     threads: Positive = 2
 
 
+class VllmCpu(Section):
+    """vLLM without a GPU: its build for CPUs (envs/serving-cpu.txt)."""
+
+    threads: Positive = 1
+    """Of each data-parallel replica."""
+    cache_gib: Positive = 1
+    """Memory for the keys and values of each replica."""
+
+
 class VllmServing(Section):
-    """vLLM on the job's GPUs."""
+    """vLLM on the job's GPUs, or on its CPU."""
 
     kind: Literal["vllm"]
+    precision: Precision = "bfloat16"
     tensor_parallel: Positive = 1
     data_parallel: Positive = 1
     gpu_memory_share: Share = 0.9
+    cpu: VllmCpu | None = None
     arguments: list[str] = []
+
+    @property
+    def threads(self) -> int:
+        """Of a CPU, over all replicas."""
+        return self.cpu.threads * self.data_parallel if self.cpu else 1
 
 
 class TransformersServing(Section):
@@ -80,7 +96,10 @@ class TransformersServing(Section):
 
 
 class RemoteServing(Section):
-    """An OpenAI-compatible endpoint; the key is read from an environment variable."""
+    """An OpenAI-compatible endpoint; the key is read from an environment variable.
+
+    A budget is that of requests that share a cache: one job's of the synthesis, or one model's in one suite.
+    """
 
     kind: Literal["remote"]
     url: Annotated[str, BeforeValidator(_without_secrets)]
@@ -192,6 +211,8 @@ class Site(Section):
     """How each generator of the recipe is served."""
     evaluation: Serving
     """How checkpoints are served for evaluation."""
+    endpoints: dict[Name, RemoteServing] = {}
+    """Where the recipe's models of kind endpoint answer."""
     helmet: HelmetSite | None = None
     training: TrainingSite
     encoding: EncodingSite = EncodingSite()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Positive, Rate, Section, Shards, Share
-from selflong.recipe.weights import Weights
+from selflong.recipe.weights import Price, Weights
 
 
 class Sampling(Section):
@@ -13,13 +13,6 @@ class Sampling(Section):
 
     temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: float = Field(gt=0, le=1)
-
-
-class Price(Section):
-    """USD per million tokens."""
-
-    prompt: float = Field(ge=0)
-    completion: float = Field(ge=0)
 
 
 class Generator(Section):

@@ -1,11 +1,20 @@
 """Where a model's weights come from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Download, External, Package, Positive, Rate, Repository
+from selflong.recipe.section import (
+    Download,
+    External,
+    Package,
+    Positive,
+    Rate,
+    Repository,
+    Section,
+)
 
 
 class HubWeights(External):
@@ -56,6 +65,40 @@ class RandomWeights(External):
     initializer_range: Rate
 
 
+class Price(Section):
+    """USD per million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """What so many tokens cost."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
+class EndpointWeights(External):
+    """A model that answers at an endpoint which the site names; of it only a tokenizer is here."""
+
+    kind: Literal["endpoint"]
+    model: str
+    """Name that the endpoint knows it by."""
+    context_tokens: Positive
+    """Prompt and answer together."""
+    tokenizer: Annotated[HubWeights | FolderWeights, Field(discriminator="kind")]
+    """What counts the tokens of its prompts: its own tokenizer where that is public."""
+    price: Price | None = None
+
+    @property
+    def download(self) -> Download | None:
+        found = self.tokenizer.download
+        return None if found is None else replace(found, weights=False)
+
+    @property
+    def folder(self) -> Path | None:
+        return self.tokenizer.folder
+
+
 Weights = Annotated[
-    HubWeights | GgufWeights | FolderWeights | RandomWeights, Field(discriminator="kind")
+    HubWeights | GgufWeights | FolderWeights | RandomWeights | EndpointWeights,
+    Field(discriminator="kind"),
 ]

@@ -6,7 +6,7 @@ from selflong.job import UserError
 from selflong.packages import find_gguf
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import RemoteServing, Serving, Site
-from selflong.recipe.weights import GgufWeights, Weights
+from selflong.recipe.weights import EndpointWeights, GgufWeights, Weights
 
 SUITABLE = {
     "llama_cpp": ("gguf",),
@@ -22,6 +22,7 @@ def mistakes(recipe: Recipe, site: Site) -> Iterator[str]:
         yield f"config.yaml: work: {site.work} is the folder of the results too; give another one"
     yield from _generators(recipe, site)
     yield from _evaluation(recipe, site)
+    yield from _endpoints(recipe, site)
     yield from _ranks(recipe, site)
     yield from _packages(recipe)
 
@@ -58,6 +59,22 @@ def _evaluation(recipe: Recipe, site: Site) -> Iterator[str]:
     serving = site.evaluation
     if recipe.suites and "folder" not in SUITABLE.get(serving.kind, ("folder",)):
         yield f"config.yaml: evaluation.kind: {serving.kind} serves no checkpoint; take vllm or transformers"
+
+
+def _endpoints(recipe: Recipe, site: Site) -> Iterator[str]:
+    for name, model in recipe.models.items():
+        weights = model.weights
+        if not isinstance(weights, EndpointWeights):
+            continue
+        place = f"config.yaml: endpoints.{name}"
+        serving = site.endpoints.get(name)
+        if serving is None:
+            yield f"{place}: is missing; say where the model of recipe {recipe.name!r} answers"
+        elif serving.budget_usd is not None and weights.price is None:
+            yield (
+                f"{place}.budget_usd has no price to count with: give models.{name}.weights.price in "
+                f"recipe {recipe.name!r}, or a budget_tokens instead"
+            )
 
 
 def _ranks(recipe: Recipe, site: Site) -> Iterator[str]:

@@ -8,7 +8,9 @@ from selflong.formats import digest
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
+from selflong.results import ALL_LENGTHS
 from selflong.run.inputs import training_setting
+from selflong.suites.section import LengthsSection, SuiteSection
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,19 @@ class Digests:
         )
 
     def suite(self, suite: str) -> str:
-        """Of what a suite's predictions depend on, beside the checkpoint."""
-        section = self.recipe.suites[suite]
+        """Of what the scores of a suite depend on."""
+        return self._suite(self.recipe.suites[suite])
+
+    def asked(self, suite: str, checkpoint: str, lengths: str) -> str:
+        """Of what a job's predictions depend on beside the checkpoint: no other model, no other length."""
+        section = self.recipe.asked(suite, checkpoint)
+        assert section is not None
+        if lengths != ALL_LENGTHS:
+            assert isinstance(section, LengthsSection)
+            section = section.at([int(lengths)])
+        return self._suite(section.model_copy(update={"models": []}))
+
+    def _suite(self, section: SuiteSection) -> str:
         precision = section.own_precision or getattr(self.site.evaluation, "precision", None)
         return self.of("evaluation", section, *map(self.recipe.part, section.reads), precision)
 

@@ -16,7 +16,7 @@ from selflong.formats import digest, write_json
 from selflong.job import RUNNER_VARIABLE, runner
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
-from selflong.recipe.site import JOB_KINDS, JobKind, Site
+from selflong.recipe.site import JOB_KINDS, JobKind, Site, TransformersServing
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,10 @@ class Environment:
     @property
     def measured_threads(self) -> int:
         """Threads of the measurement: those of an evaluation, where this machine evaluates."""
-        return int(getattr(self.site.evaluation, "threads", self.threads("training")))
+        serving = self.site.evaluation
+        if isinstance(serving, TransformersServing):
+            return serving.threads
+        return self.threads("training")
 
     def suite_threads(self, suite: str) -> int:
         """CPU threads of a job that asks a checkpoint."""

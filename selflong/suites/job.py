@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selflong.recipe.section import Section
 from selflong.recipe.site import HelmetSite, Serving
+from selflong.recipe.weights import EndpointWeights
 from selflong.suites.section import SuiteSection
 
 
@@ -18,7 +19,7 @@ class Job:
     checkpoint: str
     """<model>/<stage>, as the predictions name it."""
     model: Path
-    """Hugging Face model folder."""
+    """Hugging Face model folder; of a model at an endpoint its tokenizer's."""
     tokenizer: Path
     """Folder of the tokenizer, which is that of the model at the head of the checkpoint's chain."""
     serving: Serving
@@ -32,3 +33,5 @@ class Job:
     parts: Mapping[str, Section | None] = field(default_factory=dict)
     """The recipe's sections that it `reads`."""
     helmet: HelmetSite | None = None
+    endpoint: EndpointWeights | None = None
+    """The model, where it answers at an endpoint."""

@@ -10,8 +10,11 @@ import polars as pl
 from selflong.formats import MEAN_OF_TASKS
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.weights import EndpointWeights
 from selflong.scores import length_name
+from selflong.suites.section import LengthsSection
 from selflong.tables import (
+    NOT_ASKED,
     NOT_RUN,
     NOT_SUPPORTED,
     Cell,
@@ -49,10 +52,19 @@ class Measured:
             return score_cell(
                 row["mean"], row["low"], row["high"], row["samples"], file=row["files"][0]
             )
+        return Cell(self._why_not(suite, checkpoint, length))
+
+    def _why_not(self, suite: str, checkpoint: str, length: int | None) -> str:
+        """Why there is no score of a checkpoint at a length."""
         model = self.recipe.models.get(checkpoint.partition("/")[0])
-        limit = model.supports if model else None
-        beyond = limit is not None and length is not None and length > limit
-        return Cell(NOT_SUPPORTED if beyond else NOT_RUN)
+        if model is None or length is None:
+            return NOT_RUN
+        if model.supports is not None and length > model.supports:
+            return NOT_SUPPORTED
+        asked = self.recipe.asked(suite, checkpoint)
+        if isinstance(asked, LengthsSection) and length not in asked.lengths:
+            return NOT_ASKED
+        return NOT_RUN
 
     def checkpoints(self, suite: str) -> list[str]:
         """'<model>/<stage>' of a suite in the recipe's order, then models whose predictions were stored."""
@@ -66,6 +78,8 @@ class Measured:
         if name not in self.recipe.models or checkpoint not in set(self.recipe.checkpoints()):
             return f"{checkpoint} (stored predictions)"
         label = self.recipe.models[name].label
+        if isinstance(self.recipe.models[name].weights, EndpointWeights):
+            return f"{label} (endpoint's own chat template, no answer prefix)"
         last = checkpoint == self.recipe.last_checkpoint(name)
         return label if last or stage == INITIAL else f"{label}, after {stage}"
 

@@ -23,3 +23,5 @@ class Prompt:
     answer_tokens: int
     """Most tokens of the answer."""
     depth: float | None = None
+    message: str | None = None
+    """What the user says, for an endpoint that takes no token ids and writes its own template around it."""

@@ -1,12 +1,14 @@
 """What the sections of several suites have in common, and what anybody may ask of any of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selflong.recipe.section import Distinct, External, Positive, Precision, Section
+
+Lengths = Annotated[list[Positive], Distinct]
 
 
 class SuiteSection(External):
@@ -20,6 +22,8 @@ class SuiteSection(External):
 
     by_depth: ClassVar[bool] = False
     """Whether it asks at certain depths, whose scores count one by one."""
+    asks_endpoints: ClassVar[bool] = False
+    """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     carries_predictions: ClassVar[bool] = False
     """Whether its download holds predictions, which are scored too (`stored.py`)."""
     one_thread: ClassVar[bool] = False
@@ -41,6 +45,10 @@ class SuiteSection(External):
         """Setting below `files` -> a file that it reads in place of packaged data."""
         return {}
 
+    def asked_of(self, reference: str) -> Self:
+        """The suite as one of its models is asked it: all that its predictions of that model depend on."""
+        return self.model_copy(update={"models": [reference]})
+
     def mistakes(self, place: str, parts: Mapping[str, Section | None]) -> Iterator[str]:
         """Sentences for what it cannot do with `parts` of the recipe, those of `reads`."""
         return iter(())
@@ -49,10 +57,30 @@ class SuiteSection(External):
 class LengthsSection(SuiteSection):
     """A suite that asks at lengths."""
 
-    lengths: Annotated[list[Positive], Distinct] = Field(min_length=1)
+    lengths: Lengths = Field(min_length=1)
+    lengths_of: dict[str, Lengths] = Field(default={}, exclude_if=lambda given: not given)
+    """Of models that are asked at some of the lengths alone."""
 
     lengths_of_answers: ClassVar[bool] = False
     """Whether the lengths are those of answers, not of prompts."""
+
+    @model_validator(mode="after")
+    def _lengths_of_its_models(self) -> Self:
+        for reference, lengths in self.lengths_of.items():
+            if reference not in self.models:
+                raise ValueError(f"lengths_of names {reference!r}, which is none of its models")
+            if others := set(lengths) - set(self.lengths):
+                raise ValueError(
+                    f"lengths_of.{reference}: {min(others)} is not among {sorted(self.lengths)}"
+                )
+        return self
+
+    def at(self, lengths: Sequence[int]) -> Self:
+        """The suite at some of its lengths alone."""
+        return self.model_copy(update={"lengths": list(lengths), "lengths_of": {}})
+
+    def asked_of(self, reference: str) -> Self:
+        return super().asked_of(reference).at(self.lengths_of.get(reference, self.lengths))
 
 
 class PromptLengthsSection(LengthsSection):

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from selflong.llm.limits import Budget
+from selflong.llm.limits import budget_of
 from selflong.llm.protocol import Endpoint
 from selflong.llm.serve import llama_cpp_ids, serve
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import RemoteServing, Site
+from selflong.recipe.site import Site
 from selflong.recipe.synthesis import Generator
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 from selflong.synthesis.agent import Setting
@@ -41,9 +41,6 @@ def served_setting(
     if isinstance(weights, HubWeights):
         assert download is not None
         weights = FolderWeights(kind="folder", path=download)
-    budget = None
-    if isinstance(serving, RemoteServing):
-        budget = Budget(tokens=serving.budget_tokens, usd=serving.budget_usd)
     with serve(
         serving,
         weights,
@@ -62,7 +59,7 @@ def served_setting(
             cache=work / "requests",
             counter=counting,
             target=load_tokenizer(target, recipe.chat_date),
-            budget=budget,
+            budget=budget_of(serving),
         )
 
 

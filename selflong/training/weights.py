@@ -10,10 +10,17 @@ from selflong.formats import publish
 from selflong.job import UserError
 from selflong.packages import find_gguf
 from selflong.placement.shapes import random_shape
-from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights, RandomWeights
+from selflong.recipe.weights import (
+    EndpointWeights,
+    FolderWeights,
+    GgufWeights,
+    HubWeights,
+    RandomWeights,
+)
 from selflong.training.checkpoint import materialise_gguf
 
-Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights
+Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights | EndpointWeights
+WEIGHT_FILES = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth"})
 
 
 def load_weights(
@@ -26,6 +33,8 @@ def load_weights(
 ) -> None:
     """Publish the weights as a Hugging Face model folder; `download` holds what came from the hub.
 
+    Of a model at an endpoint it is the folder of its tokenizer.
+
     Raises UserError where a model that is to be `trained` would not be trained exactly.
     """
     if isinstance(weights, GgufWeights):
@@ -34,6 +43,10 @@ def load_weights(
         _write_random(weights, output, seed)
     elif isinstance(weights, FolderWeights):
         _link_folder(weights.path, output, trained)
+    elif isinstance(weights, EndpointWeights):
+        source = download or weights.folder
+        assert source is not None
+        _copy_tokenizer(source, output)
     else:
         assert download is not None
         _link_folder(download, output, trained)
@@ -55,6 +68,17 @@ def _link_folder(source: Path, output: Path, trained: bool) -> None:
             if path.suffix == ".safetensors":
                 (partial / path.name).symlink_to(os.path.relpath(path.resolve(), output))
             elif path.is_file():
+                shutil.copy2(path, partial / path.name)
+
+
+def _copy_tokenizer(source: Path, output: Path) -> None:
+    """The files of a model's folder without its weights."""
+    if not (source / "tokenizer.json").is_file():
+        raise UserError(f"{source} holds no tokenizer.json: name a folder with a fast tokenizer")
+    with publish(output) as partial:
+        partial.mkdir()
+        for path in sorted(source.iterdir()):
+            if path.is_file() and path.suffix not in WEIGHT_FILES:
                 shutil.copy2(path, partial / path.name)
 
 

@@ -34,7 +34,7 @@ from selflong.llm import (
 )
 from selflong.llm.replies import Trouble, judge
 from selflong.llm.transport import Reply, proxy_of
-from selflong.recipe.synthesis import Price
+from selflong.recipe.weights import Price
 
 QUICK = Patience(
     attempts=4, timeout_seconds=0.3, first_pause_seconds=0.01, longest_pause_seconds=0.05

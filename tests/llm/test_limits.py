@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from selflong.job import UserError
 from selflong.llm.limits import AdaptiveLimit, Budget, BudgetSpent, Patience, Purse, cost_usd
-from selflong.recipe.synthesis import Price
+from selflong.recipe.weights import Price
 
 
 @given(st.integers(1, 30), st.none() | st.floats(0, 1e4))

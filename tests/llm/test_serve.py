@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -24,16 +25,20 @@ from selflong.llm.generation import BLOCK
 from selflong.llm.serve import (
     _checkpoint_context,
     _folder_digest,
-    _healthy_port,
-    _kept_port,
-    _listens_alone,
+    _private_socket,
     _running,
     _Server,
     serve,
     vllm_command,
 )
 from selflong.llm.transformers_server import CONNECTIONS
-from selflong.recipe.site import LlamaCppServing, RemoteServing, TransformersServing, VllmServing
+from selflong.recipe.site import (
+    LlamaCppServing,
+    RemoteServing,
+    TransformersServing,
+    VllmCpu,
+    VllmServing,
+)
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 
 from .test_generation import save_model
@@ -262,65 +267,61 @@ def test_strangers_are_cut_and_hold_no_threads(
             connection.close()
 
 
-def test_a_port_that_is_kept_is_nobody_elses() -> None:
-    with _kept_port() as port:
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
-            other.bind(("127.0.0.1", port))
-        assert not _listens_alone(port, os.getsid(0))
-        with socket.socket() as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            server.bind(("127.0.0.1", port))
-            server.listen()
-            assert _listens_alone(port, os.getsid(0))
-            assert not _listens_alone(port, os.getpid() + 1)
-            assert _healthy_port(port, os.getpid() + 1) is None
-
-
-IMPOSTOR = """
-import http.server, os, socket, sys, time
-class Server(http.server.ThreadingHTTPServer):
-    allow_reuse_port = True
+VLLM_LIKE = """
+import http.server, os, socketserver, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        print(dict(self.headers), flush=True)
         self.send_response(200); self.end_headers()
-    do_POST = do_GET
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    def address_string(self):
+        return "a unix socket"
+class Server(socketserver.ThreadingUnixStreamServer):
+    pass
+Server(sys.argv[1], Handler).serve_forever()
 """
 
 
-def test_a_server_that_is_not_ours_gets_neither_key_nor_prompt(
+def server_on(path: Path, command: str) -> _Server:
+    return _Server(
+        command=[sys.executable, "-c", command, str(path)],
+        environment={},
+        identity="i",
+        slots=1,
+        context_tokens=1,
+        package="vllm",
+        api_key="the key",
+        socket=path,
+    )
+
+
+def test_a_socket_is_this_users_alone_and_goes_with_the_block(tmp_path: Path) -> None:
+    with _private_socket() as path:
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        with _running(server_on(path, VLLM_LIKE), "m", tmp_path / "log") as port:
+            assert port is None
+            assert path.is_socket()
+    assert not path.parent.exists()
+
+
+def test_a_server_that_never_listens_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child never listens; another process of this user has crept onto the port that is kept for it."""
-    with _kept_port() as port:
-        impostor = subprocess.Popen(
-            [sys.executable, "-c", IMPOSTOR, str(port)], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            monkeypatch.setattr("selflong.llm.serve.START_SECONDS", 3.0)
-            server = _Server(
-                command=[sys.executable, "-c", "import time; time.sleep(60)"],
-                environment={},
-                identity="i",
-                slots=1,
-                context_tokens=1,
-                package="vllm",
-                api_key="the key",
-                port=port,
-            )
-            with (
-                pytest.raises(UserError, match="was not ready"),
-                _running(server, "m", tmp_path / "log"),
-            ):
-                pass
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10):
-                pass
-        finally:
-            impostor.terminate()
-        output, _ = impostor.communicate(timeout=30)
-        assert output.count("{") == 1  # the test's own request
-        assert "the key" not in output
+    monkeypatch.setattr("selflong.llm.serve.START_SECONDS", 1.0)
+    with (
+        _private_socket() as path,
+        pytest.raises(UserError, match="was not ready"),
+        _running(server_on(path, "import time; time.sleep(60)"), "m", tmp_path / "log"),
+    ):
+        pass
+
+
+def test_a_folder_too_long_for_a_socket_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(UserError, match="TMPDIR"), _private_socket():
+        pass
 
 
 def test_the_chat_template_is_part_of_the_identity(tmp_path: Path) -> None:
@@ -442,15 +443,19 @@ def test_the_command_line_of_vllm() -> None:
         arguments=["--enforce-eager"],
     )
     folder = FolderWeights(kind="folder", path=Path("models/full/1m"))
-    assert " ".join(vllm_command(serving, folder, "full-1m", 1_048_576, 8123)) == (
-        "vllm serve models/full/1m --served-model-name full-1m --host 127.0.0.1 --port 8123 "
+    assert " ".join(vllm_command(serving, folder, "full-1m", 1_048_576, Path("/tmp/s"))) == (
+        "vllm serve models/full/1m --served-model-name full-1m --uds /tmp/s "
         "--dtype bfloat16 --max-model-len 1048576 --max-num-seqs 256 --tensor-parallel-size 4 "
         "--data-parallel-size 2 --gpu-memory-utilization 0.85 --enable-prefix-caching "
         "--enable-chunked-prefill --generation-config vllm --enforce-eager"
     )
     hub = HubWeights(kind="hub", repository="meta-llama/Llama-3.1-8B-Instruct", revision="abc")
-    command = vllm_command(VllmServing(kind="vllm"), hub, "llama", 131_072, 1)
+    command = vllm_command(VllmServing(kind="vllm"), hub, "llama", 131_072, Path("/tmp/s"))
     assert command[:5] == ["vllm", "serve", hub.repository, "--revision", "abc"]
+    cpu = VllmServing(kind="vllm", precision="float32", cpu=VllmCpu(threads=2, cache_gib=3))
+    line = " ".join(vllm_command(cpu, folder, "full-1m", 2048, Path("/tmp/s")))
+    assert "--dtype float32" in line and "--enforce-eager" in line and "gpu" not in line
+    assert cpu.threads == 2
 
 
 def test_a_remote_endpoint_takes_its_key_from_the_environment(

@@ -21,6 +21,9 @@ RULER = RulerSuite(
 GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[300], depths=3, seed=7)
 
 
+SERVING = TransformersServing(kind="transformers", threads=1, precision="float32")
+
+
 def job_of(name: str, suite: SuiteSection, checkpoint: Path, work: Path, **others: Any) -> Job:
     return Job(
         suite_name=name,
@@ -28,8 +31,7 @@ def job_of(name: str, suite: SuiteSection, checkpoint: Path, work: Path, **other
         checkpoint="m/initial",
         model=checkpoint,
         tokenizer=checkpoint,
-        serving=TransformersServing(kind="transformers", threads=1, precision="float32"),
         work=work,
         chat_date="26 Jul 2024",
-        **others,
+        **{"serving": SERVING, **others},
     )

@@ -107,6 +107,7 @@ class _Haystack:
                     answers=KEYWORDS,
                     answer_tokens=ANSWER_TOKENS,
                     depth=depth,
+                    message=text,
                 )
         raise AssertionError("the question alone fits, as __init__ found")
 

@@ -24,6 +24,7 @@ class NeedleGrid(PromptLengthsSection):
     seed: Seed
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
+    asks_endpoints: ClassVar[bool] = True
     by_depth: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files"})
 

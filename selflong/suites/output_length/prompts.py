@@ -64,4 +64,5 @@ def requests(
                 text=tokenizer.decode(ids),
                 answers=(str(words),),
                 answer_tokens=min(TOKENS_PER_WORD * words + 64, context_tokens - len(ids)),
+                message=text,
             )

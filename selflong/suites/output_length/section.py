@@ -16,4 +16,5 @@ class OutputLength(LengthsSection):
     prompts: Positive
     seed: Seed
 
+    asks_endpoints: ClassVar[bool] = True
     lengths_of_answers: ClassVar[bool] = True

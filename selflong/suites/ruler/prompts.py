@@ -41,4 +41,5 @@ def _prompt(sample: RulerSample) -> Prompt:
         answers=tuple(sample.answers),
         answer_tokens=sample.generation_tokens,
         depth=min(sample.depths) if sample.depths else None,
+        message=sample.prompt,
     )

@@ -1,5 +1,6 @@
 """RULER's settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -75,6 +76,7 @@ class RulerSuite(AnyRuler):
     answer_prefix: bool = True
     files: RulerFiles | None = Field(default=None, exclude_if=is_none)
 
+    asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "samples", "files"})
 
     @model_validator(mode="after")
@@ -85,6 +87,10 @@ class RulerSuite(AnyRuler):
                 f"not {sorted(self.samples)}"
             )
         return self
+
+    def at(self, lengths: Sequence[int]) -> Self:
+        samples = {length: self.samples[length] for length in lengths}
+        return super().at(lengths).model_copy(update={"samples": samples})
 
     @property
     def named_files(self) -> dict[str, Path]:

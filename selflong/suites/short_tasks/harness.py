@@ -89,7 +89,7 @@ def command(
 def _backend(serving: Serving, checkpoint: Path) -> list[str]:
     if isinstance(serving, VllmServing):
         parameters = (
-            f"pretrained={checkpoint},dtype=bfloat16,tensor_parallel_size={serving.tensor_parallel},"
+            f"pretrained={checkpoint},dtype={serving.precision},tensor_parallel_size={serving.tensor_parallel},"
             f"data_parallel_size={serving.data_parallel},"
             f"gpu_memory_utilization={serving.gpu_memory_share}"
         )
