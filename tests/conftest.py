@@ -50,6 +50,12 @@ def selflong() -> Recipe:
 
 
 @pytest.fixture(scope="session")
+def prolong() -> Recipe:
+    """The second paper's recipe."""
+    return load_recipe(RECIPES / "prolong.yaml")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(smollm2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Llama with random weights and SmolLM2's tokenizer, as a checkpoint folder."""
     folder = tmp_path_factory.mktemp("checkpoint") / "model"

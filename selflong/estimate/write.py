@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from selflong.estimate import retrieval
 from selflong.estimate.data import EntryData, documents, stage_data
 from selflong.estimate.index import embedding_bytes
@@ -15,6 +17,7 @@ from selflong.placement.fit import choose
 from selflong.placement.machines import H100, Machine, choose_machine
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
+from selflong.report import published
 
 PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
@@ -190,6 +193,7 @@ def _markdown(
         "",
         *(_misfits(steps) or ["Everything fits."]),
         "",
+        *printed_costs(recipe, machine, steps),
         *(_training_lines(recipe, site) if machine.has_gpus else []),
         *_index_lines(recipe, machine),
         *_mixture_lines(recipe),
@@ -222,6 +226,37 @@ def _misfits(steps: Sequence[Step]) -> list[str]:
         for step in steps
         if not step.fits
     ]
+
+
+def printed_costs(recipe: Recipe, machine: Machine, steps: Sequence[Step]) -> Iterator[str]:
+    """Device hours of the stages whose H100 hours the paper prints."""
+    report = recipe.report
+    if not report.costs or report.paper is None:
+        return
+    printed = published.read(published.PUBLISHED_RESULTS).filter(
+        (pl.col("paper") == report.paper) & (pl.col("metric") == "H100_hours")
+    )
+    hours = dict(printed.select("model", "value").rows())
+    named = {step.name: step for step in steps}
+    yield f"## Training beside what {report.paper} prints"
+    yield ""
+    yield from _rows(
+        [
+            ("stage", "tokens", "layout", f"hours of {machine.name}", "H100 hours as printed"),
+            *(
+                (
+                    checkpoint,
+                    _count(step.tokens),
+                    step.advice,
+                    f"{step.device_hours(machine):,.0f}",
+                    f"{float(hours[row]):,.0f}",
+                )
+                for checkpoint, row in report.costs.items()
+                for step in [named[f"model {checkpoint}"]]
+            ),
+        ]
+    )
+    yield ""
 
 
 def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:

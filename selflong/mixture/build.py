@@ -75,7 +75,7 @@ def build_mixture(
     stage_tokens = tokens_of_stage(recipe, mixture_name, stage_name)
     _choose(rows, mixture, stage_name, stages, stage_tokens, recipe.seed)
     pieces = _place(rows, mixture, stages[stage_name], recipe.seed)
-    count_packed(rows, tasks, pieces)
+    count_packed(rows, tasks, pieces, mixture.document_masks)
     table_of_sources = _account(rows.frame(), mixture, mixture_name, stage_name)
     write_parquet(table_of_sources, accounting, ACCOUNTING)
     write_parquet(_contamination_report(tasks, mixture), contamination, CONTAMINATION)
@@ -90,7 +90,7 @@ def build_mixture(
             f"mixture {mixture_name} leaves no sample for stage {stage_name}: "
             f"{dict(dropped.group_by('reason', maintain_order=True).agg(pl.col('rows').sum()).iter_rows())}"
         )
-    write_packed(rows, tasks, pieces, stages[stage_name], tokenizer, output)
+    write_packed(rows, tasks, pieces, mixture.document_masks, stages[stage_name], tokenizer, output)
 
 
 def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
@@ -105,9 +105,12 @@ def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
         trained.add(recipe.root(recipe.resolve(recipe.synthesis.target)))
     for name, entry in recipe.mixtures[mixture_name].entries.items():
         made_for = entry.source.tokenised_for
-        if made_for is not None and recipe.root(recipe.resolve(made_for)) not in trained:
+        if made_for and trained.isdisjoint(
+            recipe.root(recipe.resolve(model)) for model in made_for
+        ):
             raise UserError(
-                f"mixtures.{mixture_name}.entries.{name}: the source is tokenised for {made_for}, but "
+                f"mixtures.{mixture_name}.entries.{name}: the source is tokenised for "
+                f"{', '.join(made_for)}, but "
                 f"the mixture is for {', '.join(sorted(trained))}: use another source"
             )
 

@@ -15,6 +15,10 @@ from selflong.tokens import CannotRender, Rendered, Tokenizer
 
 _RESPONSE = (TokenRole.RESPONSE, TokenRole.END)
 _SHORTEST_DOCUMENT = 2
+_AROUND = 2
+"""Tokens that begin and end a document."""
+TOO_SHORT = "too_short"
+"""Reason of what has fewer tokens than an entry's `minimum_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,16 @@ def render(row: Row, entry: MixtureEntry, tokenizer: Tokenizer) -> Prepared | Re
     if isinstance(row, Sequence):
         prepared = _sequence(row, tokenizer)
     elif isinstance(row, Document):
-        prepared = _document(row, tokenizer)
+        prepared = _document(row, entry, tokenizer)
     else:
         prepared = _conversation(row, entry, tokenizer)
-    if (
-        isinstance(prepared, Prepared)
-        and entry.maximum_tokens is not None
-        and len(prepared.rendered.ids) > entry.maximum_tokens
-    ):
-        return Rejected(row.sample_id, prepared.kind, "too_long", len(prepared.rendered.ids))
+    if isinstance(prepared, Rejected):
+        return prepared
+    tokens = len(prepared.rendered.ids)
+    if tokens < entry.minimum_tokens:
+        return Rejected(row.sample_id, prepared.kind, TOO_SHORT, tokens)
+    if entry.maximum_tokens is not None and tokens > entry.maximum_tokens:
+        return Rejected(row.sample_id, prepared.kind, "too_long", tokens)
     return prepared
 
 
@@ -71,8 +76,11 @@ def _conversation(
     )  # fmt: skip
 
 
-def _document(row: Document, tokenizer: Tokenizer) -> Prepared:
+def _document(row: Document, entry: MixtureEntry, tokenizer: Tokenizer) -> Prepared | Rejected:
     """Text between the tokens that begin and end one, where the tokenizer has them."""
+    if len(row.text.encode()) + _AROUND < entry.minimum_tokens:
+        # No token has less than a byte: most of the web is known to be short before it is encoded.
+        return Rejected(row.sample_id, "pretraining", TOO_SHORT)
     ids = [
         *([] if tokenizer.bos_id is None else [tokenizer.bos_id]),
         *tokenizer.encode(row.text),
@@ -140,8 +148,13 @@ def loss_tokens(kind: str, roles: np.ndarray) -> int:
 
     Never a sample's first token, which nothing predicts.
     """
+    return int(targets(kind, roles)[1:].sum())
+
+
+def targets(kind: str, roles: np.ndarray) -> np.ndarray:
+    """bool [tokens]: what the default loss counts where something predicts it."""
     if kind == "short":
-        return int(np.isin(roles[1:], _RESPONSE).sum())
+        return np.isin(roles, _RESPONSE)
     if kind == "pretraining":
-        return int((roles[1:] != TokenRole.PROMPT).sum())
-    return max(0, len(roles) - 1)
+        return roles != TokenRole.PROMPT
+    return np.ones(len(roles), dtype=bool)

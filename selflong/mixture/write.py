@@ -11,25 +11,29 @@ import polars as pl
 from selflong.formats import KINDS, SEQUENCES, PackedFiles, publish, write_json, write_parquet
 from selflong.mixture.pack import Pieces
 from selflong.mixture.prepare import Task
-from selflong.mixture.render import loss_tokens
+from selflong.mixture.render import targets
 from selflong.mixture.rows import Rows
 from selflong.tokens import Tokenizer
 
 log = logging.getLogger(__name__)
 
 
-def count_packed(rows: Rows, tasks: list[Task], pieces: Pieces) -> None:
+def count_packed(rows: Rows, tasks: list[Task], pieces: Pieces, document_masks: bool) -> None:
     """Tokens of each row that train, and how many the loss counts."""
     loss = rows.loss_tokens[pieces.sample]
-    cut = pieces.tokens < rows.tokens[pieces.sample]
+    # What was counted when the rows were prepared holds for whole ones with their own documents.
+    other = (pieces.tokens < rows.tokens[pieces.sample]) | (not document_masks)
+    opens = np.diff(pieces.sequence, prepend=-1) > 0
+    unpredicted = np.where(opens | document_masks, 1, 0)
     for task, own in _by_task(rows, tasks, pieces):
-        if not cut[own].any():
+        if not other[own].any():
             continue
         kind = rows.kinds[int(rows.task[pieces.sample[own[0]]])]
         roles = np.load(task.folder / PackedFiles.ROLES, mmap_mode="r")
         starts = _places(rows, pieces, own)
-        for piece, start in zip(own[cut[own]].tolist(), starts[cut[own]].tolist(), strict=True):
-            loss[piece] = loss_tokens(kind, roles[start : start + int(pieces.tokens[piece])])
+        for piece, start in zip(own[other[own]].tolist(), starts[other[own]].tolist(), strict=True):
+            counted = targets(kind, roles[start : start + int(pieces.tokens[piece])])
+            loss[piece] = int(counted[unpredicted[piece] :].sum())
     for total, counted in ((rows.packed, pieces.tokens), (rows.packed_loss, loss)):
         np.add.at(total, pieces.sample, counted)
 
@@ -46,14 +50,21 @@ def _by_task(rows: Rows, tasks: list[Task], pieces: Pieces) -> Iterator[tuple[Ta
 
 def _places(rows: Rows, pieces: Pieces, own: np.ndarray) -> np.ndarray:
     """int64: where pieces of one task begin in its arrays of tokens."""
-    task = int(rows.task[pieces.sample[own[0]]])
-    prepared = np.flatnonzero((rows.task == task) & rows.prepared)
-    begins = np.cumsum(rows.tokens[prepared]) - rows.tokens[prepared]
+    task = rows.task[pieces.sample[own[0]]]
+    first, end = np.searchsorted(rows.task, [task, task + 1])
+    sizes = rows.tokens[first:end][rows.prepared[first:end]]
+    begins = np.cumsum(sizes) - sizes
     return begins[rows.place[pieces.sample[own]]] + pieces.start[own]
 
 
 def write_packed(
-    rows: Rows, tasks: list[Task], pieces: Pieces, length: int, tokenizer: Tokenizer, output: Path
+    rows: Rows,
+    tasks: list[Task],
+    pieces: Pieces,
+    document_masks: bool,
+    length: int,
+    tokenizer: Tokenizer,
+    output: Path,
 ) -> None:
     """Copy the tokens of all pieces to their places, a chunk at a time."""
     offsets = np.cumsum(pieces.tokens) - pieces.tokens
@@ -75,11 +86,8 @@ def write_packed(
         ids.flush()
         roles.flush()
         write_json(tokenizer.vocabulary_digest, folder / PackedFiles.VOCABULARY)
-        write_parquet(
-            _sequences(rows, pieces),
-            folder / PackedFiles.SEQUENCES,
-            SEQUENCES,
-        )
+        sequences = _sequences(rows, pieces, document_masks)
+        write_parquet(sequences, folder / PackedFiles.SEQUENCES, SEQUENCES)
 
 
 def _copy_chunk(
@@ -99,8 +107,9 @@ def _copy_chunk(
         roles[offset : offset + size] = chunk_roles[place_in_chunk : place_in_chunk + size]
 
 
-def _sequences(rows: Rows, pieces: Pieces) -> pl.DataFrame:
-    """formats.SEQUENCES. Of a row that was cut each piece is a document; a whole one has its own."""
+def _sequences(rows: Rows, pieces: Pieces, document_masks: bool) -> pl.DataFrame:
+    """formats.SEQUENCES. Of a row that was cut each piece is a document; a whole one has its own. Without
+    masks each sequence is one, with the name and the kind of its first."""
     kinds = pl.Series(rows.kinds, dtype=pl.String)
     samples = pl.DataFrame(
         {
@@ -121,6 +130,12 @@ def _sequences(rows: Rows, pieces: Pieces) -> pl.DataFrame:
         pl.col("sample_ids"),
         pl.col("kinds"),
     )
+    if not document_masks:
+        grouped = grouped.with_columns(
+            pl.concat_list("tokens").alias("ends"),
+            pl.col("sample_ids").list.head(1),
+            pl.col("kinds").list.head(1),
+        )
     return grouped.with_columns(
         (pl.col("tokens").cum_sum() - pl.col("tokens")).alias("offset"),
         pl.concat_list(pl.lit(0, dtype=pl.Int64), "ends").alias("document_bounds"),

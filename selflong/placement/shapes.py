@@ -69,8 +69,20 @@ class Architecture:
 
 
 _LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 14336, 128256, tied=False)
+_LLAMA_70B = Architecture(80, 8192, 64, 8, 128, 28672, 128256, tied=False)
+_MISTRAL_7B = Architecture(32, 4096, 32, 8, 128, 14336, 32000, tied=False)
+_QWEN2_7B = Architecture(28, 3584, 28, 4, 128, 18944, 152064, tied=False)
 KNOWN = {
     # By the config.json of each repository on https://huggingface.co.
+    "meta-llama/Meta-Llama-3-8B": _LLAMA_8B,
+    "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_8B,
+    "meta-llama/Meta-Llama-3-70B-Instruct": _LLAMA_70B,
+    "meta-llama/Llama-3.1-70B-Instruct": _LLAMA_70B,
+    "Qwen/Qwen2-7B-Instruct": _QWEN2_7B,
+    "aws-prototyping/MegaBeam-Mistral-7B-512k": _MISTRAL_7B,
+    "mistralai/Mistral-Nemo-Instruct-2407": Architecture(
+        40, 5120, 32, 8, 128, 14336, 131072, tied=False
+    ),
     "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_8B,
     "meta-llama/Llama-3.2-3B-Instruct": Architecture(28, 3072, 24, 8, 128, 8192, 128256, tied=True),
     "meta-llama/Llama-3.2-1B-Instruct": Architecture(16, 2048, 32, 8, 64, 8192, 128256, tied=True),

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selflong.formats import digest
+from selflong.formats import MEAN_OF_TASKS, digest
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.report import Neighbour, PrintedTable
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -214,8 +215,9 @@ def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:
 def _source_mistakes(recipe: Recipe, place: str, source: ConversationSection) -> Iterator[str]:
     made_for, made = source.tokenised_for, source.synthesised
     tokenizer = f"{place}.tokenizer"
-    if made_for is not None and (mistake := _reference_mistake(recipe, tokenizer, made_for)):
-        yield mistake
+    for model in made_for:
+        if mistake := _reference_mistake(recipe, tokenizer, model):
+            yield mistake
     if made is not None and made.generator not in recipe.generators:
         yield _unknown(f"{place}.generator", made.generator, recipe.generators)
     if source.of_corpus is not None and source.of_corpus not in recipe.corpora:
@@ -238,6 +240,58 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
+    yield from _report_mistakes(recipe)
+
+
+def _report_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of neighbours that nobody measures."""
+    report = recipe.report
+    for name, curve in report.curves.items():
+        place = f"report.curves.{name}"
+        if curve.columns_of not in report.printed:
+            yield _unknown(f"{place}.columns_of", curve.columns_of, report.printed)
+            continue
+        for point in curve.points:
+            yield from _unmeasured(recipe, place, point.model, report.printed[curve.columns_of])
+    for name, table in report.printed.items():
+        for row, reference in table.rows.items():
+            yield from _unmeasured(recipe, f"report.printed.{name}.rows.{row!r}", reference, table)
+    for checkpoint in report.costs:
+        if checkpoint not in set(recipe.checkpoints()):
+            yield _unknown("report.costs", checkpoint, set(recipe.checkpoints()))
+
+
+def _unmeasured(recipe: Recipe, place: str, reference: str, table: PrintedTable) -> Iterator[str]:
+    """Why a row of a printed table lacks a neighbour in one of its columns."""
+    if mistake := _reference_mistake(recipe, place, reference):
+        yield mistake
+        return
+    checkpoint = recipe.resolve(reference)
+    for name, column in table.columns.items():
+        for part in column.parts:
+            lengths = list(table.contexts.values()) or part.lengths
+            of = (recipe.forerunner(checkpoint) or checkpoint) if part.before else checkpoint
+            for mistake in _unasked(recipe, part, of, lengths):
+                yield f"{place}: column {name!r}: {mistake}"
+
+
+def _unasked(recipe: Recipe, part: Neighbour, checkpoint: str, lengths: list[int]) -> Iterator[str]:
+    """What of a score a suite does not measure."""
+    name = str(part.suite)
+    if name not in recipe.suites:
+        yield does_not_exist(name, recipe.suites)
+        return
+    suite = recipe.suites[name]
+    supports = recipe.models[checkpoint.partition("/")[0]].supports
+    if lengths and supports is not None and min(lengths) > supports:
+        return  # the table says so
+    if checkpoint not in {recipe.resolve(model) for model in suite.models}:
+        yield f"suite {name} does not ask {checkpoint}"
+    for length in set(lengths) - set(getattr(suite, "lengths", lengths)):
+        yield f"suite {name} does not ask at {length}"
+    tasks = getattr(suite, "asked_tasks", getattr(suite, "tasks", part.tasks))
+    for task in set(part.tasks) - {*tasks, MEAN_OF_TASKS}:
+        yield f"suite {name} has no task {task!r}"
 
 
 def _recall_mistakes(recipe: Recipe) -> Iterator[str]:

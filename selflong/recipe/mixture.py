@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, Name, Positive, Rate, Section, Seed, Share
+from selflong.recipe.section import (
+    Distinct,
+    Name,
+    NonNegative,
+    Positive,
+    Rate,
+    Section,
+    Seed,
+    Share,
+)
 from selflong.sources.conversations import ConversationSource
 
 Packing = Literal[
@@ -27,7 +36,9 @@ class MixtureEntry(Section):
     sequence is full of one document, what is shorter is left out; concatenated: one after the other, drawn
     by their hash, the rest of a cut one opens the next sequence; concatenated_dropping: it is left out."""
     minimum_turns: Positive = 1
+    minimum_tokens: NonNegative = 0
     maximum_tokens: Positive | None = None
+    """Of a sample."""
 
     @property
     def cuts(self) -> bool:
@@ -78,6 +89,20 @@ class Mixture(Section):
     drawn over the stages by its hash where it fits several."""
     longer_than_stage: Literal["leave_out", "refuse"]
     """Of a sample that fits no stage (or, with every_stage, not this one); it is counted, never cut."""
+
+    document_masks: bool = True
+    """Attention stays inside of a document; false: inside of a sequence, as if it were one (ProLong's
+    ablation, appendix C.2)."""
+
+    @model_validator(mode="after")
+    def _one_kind_in_a_sequence(self) -> Self:
+        whole = [name for name, entry in self.entries.items() if entry.packing == "best_fit"]
+        if not self.document_masks and whole:
+            raise ValueError(
+                f"document_masks is false: entry {whole[0]!r} shares sequences with others (best_fit); "
+                "give it another packing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cuts_in_every_stage(self) -> Self:

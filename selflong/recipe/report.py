@@ -1,10 +1,67 @@
-"""Which rows the tables show."""
+"""Which rows the tables show, and what stands beside which printed cell."""
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
-from typing import Literal
+from typing import Literal, Self
 
-from selflong.recipe.section import Section
+from pydantic import Field, model_validator
+
+from selflong.recipe.section import Positive, Section
+
+
+class Neighbour(Section):
+    """What is measured where a paper prints a column: a mean over tasks and lengths, or over such means."""
+
+    suite: str | None = None
+    tasks: list[str] = []
+    lengths: list[Positive] = []
+    """None for tasks without a length, and of a table whose columns are printed for several."""
+    before: bool = False
+    """Of the checkpoint that a row's stage starts from, as before fine-tuning."""
+    mean: list["Neighbour"] = []
+    """Each counts alike, whatever it holds."""
+
+    @property
+    def parts(self) -> "list[Neighbour]":
+        """What it is made of that suites measure."""
+        return [part for inner in self.mean for part in inner.parts] if self.mean else [self]
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.mean) == bool(self.suite and self.tasks):
+            raise ValueError("give suite and tasks, or mean")
+        return self
+
+
+class PrintedTable(Section):
+    """Rows and columns of a printed table (resources/published_results.csv) that have a neighbour."""
+
+    rows: dict[str, str] = Field(min_length=1)
+    """Row as printed -> <model> or <model>/<stage>."""
+    columns: dict[str, Neighbour] = Field(min_length=1)
+    """Column as printed -> what is measured."""
+    contexts: dict[str, Positive] = {}
+    """Context as printed -> length, of a table whose columns are printed for several."""
+    not_measured: dict[str, str] = {}
+    """Row or column as printed -> why it has none."""
+
+
+class Point(Section):
+    """A model on a curve."""
+
+    at: float
+    model: str
+    """<model> or <model>/<stage>"""
+
+
+class Curve(Section):
+    """A figure of the paper, drawn from what is measured of models along a quantity."""
+
+    title: str
+    axis: str
+    points: list[Point] = Field(min_length=2)
+    columns_of: str
+    """Table in `printed` whose columns are drawn."""
 
 
 class Report(Section):
@@ -12,7 +69,17 @@ class Report(Section):
 
     paper: Literal["SelfLong", "ProLong"] | None = None
     """Whose published tables stand beside the measured ones."""
-    also_published: list[Literal["ProLong", "ProLong-OpenReview", "RULER-leaderboard"]] = []
+    also_published: list[
+        Literal["SelfLong", "ProLong", "ProLong-OpenReview", "RULER-leaderboard"]
+    ] = []
     """Whose published tables are shown after all others."""
     ablation: dict[str, str] = {}
     """Row of the ablation table -> <model>/<stage>."""
+    printed: dict[str, PrintedTable] = {}
+    """Table of the paper -> its measured neighbours."""
+    not_measured: dict[str, str] = {}
+    """Table or figure of the paper -> why none of it is measured."""
+    curves: dict[str, Curve] = {}
+    """Name of a figure -> what it draws."""
+    costs: dict[str, str] = {}
+    """<model>/<stage> -> row of the printed H100 hours that the plan shows beside its own."""

@@ -13,15 +13,13 @@ from selflong.drawing import ReportFigure, save
 from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
-from selflong.report import data, figures, published
+from selflong.report import data, figures, neighbours, published
+from selflong.report.published import PUBLISHED_RESULTS
 from selflong.results import Results, prediction_files, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.kinds import kind_of
 from selflong.suites.measured import Measured
 from selflong.tables import Table, to_csv, write_tables
-
-PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
-
 
 # ------------------------------------------------------------------------------------------ inputs
 
@@ -65,7 +63,7 @@ def report_tables(
 ) -> list[Table]:
     """Every table of the report: evaluation, published numbers, data, training."""
     measured = measured_run(recipe, results, scores, published_results)
-    tables = suite_tables(measured)
+    tables = [*suite_tables(measured), *neighbours.tables(measured)]
     if recipe.report.paper is not None:
         tables += published.of_paper(measured.printed, recipe.report.paper)
     tables += _data_tables(recipe, results)
@@ -152,6 +150,7 @@ def report_figures(recipe: Recipe, results: Results, scores: pl.DataFrame) -> li
     measured = measured_run(recipe, results, scores)
     return [
         *_suite_figures(measured),
+        *neighbours.figures(measured),
         *_training_figures(measured, results),
         *_data_figures(recipe, results),
     ]

@@ -7,6 +7,7 @@ import polars as pl
 from selflong.job import UserError
 from selflong.tables import Cell, Table
 
+PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
 
 TITLES = {

@@ -14,9 +14,10 @@ from selflong.estimate.evaluation import loads
 from selflong.estimate.schedule import peak_bytes, schedule
 from selflong.estimate.steps import Planner, Step
 from selflong.estimate.synthesis import Usage, usage
-from selflong.estimate.write import write_plan
+from selflong.estimate.write import printed_costs, write_plan
 from selflong.placement.machines import H100, TWO_CORES, choose_machine
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import PlanSite, TrainingSite
 from selflong.results import mixture_stages
 from selflong.run.run import Run
@@ -198,3 +199,14 @@ def test_a_haystack_is_read_once_and_from_each_needle_on() -> None:
     assert 0.5 < found.looked_back < 0.75
     alone = load(depths=1, repeats=3)
     assert (alone.read_tokens, alone.looked_back) == (3_000_000, 0.5)
+
+
+def test_hours_of_a_stage_stand_beside_the_printed_ones(prolong: Recipe) -> None:
+    steps = Planner(prolong, SITE, H100).steps()
+    rows = [line.split(" | ") for line in printed_costs(prolong, H100, steps) if "prolong/" in line]
+    assert [row[-1] for row in rows] == ["2,200 |", "12,200 |"]
+    hours = {step.name: step.device_hours(H100) for step in steps}
+    assert [row[3] for row in rows] == [
+        f"{hours[f'model prolong/{stage}']:,.0f}" for stage in ("64k", "512k")
+    ]
+    assert all(step.fits for step in steps)

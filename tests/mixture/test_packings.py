@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from selflong.job import UserError
+from selflong.recipe.recipe import Recipe
 from selflong.tokens import Tokenizer
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
 from selflong.training.batches import PackedData
@@ -111,35 +112,66 @@ def test_cut_samples_are_counted_as_the_trainer_reads_them(
         assert of_texts["tokens"] < sum(tokens)
 
 
+def test_without_masks_a_sequence_is_one_document(
+    smollm2_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    rows = packed_rows(documents(1, 60, 400), LENGTH)
+    write_mds(tmp_path / "mds" / "books", rows)
+    chats = write_chats(tmp_path / "chats.jsonl", 60, seed=3)
+    entries = {
+        "books": {"source": mds(tmp_path / "mds"), "epochs": 1, "packing": "as_given"},
+        "chats": {"source": FOLDER, "epochs": 1, "packing": "concatenated"},
+    }
+    files = {"books": [tmp_path / "mds"], "chats": [chats]}
+    out = tmp_path / "out"
+    accounts = build(
+        plain(entries, document_masks=False), files, smollm2_tokenizer, None, out, "1k"
+    )
+    check_packed(out / "packed", accounts, LENGTH)
+    data = PackedData(out / "packed")
+    assert all(
+        bounds == [0, tokens] for bounds, tokens in zip(data.bounds, data.tokens, strict=True)
+    )
+    assert accounts["loss_tokens"][0] == len(rows) * (LENGTH - 1)
+    with pytest.raises(UserError, match="'chats' shares sequences with others"):
+        plain(entries | {"chats": {"source": FOLDER, "epochs": 1}}, document_masks=False)
+
+
 def test_what_cuts_is_no_sample_of_one_stage() -> None:
     entry = {"source": FOLDER, "epochs": 1, "packing": "concatenated"}
     with pytest.raises(UserError, match="take every_stage"):
         plain({"chats": entry}, assignment="one_stage")
 
 
-PRINTED = {
-    "code": 0.30, "books": 0.30, "textbooks": 0.03, "fineweb_edu": 0.10, "fineweb": 0.10,
-    "stackexchange": 0.04, "wikipedia": 0.04, "tulu": 0.03, "openwebmath": 0.03, "arxiv": 0.03,
-}  # fmt: skip
-
-
-def test_prolongs_shares_are_met(smollm2_tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """400 rows of a stage in place of 320,000: by tokens, whatever the lengths of rows and documents."""
-    sequences = 400
+@pytest.mark.parametrize(
+    ("mixture", "rows_of_the_paper"), [("stage_64k", 320_000), ("stage_512k", 40_000)]
+)
+def test_prolongs_shares_are_met_at_one_hundredth(
+    smollm2_tokenizer: Tokenizer,
+    prolong: Recipe,
+    tmp_path: Path,
+    mixture: str,
+    rows_of_the_paper: int,
+) -> None:
+    """By tokens, whatever the documents; rows of 64 tokens in place of 65,536 and 524,288."""
+    length, sequences = 64, rows_of_the_paper // 100
     entries, files = {}, {}
-    for number, (name, share) in enumerate(PRINTED.items()):
-        rows = packed_rows(documents(number, 40, 1500), LENGTH)
+    shares = {name: entry.share for name, entry in prolong.mixtures[mixture].entries.items()}
+    for number, (name, share) in enumerate(shares.items()):
+        rows = packed_rows(documents(number, 100, 90), length)
         write_mds(tmp_path / name / "a", rows)
         entries[name] = {"source": mds(tmp_path / name), "share": share, "packing": "as_given"}
         files[name] = [tmp_path / name]
     recipe = plain(entries)
     content = recipe.model_dump(mode="json")
-    content["models"]["full"]["stages"][0] |= {"tokens": sequences * LENGTH}
+    content["models"]["full"]["stages"][0] |= {
+        "length": length, "tokens": sequences * length, "global_batch_tokens": length,
+    }  # fmt: skip
     recipe = type(recipe).model_validate(content)
     accounts = build(recipe, files, smollm2_tokenizer, None, tmp_path / "out", "1k")
     for name, share in accounts.select("source", "share").rows():
-        assert abs(share - PRINTED[name]) < 0.005, name
-    assert abs(accounts["tokens"].sum() - sequences * LENGTH) <= 0.02 * sequences * LENGTH
+        assert abs(share - (shares[name] or 0)) < 0.005, name
+    assert accounts["tokens"].sum() == pytest.approx(sequences * length, rel=0.005)
 
 
 def test_a_masked_row_trains_as_in_transformers(

@@ -157,8 +157,9 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence:
     assert "Traceback" not in printed
 
 
-def test_the_papers_recipe_plans_without_a_download() -> None:
+@pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 61)])
+def test_a_papers_recipe_plans_without_a_download(recipe: str, stages: int) -> None:
     workspace = Workspace(REPOSITORY)
-    jobs = rules_to_run(workspace, "--config", "recipe=selflong", "--forceall")
-    assert jobs["train_stage"] >= 9
+    jobs = rules_to_run(workspace, "--config", f"recipe={recipe}", "--forceall")
+    assert jobs["train_stage"] == stages
     assert sum(jobs.values()) < 3000

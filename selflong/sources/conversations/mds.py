@@ -20,8 +20,8 @@ class MdsRows(ConversationSection):
 
     files: str
     """Glob of the folders' files."""
-    tokenizer: str
-    """Model whose tokenizer made them; another one is refused."""
+    tokenizer: str | list[str]
+    """Model whose tokenizer made them, or several with the same; another one is refused."""
     rows: Positive
     tokens: Positive
     document_tokens: Positive | None = None
@@ -32,8 +32,8 @@ class MdsRows(ConversationSection):
         return "pretraining"
 
     @property
-    def tokenised_for(self) -> str:
-        return self.tokenizer
+    def tokenised_for(self) -> list[str]:
+        return [self.tokenizer] if isinstance(self.tokenizer, str) else self.tokenizer
 
     @property
     def mean_document(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Conversations in parquet or JSONL files: a column of OpenAI `messages` or ShareGPT `conversations`."""
+"""Conversations in parquet, JSONL or JSON files: OpenAI `messages` or ShareGPT `conversations`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -46,10 +46,18 @@ class RecordConversations(ConversationSection):
     def chunks_of_file(self, path: Path, name: str) -> Iterator[Chunk]:
         if path.suffix == ".jsonl":
             return _jsonl_chunks(path, name)
+        if path.suffix == ".json":
+            rows = len(_list(path))
+            return even_chunks(path, name, rows, max(1, rows))
         return even_chunks(path, name, parquet_rows(path), SHORT_ROWS)
 
     def read(self, entry: str, chunk: Chunk) -> Iterator[Row]:
-        records = _lines(chunk) if chunk.path.suffix == ".jsonl" else self._parquet_records(chunk)
+        if chunk.path.suffix == ".jsonl":
+            records = _lines(chunk)
+        elif chunk.path.suffix == ".json":
+            records = iter(_list(chunk.path))
+        else:
+            records = self._parquet_records(chunk)
         return numbered(entry, chunk, records, lambda record: self._messages(record, chunk.path))
 
     def _parquet_records(self, chunk: Chunk) -> Iterator[dict[str, Any]]:
@@ -109,6 +117,17 @@ def _lines(chunk: Chunk) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise UserError(f"{place} must hold an object")
             yield record
+
+
+def _list(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON file that is one list."""
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON in UTF-8: {error}") from None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise UserError(f"{path} must hold a list of objects")
+    return records
 
 
 def messages(value: Any, column: str) -> list[Message] | str:

@@ -45,9 +45,9 @@ class ConversationSection(External, ABC):
         return None
 
     @property
-    def tokenised_for(self) -> str | None:
-        """Model whose tokenizer made its rows, where they are tokens already; another one is refused."""
-        return None
+    def tokenised_for(self) -> list[str]:
+        """Models whose tokenizer made its rows, where they are tokens already; another one is refused."""
+        return []
 
     @property
     def of_corpus(self) -> str | None:

@@ -123,3 +123,17 @@ def test_a_file_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")).write_bytes(line)
     (row,) = rows_of(tmp_path)
     assert row.sample_id == "chats/caf\ufffd:0"
+
+
+def test_a_json_file_is_a_list_of_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"messages": [USER, ANSWER]}, {"messages": []}]))
+    first, second = rows_of(tmp_path)
+    assert isinstance(first, Conversation) and first.messages == READ
+    assert isinstance(second, Rejected)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="must hold a list of objects"):
+        rows_of(tmp_path)
+    path.write_text("[")
+    with pytest.raises(UserError, match="is not JSON"):
+        rows_of(tmp_path)

@@ -1,0 +1,142 @@
+"""What a paper prints beside what was measured, table by table; and its figures from what was measured."""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import matplotlib.pyplot as plt
+import polars as pl
+from matplotlib.figure import Figure
+
+from selflong.drawing import MARKERS, ReportFigure, style
+from selflong.recipe.report import Curve, Neighbour, PrintedTable
+from selflong.suites.measured import INTERVALS, Measured, three_rows
+from selflong.tables import Cell, Table, score_cell
+
+
+def tables(measured: Measured) -> Iterator[Table]:
+    """Measured, published and their difference, for every printed table that the recipe names."""
+    report = measured.recipe.report
+    for name, section in report.printed.items():
+        printed = measured.printed.filter(
+            (pl.col("paper") == report.paper) & (pl.col("table") == name)
+        )
+        yield _beside(measured, name, section, printed)
+
+
+def _beside(measured: Measured, name: str, section: PrintedTable, printed: pl.DataFrame) -> Table:
+    columns = _columns(section, printed)
+    rows: list[tuple[Cell, ...]] = []
+    for row, reference in section.rows.items():
+        cells = [value(measured, section, reference, *column) for column in columns]
+        values = [_printed(printed, row, *column) for column in columns]
+        rows += three_rows(row, cells, values)
+    return Table(
+        name=f"beside_{measured.recipe.report.paper}_{name}".lower(),
+        title=f"{name} of {measured.recipe.report.paper}, measured and published",
+        caption=f"Per cent. {INTERVALS}; that of a mean over tasks and lengths takes their errors as "
+        "independent. An empty cell is not printed.",
+        columns=("Row", "", *(f"{metric}, {context}" if section.contexts else metric
+                              for metric, context in columns)),
+        rows=tuple(rows),
+    )  # fmt: skip
+
+
+def _columns(section: PrintedTable, printed: pl.DataFrame) -> list[tuple[str, str]]:
+    """(column, context) of the printed cells that have a neighbour, in the paper's order."""
+    found = printed.select("metric", "context_length").unique(maintain_order=True).rows()
+    return [column for column in found if column[0] in section.columns]
+
+
+def _printed(printed: pl.DataFrame, row: str, metric: str, context: str) -> float | None:
+    found = printed.filter(
+        (pl.col("model") == row)
+        & (pl.col("metric") == metric)
+        & (pl.col("context_length") == context)
+    )
+    return None if found.is_empty() else float(found["value"][0])
+
+
+def value(
+    measured: Measured, section: PrintedTable, reference: str, column: str, context: str
+) -> Cell:
+    """What is measured of a model where a column is printed for a context."""
+    length = section.contexts.get(context)
+    return _score(measured, section.columns[column], measured.recipe.resolve(reference), length)
+
+
+def _score(measured: Measured, neighbour: Neighbour, checkpoint: str, length: int | None) -> Cell:
+    """At one length, or at the neighbour's own."""
+    if neighbour.mean:
+        return mean([_score(measured, part, checkpoint, length) for part in neighbour.mean])
+    if neighbour.before:
+        checkpoint = measured.recipe.forerunner(checkpoint) or checkpoint
+    own: list[int | None] = [*neighbour.lengths] or [None]
+    lengths = own if length is None else [length]
+    return mean(
+        [
+            measured.cell(str(neighbour.suite), checkpoint, task, at)
+            for task in neighbour.tasks
+            for at in lengths
+        ]
+    )
+
+
+def mean(cells: Sequence[Cell]) -> Cell:
+    """Mean of scores, each counting alike; the first that is none where one is none."""
+    scores = []
+    for cell in cells:
+        if cell.value is None or cell.low is None or cell.high is None:
+            return Cell(cell.text)
+        scores.append((cell.value, cell.low, cell.high))
+    if len(cells) == 1:
+        return cells[0]
+    middle = sum(score for score, _, _ in scores) / len(scores)
+    below = math.hypot(*(score - low for score, low, _ in scores)) / len(scores)
+    above = math.hypot(*(high - score for score, _, high in scores)) / len(scores)
+    return score_cell(
+        middle / 100, (middle - below) / 100, (middle + above) / 100,
+        sum(cell.samples or 0 for cell in cells), cells[0].file,
+    )  # fmt: skip
+
+
+def figures(measured: Measured) -> Iterator[ReportFigure]:
+    """Every curve of the recipe."""
+    for name, curve in measured.recipe.report.curves.items():
+        yield ReportFigure(
+            name,
+            curve.title,
+            "What was measured, with 95% intervals; a model that did not run has no point.",
+            partial(draw, measured, curve),
+        )
+
+
+def draw(measured: Measured, curve: Curve) -> Figure:
+    """One panel a column of the curve's table, the quantity across."""
+    section = measured.recipe.report.printed[curve.columns_of]
+    context = next(iter(section.contexts), "")
+    width = min(4, len(section.columns))
+    height = math.ceil(len(section.columns) / width)
+    with style():
+        figure, axes = plt.subplots(
+            height, width, figsize=(2.4 * width, 2.1 * height), squeeze=False, sharex=True
+        )
+        for axis in axes.flat[len(section.columns) :]:
+            axis.set_axis_off()
+        for axis, column in zip(axes.flat, section.columns, strict=False):
+            found = [
+                (point.at, cell.value, cell.value - cell.low, cell.high - cell.value)
+                for point in curve.points
+                for cell in [value(measured, section, point.model, column, context)]
+                if cell.value is not None and cell.low is not None and cell.high is not None
+            ]
+            if found:
+                at, scores, below, above = zip(*found, strict=True)
+                axis.errorbar(at, scores, yerr=(below, above), marker=MARKERS[0], capsize=2)
+            axis.set_title(column, fontsize=9)
+        for axis in axes[-1]:
+            axis.set_xlabel(curve.axis)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("score (%)")
+        figure.suptitle(curve.title, fontsize=10)
+    return figure
