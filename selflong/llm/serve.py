@@ -216,7 +216,7 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
             "OMP_WAIT_POLICY": "passive",
             "HF_HUB_OFFLINE": "1",
         },
-        identity=f"transformers {serving.precision} {_folder_digest(weights.path)}",
+        identity=f"transformers {serving.precision} {folder_digest(weights.path)}",
         slots=TRANSFORMERS_SLOTS,
         context_tokens=context_tokens,
         package="transformers",
@@ -228,7 +228,7 @@ def _vllm(serving: VllmServing, wanted: _Wanted, socket: Path) -> _Server:
     weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if isinstance(weights, FolderWeights):
         context_tokens = context_tokens or _checkpoint_context(weights.path)
-        identity = f"vllm {serving.precision} {_folder_digest(weights.path)}"
+        identity = f"vllm {serving.precision} {folder_digest(weights.path)}"
     elif isinstance(weights, HubWeights) and context_tokens is not None:
         identity = f"vllm {serving.precision} {weights.repository}@{weights.revision}"
     else:
@@ -240,7 +240,7 @@ def _vllm(serving: VllmServing, wanted: _Wanted, socket: Path) -> _Server:
         environment={
             "VLLM_API_KEY": wanted.api_key,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
-            **_vllm_cpu_environment(serving.cpu),
+            **vllm_cpu_environment(serving.cpu),
         },
         identity=identity,
         slots=VLLM_SEQUENCES * serving.data_parallel,
@@ -251,7 +251,7 @@ def _vllm(serving: VllmServing, wanted: _Wanted, socket: Path) -> _Server:
     )
 
 
-def _vllm_cpu_environment(cpu: VllmCpu | None) -> dict[str, str]:
+def vllm_cpu_environment(cpu: VllmCpu | None) -> dict[str, str]:
     """https://docs.vllm.ai/en/stable/getting_started/installation/cpu/"""
     if cpu is None:
         return {}
@@ -326,7 +326,7 @@ def _checkpoint_context(folder: Path) -> int:
 _DECISIVE = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
-def _folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """SHA-256 over what decides a checkpoint's answers: weights, configuration, tokenizer, chat template."""
     state = hashlib.sha256()
     for file in sorted(folder.iterdir()):

@@ -10,7 +10,7 @@ NAMES = (
     "published_ruler",
     "needle_grid",
     "output_length",
-    "short_tasks",
+    "lm_eval",
     "helmet",
     "recall",
 )

@@ -8,10 +8,10 @@ import polars as pl
 from selflong.decontamination.texts import write_evaluation_texts
 from selflong.formats import EVALUATION_TEXTS, read_parquet
 from selflong.recipe.suites import Suite
+from selflong.suites.lm_eval.section import LmEval
 from selflong.suites.ruler.generator import packaged_sources, suite_sources
 from selflong.suites.ruler.section import RulerFiles
 from selflong.suites.section import HaystackFile
-from selflong.suites.short_tasks.section import ShortTasks
 from tests.suites.jobs import GRID, RULER
 
 
@@ -19,7 +19,7 @@ def test_texts_hold_the_questions_and_haystacks(tmp_path: Path) -> None:
     suites: dict[str, Suite] = {
         "ruler": RULER,
         "grid": GRID,
-        "short": ShortTasks(kind="short_tasks", models=["m"], tasks={"x": "y"}),
+        "short": LmEval(kind="lm_eval", models=["m"], tasks={"x": "y"}),
     }
     write_evaluation_texts(suites, tmp_path / "texts.parquet")
     texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)

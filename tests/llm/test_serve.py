@@ -24,10 +24,10 @@ from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
 from selflong.llm.generation import BLOCK
 from selflong.llm.serve import (
     _checkpoint_context,
-    _folder_digest,
     _private_socket,
     _running,
     _Server,
+    folder_digest,
     serve,
     vllm_command,
 )
@@ -327,14 +327,14 @@ def test_a_folder_too_long_for_a_socket_is_one_sentence(
 def test_the_chat_template_is_part_of_the_identity(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("weights")
     (tmp_path / "config.json").write_text("{}")
-    digests = {_folder_digest(tmp_path)}
+    digests = {folder_digest(tmp_path)}
     for name in ("chat_template.jinja", "tokenizer.model", "modeling_own.py"):
         for content in ("one", "two"):
             (tmp_path / name).write_text(content)
-            digests.add(_folder_digest(tmp_path))
+            digests.add(folder_digest(tmp_path))
     assert len(digests) == 7
     (tmp_path / "README.md").write_text("changes nothing")
-    assert _folder_digest(tmp_path) in digests
+    assert folder_digest(tmp_path) in digests
 
 
 @pytest.mark.parametrize(

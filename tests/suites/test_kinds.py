@@ -35,7 +35,7 @@ from tests.workflow.workspace import REPOSITORY, Workspace
 
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 WITHOUT_TEXTS = {
-    "short_tasks": "the harness downloads its data when it runs",
+    "lm_eval": "the harness downloads its data when it runs",
     "helmet": "its data lie in the checkout that the site names",
     "recall": "its language is made, not text",
 }
@@ -173,7 +173,7 @@ def write_results(recipe: Recipe, results: Results) -> None:
                     "prediction": "x", "score": float(index % 2),
                 }
                 for task in tasks
-                for length in getattr(suite, "lengths", [None])
+                for length in getattr(suite, "contexts", getattr(suite, "lengths", [None]))
                 if job in (ALL_LENGTHS, str(length))
                 for index in range(4)
             ]  # fmt: skip

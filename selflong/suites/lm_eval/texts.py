@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from selflong.suites.short_tasks.section import ShortTasks
+from selflong.suites.lm_eval.section import LmEval
 
 
-def texts(suite: ShortTasks) -> Iterator[tuple[str, str]]:
+def texts(suite: LmEval) -> Iterator[tuple[str, str]]:
     """None."""
     return iter(())
