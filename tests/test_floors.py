@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "launcher suites",
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
-        "check run",
+        "catalogue check run",
         "estimate",
         "cli demo",
     )

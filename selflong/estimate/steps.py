@@ -24,6 +24,7 @@ from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.recipe.weights import EndpointWeights, GgufWeights, HubWeights
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
+from selflong.suites.load import Load
 
 DOWNLOAD_BANDWIDTH = 1e8
 PACKED_TOKEN_BYTES = 5
@@ -362,7 +363,7 @@ class Planner:
     def _evaluation(self) -> Iterator[Step]:
         for name, suite in self.recipe.suites.items():
             for reference in suite.models:
-                yield self._ask(name, suite, reference)
+                yield self.asked(name, suite, reference)
             # The predictions that a download carries are scored by a job of their own.
             jobs = 1 + suite.carries_predictions
             yield Step(
@@ -370,13 +371,18 @@ class Planner:
                 tuple(f"evaluation {name} {self.recipe.resolve(model)}" for model in suite.models),
             )  # fmt: skip
 
-    def _ask(self, name: str, suite: Suite, reference: str) -> Step:
+    def loads_of(self, suite: str, reference: str) -> list[Load]:
+        """What one of its models is asked by a suite, by length."""
+        supports = self.recipe.models[reference.partition("/")[0]].supports
+        return list(evaluation.loads(self.recipe.suites[suite].asked_of(reference), supports))
+
+    def asked(self, name: str, suite: Suite, reference: str) -> Step:
+        """What it takes to ask one of a suite's models."""
         checkpoint = self.recipe.resolve(reference)
         model = checkpoint.partition("/")[0]
         weights = self.recipe.models[model].weights
-        asked = suite.asked_of(reference)
-        loads = list(evaluation.loads(asked, self.recipe.models[model].supports))
-        jobs = len(asked.jobs)
+        loads = self.loads_of(name, reference)
+        jobs = len(suite.asked_of(reference).jobs)
         prompt = sum(load.prompt_tokens for load in loads)
         completion = sum(load.answer_tokens for load in loads)
         step = Step(

@@ -47,7 +47,9 @@ _ABOUT_LENGTH = re.compile(
     r"context.?(?:length|window|size)|maximum context|string_above_max_length|too many (?:input )?tokens|"
     r"\b(?:prompt|context|inputs?|messages?|request|content|text|payload|body|entity|string|tokens?)\b"
     r".{0,60}?\b(?:too (?:long|large|big)|exceed)|"
-    r"exceeds? .{0,40}\b(?:tokens|context|length)|reduce the (?:length|size)|max_new_tokens.{0,20}must be <=",
+    r"exceeds? .{0,40}\b(?:tokens|context|length)|reduce the (?:length|size)|max_new_tokens.{0,20}must be <=|"
+    # vLLM, of a prompt that leaves no token of the context to the answer.
+    r"max_tokens must be at least 1, got 0",
     re.IGNORECASE | re.DOTALL,
 )
 _ABOUT_CONTENT = re.compile(

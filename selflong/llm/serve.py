@@ -150,7 +150,7 @@ def _remote(
             "line end, a space, or a quotation mark that a word processor made): copy the key again"
         )
     if context_tokens is None and isinstance(weights, FolderWeights):
-        context_tokens = _checkpoint_context(weights.path)
+        context_tokens = checkpoint_context(weights.path)
     if context_tokens is None:
         raise UserError(f"{name}: a remote model needs context_tokens in the recipe")
     base_url = serving.url.rstrip("/").removesuffix("/v1")
@@ -199,7 +199,7 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
     weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if not isinstance(weights, FolderWeights):
         raise UserError(f"{name}: transformers serves weights of kind folder only")
-    context_tokens = context_tokens or _checkpoint_context(weights.path)
+    context_tokens = context_tokens or checkpoint_context(weights.path)
     options = {
         "model": weights.path,
         "name": name,
@@ -227,7 +227,7 @@ def _transformers(serving: TransformersServing, wanted: _Wanted) -> _Server:
 def _vllm(serving: VllmServing, wanted: _Wanted, socket: Path) -> _Server:
     weights, name, context_tokens = wanted.weights, wanted.name, wanted.context_tokens
     if isinstance(weights, FolderWeights):
-        context_tokens = context_tokens or _checkpoint_context(weights.path)
+        context_tokens = context_tokens or checkpoint_context(weights.path)
         identity = f"vllm {serving.precision} {folder_digest(weights.path)}"
     elif isinstance(weights, HubWeights) and context_tokens is not None:
         identity = f"vllm {serving.precision} {weights.repository}@{weights.revision}"
@@ -292,6 +292,7 @@ def vllm_command(
         *("--data-parallel-size", str(serving.data_parallel)),
         *device,
         "--enable-prefix-caching",
+        "--enable-prompt-tokens-details",  # how many of a prompt's tokens were not read again
         "--enable-chunked-prefill",
         # The checkpoint's own sampling defaults would apply to whatever a request leaves out.
         *("--generation-config", "vllm"),
@@ -303,7 +304,7 @@ CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length",
 """Names of the longest context in a config.json."""
 
 
-def _checkpoint_context(folder: Path) -> int:
+def checkpoint_context(folder: Path) -> int:
     """Tokens that a checkpoint was made for; multimodal ones say it of their language model alone."""
     config = folder / "config.json"
     if not config.exists():

@@ -101,6 +101,11 @@ KNOWN = {
 """Models whose shape is known before anything is on disk."""
 
 
+def configuration_folder(work: Path, weights: HubWeights) -> Path:
+    """Where a hub model's config.json is kept for the plan, before the model is downloaded."""
+    return work / "configurations" / weights.download.name
+
+
 def read_shape(folder: Path) -> Architecture:
     """Shape of the Hugging Face model in a folder; UserError where it is no decoder of this form."""
     config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,9 +162,15 @@ def parse(
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe: a YAML file named as the recipe is, or the JSON copy that a run makes."""
-    recipe = parse(Recipe, read_yaml(path), str(path))
+    recipe = checked_recipe(read_yaml(path), str(path))
     if path.suffix == ".yaml" and recipe.name != path.stem:
         raise UserError(f"{path}: name: must be {path.stem!r} as the file is, not {recipe.name!r}")
+    return recipe
+
+
+def checked_recipe(content: dict[str, Any], path: str) -> Recipe:
+    """The content of a recipe's file, checked; UserError with what is wrong in it."""
+    recipe = parse(Recipe, content, path)
     if found := list(mistakes(recipe)):
         raise UserError("\n".join(f"{path}: {mistake}" for mistake in found[:MOST_SAID]))
     return recipe
@@ -184,9 +190,7 @@ def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:
         raise UserError(
             f"{path} does not exist in {Path.cwd()}: start where it lies, or name a site with --configfile"
         )
-    content = _merged(read_yaml(path) if path.exists() else {}, given)
-    name = str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})"
-    site = parse(Site, content, name, given)
+    site = merged_site(path, [given])
     recipe = site.recipes / f"{site.recipe}.yaml"
     if not recipe.exists():
         known = [file.stem for file in site.recipes.glob("*.yaml")]
@@ -195,6 +199,16 @@ def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:
             f"{blamed}: recipe: {does_not_exist(site.recipe, known)} (in {site.recipes}/)"
         )
     return load_recipe(recipe), site
+
+
+def merged_site(path: Path, given: Sequence[Mapping[str, Any]]) -> Site:
+    """The site at `path`, if there is one, with each of `given` on top of what is before it."""
+    content: Any = read_yaml(path) if path.exists() else {}
+    together: Any = {}
+    for more in given:
+        content, together = _merged(content, more), _merged(together, more)
+    name = str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})"
+    return parse(Site, content, name, together)
 
 
 def _merged(content: Any, given: Any) -> Any:

@@ -28,10 +28,7 @@ class Run:
     @classmethod
     def from_config(cls, overrides: dict[str, Any]) -> "Run":
         """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
-        recipe, site = load_run(Path("config.yaml"), overrides)
-        if found := list(mistakes(recipe, site)):
-            raise UserError("\n".join(found[:MOST_SAID]))
-        return cls(recipe, site)
+        return checked_run(*load_run(Path("config.yaml"), overrides))
 
     @property
     def results(self) -> Results:
@@ -52,6 +49,13 @@ class Run:
     def environment(self) -> Environment:
         """How the jobs run."""
         return Environment(self.recipe, self.site)
+
+
+def checked_run(recipe: Recipe, site: Site) -> Run:
+    """Both together; UserError with what they show only together."""
+    if found := list(mistakes(recipe, site)):
+        raise UserError("\n".join(found[:MOST_SAID]))
+    return Run(recipe, site)
 
 
 def alternatives(names: Iterable[str]) -> str:

@@ -230,6 +230,7 @@ REFUSED = [
     ("400 Bad Request", {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
     ("400 Bad Request", {"message": "The input token count (9) exceeds the maximum", "code": 400}),
     ("422 Unprocessable", {"message": "`inputs` tokens + `max_new_tokens` must be <= 4096"}),
+    ("400 Bad Request", {"message": "max_tokens must be at least 1, got 0. (value=0)"}),
     ("400 Bad Request", {"message": "filtered", "code": "content_filter"}),
     ("400 Bad Request", {"message": "Input data may contain inappropriate content."}),
     ("413 Request Entity Too Large", {"message": "<html>"}),

@@ -23,10 +23,10 @@ from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
 from selflong.llm.generation import BLOCK
 from selflong.llm.serve import (
-    _checkpoint_context,
     _private_socket,
     _running,
     _Server,
+    checkpoint_context,
     folder_digest,
     serve,
     vllm_command,
@@ -350,14 +350,14 @@ def test_the_context_of_a_checkpoint(
     tmp_path: Path, config: dict[str, object], tokens: int
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert _checkpoint_context(tmp_path) == tokens
+    assert checkpoint_context(tmp_path) == tokens
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", '{"n_positions": "many"}', "[" * 10_000])
 def test_a_configuration_without_a_context_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json"):
-        _checkpoint_context(tmp_path)
+        checkpoint_context(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["“sk-1”", "sk-1\nX-Other: 1", "sk 1", "sk-\u00e9", "sk-1\x00"])
