@@ -130,4 +130,5 @@ class Digests:
     def report(self) -> str:
         """Of what the report reads of the recipe."""
         labels = {name: model.label for name, model in self.recipe.models.items()}
-        return self.of("report", self.recipe.report, labels)
+        order = [list(labels), list(self.recipe.mixtures), list(self.recipe.suites)]
+        return self.of("report", self.recipe.report, labels, order)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selflong.cluster import launch, scheduled
-from selflong.formats import digest, write_json
+from selflong.formats import digest, write_text
 from selflong.job import RUNNER_VARIABLE, runner
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
@@ -32,12 +32,13 @@ class Environment:
         return self.site.work / self.recipe.name
 
     @cached_property
-    def _copies(self) -> dict[str, tuple[Path, Any]]:
+    def _copies(self) -> dict[str, tuple[Path, str]]:
+        # As they were written: tables show mixtures and models in this order.
         parts = {"RECIPE": self.recipe, "SITE": self.site}
-        contents = {name: part.model_dump(mode="json") for name, part in parts.items()}
+        texts = {name: part.model_dump_json(indent=2) for name, part in parts.items()}
         return {
-            name: (self.work / "configuration" / f"{name.lower()}-{digest(content)}.json", content)
-            for name, content in contents.items()
+            name: (self.work / "configuration" / f"{name.lower()}-{digest(text)}.json", text)
+            for name, text in texts.items()
         }
 
     def variables(self, base: Path, conda: bool = False) -> dict[str, str]:
@@ -61,9 +62,9 @@ class Environment:
 
     def write_copies(self) -> None:
         """Write the copies of recipe and site that the jobs read."""
-        for path, content in self._copies.values():
+        for path, text in self._copies.values():
             if not path.exists():
-                write_json(content, path)
+                write_text(text + "\n", path)
 
     def resources(self, kind: JobKind) -> dict[str, Any]:
         """What a kind of job asks of the scheduler."""

@@ -1,4 +1,4 @@
-"""A folder in which Snakemake runs the small recipe as a user would."""
+"""A folder in which Snakemake runs a small recipe as a user would."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 SITE = """\
-recipe: small
+recipe: {recipe}
 recipes: {recipes}
 generators:
   smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
 evaluation: {{kind: transformers, threads: 2}}
-training: {{device: cpu, ranks_per_node: 2, ring: 2, threads_per_rank: 1}}
+training: {{device: cpu, ranks_per_node: {ranks}, ring: {ranks}, threads_per_rank: 1}}
 encoding: {{device: cpu, batch_size: 32, threads: 2}}
 """
 
@@ -27,13 +27,16 @@ class Workspace:
     """A folder with a site and its own results, where Snakemake runs."""
 
     folder: Path
+    recipe: str = "small"
+    ranks: int = 2
 
     def write_site(self, recipes: Path) -> None:
-        (self.folder / "config.yaml").write_text(SITE.format(recipes=recipes))
+        text = SITE.format(recipe=self.recipe, recipes=recipes, ranks=self.ranks)
+        (self.folder / "config.yaml").write_text(text)
 
     @property
     def results(self) -> Path:
-        return self.folder / "results" / "small"
+        return self.folder / "results" / self.recipe
 
     def command(self, *arguments: str) -> list[str]:
         return [
