@@ -44,7 +44,7 @@ rule load_model:
 
 rule write_evaluation_texts:
     input:
-        INPUTS.named_files,
+        INPUTS.texts_files,
     output:
         output=RESULTS.evaluation_texts,
     log:

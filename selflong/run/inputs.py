@@ -280,10 +280,20 @@ class Inputs:
         return [*self.files_of(section), *section.named_files.values()]
 
     @property
-    def named_files(self) -> list[Path]:
-        """Files that the suites name."""
+    def texts_downloads(self) -> dict[str, Path]:
+        """Suite -> its download, of those that hold the texts which it asks about."""
+        return {
+            name: download_folder(self.site, suite.download.name)
+            for name, suite in self.recipe.suites.items()
+            if suite.texts_in_download and suite.download is not None
+        }
+
+    @property
+    def texts_files(self) -> list[Path]:
+        """What the evaluation's own texts are read from: files that the suites name, and downloads."""
         named = {name for name, suite in self.recipe.suites.items() if suite.named_files}
-        return sorted({file for suite in named for file in self.suite_files(suite)})
+        files = {file for suite in named for file in self.suite_files(suite)}
+        return sorted(files | set(self.texts_downloads.values()))
 
     def predictions(self, suite: str) -> list[Path]:
         """Every file of predictions of a suite."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from selflong.job import UserError
 from selflong.recipe.section import Section
 from selflong.recipe.site import HelmetSite, Serving
 from selflong.recipe.weights import EndpointWeights
@@ -35,3 +36,10 @@ class Job:
     helmet: HelmetSite | None = None
     endpoint: EndpointWeights | None = None
     """The model, where it answers at an endpoint."""
+
+    @property
+    def download(self) -> Path:
+        """Folder of what the suite reads from the hub."""
+        if not self.files:
+            raise UserError(f"suites.{self.suite_name}: its download is missing")
+        return self.files[0]

@@ -61,9 +61,9 @@ class MetricOfTask(Protocol):
 
 
 class Texts(Protocol):
-    """Name and text of what the suite asks about."""
+    """Name and text of what the suite asks about; `download` where the section says `texts_in_download`."""
 
-    def __call__(self, suite: Any) -> Iterable[tuple[str, str]]: ...
+    def __call__(self, suite: Any, download: Path | None) -> Iterable[tuple[str, str]]: ...
 
 
 class Loads(Protocol):

@@ -26,6 +26,8 @@ class SuiteSection(External):
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     carries_predictions: ClassVar[bool] = False
     """Whether its download holds predictions, which are scored too (`stored.py`)."""
+    texts_in_download: ClassVar[bool] = False
+    """Whether what no training data may hold lies in its download."""
     one_thread: ClassVar[bool] = False
     """Whether asking a checkpoint takes one thread, whatever the site gives to an evaluation."""
     own_precision: ClassVar[Precision | None] = None

@@ -21,7 +21,7 @@ def test_texts_hold_the_questions_and_haystacks(tmp_path: Path) -> None:
         "grid": GRID,
         "short": LmEval(kind="lm_eval", models=["m"], tasks={"x": "y"}),
     }
-    write_evaluation_texts(suites, tmp_path / "texts.parquet")
+    write_evaluation_texts(suites, {}, tmp_path / "texts.parquet")
     texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
     names = set(zip(texts["suite"], texts["name"], strict=True))
     assert {("ruler", "noise"), ("ruler", "qa_1/question"), ("grid", "essays")} <= names
@@ -46,7 +46,7 @@ def test_a_suite_can_name_its_haystack_and_questions(tmp_path: Path) -> None:
         "named": RULER.model_copy(update=named),
         "grid": GRID.model_copy(update={"files": HaystackFile(haystack=haystack)}),
     }
-    write_evaluation_texts(suites, tmp_path / "texts.parquet")
+    write_evaluation_texts(suites, {}, tmp_path / "texts.parquet")
     texts = read_parquet(tmp_path / "texts.parquet", EVALUATION_TEXTS)
     found = {(suite, name): text for suite, name, text in texts.iter_rows()}
     assert found["named", "essays"] == found["grid", "essays"] == haystack.read_text()

@@ -13,6 +13,7 @@ import polars as pl
 from selflong.job import UserError
 from selflong.scores import length_name
 from selflong.suites.ruler.section import RULER_TASKS
+from selflong.suites.stored_rows import require_columns
 
 
 def read_files(
@@ -26,8 +27,5 @@ def read_files(
             if not paths:
                 raise UserError(f"{folder / name} holds no validation-*.parquet: download it again")
             for path in paths:
-                present = pl.read_parquet_schema(path)
-                missing = [column for column in columns if column not in present]
-                if missing:
-                    raise UserError(f"{path}: column {missing[0]!r} is missing")
+                require_columns(path, columns)
                 yield task, length, pl.read_parquet(path, columns=list(columns)).select(columns)

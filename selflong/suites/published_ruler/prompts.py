@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
 from selflong.suites.job import Job
 from selflong.suites.prompt import Prompt
@@ -31,10 +30,8 @@ def prompts(
     lengths: Sequence[int],
 ) -> Iterator[Prompt]:
     """Every published prompt of `lengths`."""
-    if not job.files:
-        raise UserError(f"suites.{job.suite_name}: its download is missing")
     pretrained = AutoTokenizer.from_pretrained(str(job.tokenizer), local_files_only=True)
-    return read_prompts(job.files[0], lengths, pretrained)
+    return read_prompts(job.download, lengths, pretrained)
 
 
 def read_prompts(

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from functools import partial
 
-import polars as pl
-from matplotlib.figure import Figure
-
-from selflong.drawing import ReportFigure, lines_by_length
-from selflong.formats import MEAN_OF_TASKS
+from selflong.drawing import ReportFigure
 from selflong.scores import length_name
-from selflong.suites.measured import INTERVALS, Measured, task_rows, three_rows
+from selflong.suites.measured import INTERVALS, Measured, three_rows
 from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
+from selflong.suites.views import each_task, mean_against_length, mean_by_length
 from selflong.tables import Cell, Table
 
 RULER_AVERAGE = "RULER-13task-avg"
@@ -29,7 +26,8 @@ ABLATION_ROWS = {
 def tables(suite: AnyRuler, name: str, measured: Measured) -> Iterator[Table]:
     """By length, by task, and where there is something to compare beside the paper and as an ablation."""
     yield by_length(measured, name, suite)
-    yield by_task(measured, name, suite)
+    title = f"RULER by task ({suite.which_prompts})"
+    yield each_task(measured, name, suite.lengths, suite.asked_tasks, title)
     if beside := beside_published(measured, name, suite):
         yield beside
     if rows := ablation(measured, name, suite):
@@ -38,11 +36,13 @@ def tables(suite: AnyRuler, name: str, measured: Measured) -> Iterator[Table]:
 
 def figures(suite: AnyRuler, name: str, measured: Measured) -> Iterator[ReportFigure]:
     """The mean against length."""
+    measure = f"RULER, mean of {len(suite.asked_tasks)} tasks (%)"
+    title = f"RULER by length ({suite.which_prompts}), 95% intervals"
     yield ReportFigure(
         f"{name}_by_length",
         "RULER against length",
         "Mean of the suite's tasks with 95% intervals by bootstrap over samples.",
-        partial(lines_of_models, measured, name, suite),
+        partial(mean_against_length, measured, name, suite.lengths, measure, title),
     )
 
 
@@ -50,30 +50,12 @@ def by_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
     """RULER, mean of the suite's tasks, by model and length."""
     tasks = suite.asked_tasks
     which = "all 13 tasks" if len(tasks) == len(RULER_TASKS) else ", ".join(tasks)
-    return Table(
-        name=f"{name}_by_length",
+    return mean_by_length(
+        measured,
+        name,
+        suite.lengths,
         title=f"RULER by model and length ({suite.which_prompts})",
-        caption=f"Per cent, mean over {which}, each task counting alike. {INTERVALS}.",
-        columns=("Model", *(length_name(length) for length in suite.lengths)),
-        rows=tuple(
-            (
-                Cell(measured.label(checkpoint)),
-                *measured.mean_cells(name, checkpoint, suite.lengths),
-            )
-            for checkpoint in measured.checkpoints(name)
-        ),
-    )
-
-
-def by_task(measured: Measured, name: str, suite: AnyRuler) -> Table:
-    """RULER, each task by model and length."""
-    tasks = suite.asked_tasks
-    return Table(
-        name=f"{name}_by_task",
-        title=f"RULER by task ({suite.which_prompts})",
-        caption=f"Per cent. {INTERVALS}.",
-        columns=("Model", "Length", *tasks),
-        rows=task_rows(measured, name, suite.lengths, tasks),
+        caption=f"Per cent, mean over {which}, each task counting alike",
     )
 
 
@@ -143,28 +125,3 @@ def _beside(
         for length in suite.lengths
     ]
     yield from three_rows(label, measured.mean_cells(name, checkpoint, suite.lengths), values)
-
-
-def lines_of_models(measured: Measured, name: str, suite: AnyRuler) -> Figure:
-    """Mean of the tasks against length, one line a model, with 95% intervals."""
-    cells = measured.scores.filter(
-        (pl.col("suite") == name) & (pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null()
-    )
-    lines = [
-        (
-            measured.label(checkpoint),
-            {
-                length: (100 * mean, 100 * low, 100 * high)
-                for length, mean, low, high in cells.filter(pl.col("model") == checkpoint)
-                .select("length", "mean", "low", "high")
-                .rows()
-            },
-        )
-        for checkpoint in measured.checkpoints(name)
-    ]
-    return lines_by_length(
-        lines,
-        sorted(suite.lengths),
-        f"RULER, mean of {len(suite.asked_tasks)} tasks (%)",
-        f"RULER by length ({suite.which_prompts}), 95% intervals",
-    )

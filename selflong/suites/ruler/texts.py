@@ -9,7 +9,7 @@ from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS
 from selflong.suites.ruler.section import RulerSuite
 
 
-def texts(suite: RulerSuite) -> Iterator[tuple[str, str]]:
+def texts(suite: RulerSuite, download: Path | None) -> Iterator[tuple[str, str]]:
     """Name and text of what the suite asks about."""
     sources = suite_sources(suite.named_files)
     return texts_of_tasks(suite.tasks, max(suite.samples.values()), sources)

@@ -34,4 +34,4 @@ def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"suites\.ruler\.files\.haystack: .* is no file"):
         Run(recipe, site).inputs.suite_files("ruler")
     (tmp_path / "none.txt").write_text("Rain.")
-    assert Run(recipe, site).inputs.named_files == [tmp_path / "none.txt"]
+    assert Run(recipe, site).inputs.texts_files == [tmp_path / "none.txt"]

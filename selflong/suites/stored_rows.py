@@ -1,0 +1,57 @@
+"""Rows of a benchmark that lies in a download, and the length at which each is asked."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from selflong.job import UserError
+from selflong.llm.protocol import Endpoint
+
+CHARACTERS_A_TOKEN = 8
+"""More than any text of a benchmark has on average: English has four to five."""
+
+
+def parquet_rows(download: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """`columns` of each row of the parquet files below a folder, in the order of their names.
+
+    One row is in memory at a time. Raises UserError where there is no file, or one lacks a column.
+    """
+    import pyarrow.parquet as pq  # its import takes long, and an estimate reads no rows
+
+    paths = sorted(download.rglob("*.parquet"))
+    if not paths:
+        raise UserError(f"{download} holds no parquet file: download it again")
+    for path in paths:
+        require_columns(path, columns)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1, columns=list(columns)):
+                yield from batch.to_pylist()
+
+
+def require_columns(path: Path, columns: Sequence[str]) -> None:
+    """UserError where a parquet file lacks one of the columns."""
+    present = pl.read_parquet_schema(path)
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise UserError(f"{path}: column {missing[0]!r} is missing")
+
+
+def length_of(tokens: int, lengths: Sequence[int]) -> int | None:
+    """The length that so many tokens count as: at most all of it, and more than half.
+
+    None where they are too many or too few for each.
+    """
+    longer = [length for length in lengths if tokens <= length]
+    return min(longer) if longer and tokens > min(longer) // 2 else None
+
+
+def may_be_of(characters: int, lengths: Sequence[int]) -> bool:
+    """Whether a text of so many characters can have one of the lengths, before its tokens are counted."""
+    return any(length // 2 < characters <= CHARACTERS_A_TOKEN * length for length in lengths)
+
+
+def answer_room(prompt_tokens: int, needed: int, allowed: int, endpoint: Endpoint) -> int:
+    """Most tokens of an answer: `allowed`, or what the endpoint has left, and never less than `needed`."""
+    return max(needed, min(allowed, endpoint.context_tokens - prompt_tokens))
