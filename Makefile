@@ -31,7 +31,7 @@ $(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt py
 	$(PIP) install --quiet --no-build-isolation -r envs/laptop.txt
 	$(PIP) install --quiet --no-deps -r envs/laptop-data.txt
 	$(PIP) install --quiet -r envs/development.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
 demo: setup

@@ -1,11 +1,7 @@
 # What every rule shares: the typed recipe and site, where things lie, how a job is launched.
 
 import os
-import sys
 from contextlib import ExitStack
-from pathlib import Path
-
-sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -26,7 +22,7 @@ RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.envir
 
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-os.environ.update(JOBS.variables(Path(workflow.basedir), CONDA))
+os.environ.update(JOBS.variables(CONDA))
 
 # Of training's jobs, where the site has a queue: how often one is submitted again (inside a job nothing is), and
 # how long before its time limit a stage saves its state.
@@ -64,10 +60,24 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-onstart:
+def begin():
+    """Take the results for this run and write what its jobs read."""
     try:
         LOCK.enter_context(sole_owner(RESULTS.root))
         with disk_errors_as_sentences():
             JOBS.write_copies()
     except UserError as mistake:
         raise WorkflowError(str(mistake))
+
+
+onstart:
+    begin()
+
+
+# Snakemake hears the onstart of the main Snakefile alone, not that of a module.
+if (
+    not workflow.modifier.is_main_snakefile()
+    and workflow.is_main_process
+    and not workflow.dryrun
+):
+    begin()

@@ -1,7 +1,5 @@
 """Print every command of a training stage and of its evaluation on SLURM, without starting any."""
 
-from pathlib import Path
-
 from selflong.estimate.commands import dry_launch
 from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
@@ -11,8 +9,7 @@ from selflong.run.run import Run
 
 def show(*, recipe: Recipe, site: Site, checkpoint: str, suite: str) -> None:
     """Of the stage '<model>/<stage>' and of its evaluation by a suite of the recipe."""
-    root = Path(__file__).resolve().parents[1]
-    print(dry_launch(Run(recipe, site), root, checkpoint, suite), end="")
+    print(dry_launch(Run(recipe, site), checkpoint, suite), end="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Write what a run was made from and what it made, with digests; and the same as an RO-Crate."""
 
-import os
 from pathlib import Path
 
 from selflong.launcher import launch
@@ -9,12 +8,10 @@ from selflong.recipe.site import Site
 from selflong.report.manifest import write_manifest
 from selflong.results import results_of
 
-REPOSITORY = Path(os.environ.get("SELFLONG", "."))
-
 
 def recipe_file(recipe: Recipe, site: Site) -> Path:
     """The file that the run's copy of the recipe was made from."""
-    return REPOSITORY / site.recipes / f"{recipe.name}.yaml"
+    return site.recipes / f"{recipe.name}.yaml"
 
 
 def write(*, recipe: Recipe, site: Site, manifest: Path, crate: Path) -> None:

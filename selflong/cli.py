@@ -1,4 +1,4 @@
-"""The command `selflong`: look at recipes before anything runs, start one, or evaluate a model."""
+"""The command `selflong`: make a workspace, look at recipes, start one, or evaluate a model."""
 
 import argparse
 import os
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.root import ROOT
+from selflong.workspace import install_data, make_workspace, missing_data
 
 if TYPE_CHECKING:
     from selflong.catalogue import RemoteModel
 
-ROOT = Path(__file__).parent.parent
-WORKFLOW = ROOT / "Snakefile"
 CATALOGUE = ROOT / "recipes" / "evaluate.yaml"
 
 
@@ -22,6 +22,12 @@ def main() -> None:
     """Run the command; a mistake of the user is one sentence and exit code 2."""
     parser = argparse.ArgumentParser(prog="selflong", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="make a folder in which `snakemake` runs the workflow")
+    init.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="FOLDER")
+    init.add_argument(
+        "--no-data", action="store_true", help="do not install the data of the recipe laptop"
+    )
+    init.set_defaults(command=_init)
     validate = commands.add_parser("validate", help="read recipes, and the site where it is named")
     validate.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE.yaml")
     validate.add_argument("--site", type=Path, metavar="config.yaml")
@@ -70,6 +76,16 @@ def _price(text: str) -> tuple[float, float]:
     return prompt, answer
 
 
+def _init(arguments: argparse.Namespace, _: list[str]) -> None:
+    made = make_workspace(arguments.folder)
+    print(f"wrote {', '.join(map(str, made))}" if made else "everything is there already")
+    if not arguments.no_data and (missing := missing_data()):
+        print(f"installing the data of the recipe laptop: {', '.join(missing)}", flush=True)
+        install_data(missing)
+    here = "" if arguments.folder == Path() else f"cd {arguments.folder} && "
+    print(f"now: {here}snakemake")
+
+
 def _validate(arguments: argparse.Namespace, _: list[str]) -> None:
     for path in arguments.recipes:
         load_recipe(path)
@@ -93,11 +109,7 @@ def _is_site(site: Path | None) -> bool:
 
 def _snakemake(options: Sequence[str]) -> NoReturn:
     """Become Snakemake."""
-    if not WORKFLOW.exists():
-        raise UserError(
-            f"{WORKFLOW} does not exist: run from a checkout, installed with pip install --editable"
-        )
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW), *options]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *options]
     os.execv(sys.executable, command)
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "selflong"
 FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
-        "guardian logs",
+        "guardian logs root",
         "job globs lengths",
         "formats",
         "recipe.section",
@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "launcher suites",
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
-        "catalogue check run",
+        "catalogue check run workspace",
         "estimate",
         "cli demo",
     )

@@ -24,6 +24,7 @@ from selflong.placement.fit import stage_site
 from selflong.recipe.site import JobKind, VllmServing
 from selflong.recipe.weights import FolderWeights
 from selflong.results import ALL_LENGTHS
+from selflong.root import ROOT
 from selflong.run.run import Run
 from selflong.training.launch import rank_command, rank_environment, stage_job
 from selflong.training.stage import deepspeed_config
@@ -35,11 +36,8 @@ SOME_SOCKET = Path("/tmp/selflong/vllm")
 """The server gets one in a folder of its own."""
 
 
-def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
-    """Every command of '<model>/<stage>' and of its evaluation by `suite` at its longest length.
-
-    root: folder of the Snakefile.
-    """
+def dry_launch(run: Run, checkpoint: str, suite: str) -> str:
+    """Every command of '<model>/<stage>' and of its evaluation by `suite` at its longest length."""
     if suite not in run.recipe.suites:
         raise UserError(f"suites of {run.recipe.name} are {', '.join(run.recipe.suites)}")
     stage = str(run.results.checkpoint(checkpoint))
@@ -48,7 +46,7 @@ def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
     if not asked:
         raise UserError(f"suites.{suite}.models of {run.recipe.name} do not name {checkpoint}")
     longest = asked[-1]
-    shells = _shell_commands(root, run, [stage, longest])
+    shells = _shell_commands(run, [stage, longest])
     return "\n".join(
         [
             *_training(run, checkpoint, shells[stage]),
@@ -59,14 +57,14 @@ def dry_launch(run: Run, root: Path, checkpoint: str, suite: str) -> str:
     )
 
 
-def _shell_commands(root: Path, run: Run, targets: list[str]) -> dict[str, str]:
+def _shell_commands(run: Run, targets: list[str]) -> dict[str, str]:
     """Target -> the command of its rule, with the variables of the rules filled in."""
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site.json"
         settings = run.site.model_dump(mode="json") | {"recipe": run.recipe.name}
         site.write_text(json.dumps(settings), encoding="utf-8")
         command = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
             *("--dry-run", "--printshellcmds", "--forceall", "--cores", "1", "--nolock"),
             *(*targets, "--configfile", str(site)),
         ]
@@ -79,7 +77,7 @@ def _shell_commands(root: Path, run: Run, targets: list[str]) -> dict[str, str]:
             found[output[1]] = shell[1]
     if missing := set(targets) - set(found):
         raise UserError(f"Snakemake plans no job for {sorted(missing)[0]}\n{done.stderr[-2000:]}")
-    variables = run.environment.variables(root)
+    variables = run.environment.variables()
     return {target: Template(shell).safe_substitute(variables) for target, shell in found.items()}
 
 

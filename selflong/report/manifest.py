@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from selflong import __version__
 from selflong.formats import file_sha256, write_json, write_text
 from selflong.hub import RECORD, recorded
 from selflong.recipe.recipe import Recipe
 from selflong.report.crate import File, crate_metadata
 from selflong.results import Results
+from selflong.root import PACKAGE, ROOT
 
-REPOSITORY = Path(__file__).parent.parent.parent
 NOT_OUTPUTS = ("logs", "benchmarks", ".lock")
 CRATE_FILES = ("manifest.json", "ro-crate-metadata.json", "workflow")
 
@@ -22,23 +23,30 @@ CRATE_FILES = ("manifest.json", "ro-crate-metadata.json", "workflow")
 # --------------------------------------------------------------------------------------- what is known
 
 
-def git_commit(folder: Path = REPOSITORY) -> str | None:
+def git_commit() -> str | None:
     """The commit that is checked out, with `+changes` where files differ from it; None without git."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None
-    return commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
+    return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
 
 
-def commit_date(folder: Path = REPOSITORY) -> str | None:
+def commit_date() -> str | None:
     """Date of that commit, in ISO 8601."""
-    return _git(folder, "show", "--no-patch", "--format=%cI", "HEAD")
+    return _git("show", "--no-patch", "--format=%cI", "HEAD")
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def code_version() -> str:
+    """The commit, else the version of the package."""
+    return git_commit() or f"version {__version__}"
+
+
+def _git(*arguments: str) -> str | None:
+    if not (ROOT / ".git").exists():
+        return None  # whatever repository an installed package lies in, its commit is not the package's
     try:
         result = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -72,12 +80,19 @@ def seeds(recipe: Recipe) -> dict[str, int]:
     return found
 
 
-def input_paths(recipe_file: Path, repository: Path = REPOSITORY) -> list[Path]:
-    """What a run reads from the repository: code, rules, recipe, environments, published results."""
-    patterns = ("Snakefile", "config.yaml", "rules/*.smk", "scripts/*.py", "envs/*", "resources/*",
-                "selflong/**/*.py", "selflong/**/*.md", "pyproject.toml")  # fmt: skip
-    found = {path for pattern in patterns for path in repository.glob(pattern) if path.is_file()}
-    return sorted(found | {recipe_file})
+def inputs(recipe_file: Path) -> list[File]:
+    """What a run reads of the project: code, rules, recipe, environments, published results."""
+    beside = _files(ROOT, ("Snakefile", "config.yaml", "pyproject.toml", "rules/*.smk", "scripts/*.py",
+                           "envs/*", "resources/*"))  # fmt: skip
+    package = _files(PACKAGE, ("**/*.py", "**/*.md")) - beside
+    return sorted(
+        [*described(beside | {recipe_file}, ROOT), *described(package, PACKAGE.parent)],
+        key=lambda file: file.path,
+    )
+
+
+def _files(folder: Path, patterns: Iterable[str]) -> set[Path]:
+    return {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
 
 
 def output_paths(results: Results) -> list[Path]:
@@ -107,12 +122,10 @@ def described(paths: Iterable[Path], root: Path) -> list[File]:
 
 
 def write_manifest(
-    recipe: Recipe, recipe_file: Path, results: Results, manifest: Path, crate: Path,
-    repository: Path = REPOSITORY,
-) -> None:  # fmt: skip
+    recipe: Recipe, recipe_file: Path, results: Results, manifest: Path, crate: Path
+) -> None:
     """Publish manifest.json and ro-crate-metadata.json; the workflow's files are copied into the crate."""
-    repository, recipe_file = repository.resolve(), recipe_file.resolve()
-    inputs = described(input_paths(recipe_file, repository), repository)
+    recipe_file = recipe_file.resolve()
     outputs = described(output_paths(results), results.root)
     write_json(
         {
@@ -121,20 +134,21 @@ def write_manifest(
             "deviations": list(recipe.deviations),
             "licences": licences(recipe),
             "downloads": downloads(recipe, results),
-            "git_commit": git_commit(repository),
+            "git_commit": git_commit(),
+            "version": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "machine": _machine(results),
             "packages": package_versions(),
             "seeds": seeds(recipe),
-            "inputs": [vars(file) for file in inputs],
+            "inputs": [vars(file) for file in inputs(recipe_file)],
             "outputs": [vars(file) for file in outputs],
         },
         manifest,
     )
-    workflow = _copy_workflow(repository, recipe_file, results)
-    commit = git_commit(repository) or "unknown"
-    date = commit_date(repository) or "1970-01-01T00:00:00+00:00"
+    workflow = _copy_workflow(recipe_file, results)
+    commit = code_version()
+    date = commit_date() or "1970-01-01T00:00:00+00:00"
     write_json(crate_metadata(recipe, workflow, outputs, commit, date), crate)
 
 
@@ -187,12 +201,12 @@ def licences(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def _copy_workflow(repository: Path, recipe_file: Path, results: Results) -> list[File]:
+def _copy_workflow(recipe_file: Path, results: Results) -> list[File]:
     """Snakefile, rules and recipe in the crate's folder of the workflow: a crate must hold its workflow."""
-    paths = [repository / "Snakefile", *sorted((repository / "rules").glob("*.smk"))]
+    paths = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
     targets = []
     for path in [*paths, recipe_file]:
-        inside = path.relative_to(repository) if path.is_relative_to(repository) else path.name
+        inside = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
         target = results.crate_workflow / inside
         write_text(path.read_text(encoding="utf-8"), target)
         targets.append(target)

@@ -14,7 +14,7 @@ from selflong.drawing import ReportFigure
 from selflong.formats import write_text
 from selflong.recipe.recipe import Recipe
 from selflong.report.build import measured_run, read_scores, report_figures, report_tables
-from selflong.report.manifest import git_commit, package_versions
+from selflong.report.manifest import code_version, package_versions
 from selflong.report.summary import summarise, to_markdown
 from selflong.report.timing import read_times, write_times
 from selflong.results import Results
@@ -66,7 +66,7 @@ def write_page(
             for table in report_tables(recipe, results, scores)
         ],
         assumptions=list(assumptions(recipe)),
-        commit=git_commit() or "unknown",
+        code=code_version(),
         versions={
             name: version
             for name, version in package_versions().items()

@@ -5,9 +5,10 @@ from pathlib import Path
 import polars as pl
 
 from selflong.job import UserError
+from selflong.root import ROOT
 from selflong.tables import Cell, Table
 
-PUBLISHED_RESULTS = Path(__file__).parent.parent.parent / "resources" / "published_results.csv"
+PUBLISHED_RESULTS = ROOT / "resources" / "published_results.csv"
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
 
 TITLES = {

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from selflong.cluster import launch, scheduled
-from selflong.formats import digest, write_text
+from selflong.formats import digest, publish, write_text
 from selflong.job import RUNNER_VARIABLE, runner
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import JOB_KINDS, JobKind, Site, TransformersServing
+from selflong.root import IS_CHECKOUT, PACKAGE, ROOT
 
 
 @dataclass(frozen=True)
@@ -41,30 +42,40 @@ class Environment:
             for name, text in texts.items()
         }
 
-    def variables(self, base: Path, conda: bool = False) -> dict[str, str]:
-        """Environment variables that the rules' commands use; `base` is the folder of the Snakefile.
+    @property
+    def search_path(self) -> Path:
+        """Folder that holds this package and nothing that would hide another Python's own packages."""
+        return ROOT if IS_CHECKOUT else (self.work / "configuration" / "package").absolute()
+
+    def variables(self, conda: bool = False) -> dict[str, str]:
+        """Environment variables that the rules' commands use.
 
         With `conda` Snakemake starts each command inside of its rule's environment, whose Python runs it.
         """
         variables = {f"SELFLONG_{name}": str(path) for name, (path, _) in self._copies.items()}
-        python = str(base / "envs" / "python") if conda else sys.executable
+        python = str(ROOT / "envs" / "python") if conda else sys.executable
         for kind in JOB_KINDS:
             variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, python)
             variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
-        paths = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(self.search_path), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
             RUNNER_VARIABLE: runner(),
-            "SELFLONG": str(base),
+            "SELFLONG": str(ROOT),
+            "SELFLONG_PATH": str(self.search_path),
             "PYTHONUTF8": "1",  # whatever the locale: every file of a run is UTF-8
             "SELFLONG_WORK": str(self.work),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         }
 
     def write_copies(self) -> None:
-        """Write the copies of recipe and site that the jobs read."""
+        """Write the copies of recipe and site that the jobs read, and a link to an installed package."""
         for path, text in self._copies.values():
             if not path.exists():
                 write_text(text + "\n", path)
+        link = self.search_path / PACKAGE.name
+        if not IS_CHECKOUT and (not link.exists() or not link.samefile(PACKAGE)):
+            with publish(link) as partial:
+                partial.symlink_to(PACKAGE)
 
     def resources(self, kind: JobKind) -> dict[str, Any]:
         """What a kind of job asks of the scheduler."""

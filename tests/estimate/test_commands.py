@@ -23,7 +23,7 @@ def printed() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONPATH", raising=False)
         patch.chdir(ROOT)
-        return dry_launch(RUN, ROOT, "selflong_8b/1m", "ruler_2024")
+        return dry_launch(RUN, "selflong_8b/1m", "ruler_2024")
 
 
 def line(printed: str, start: str) -> str:
@@ -66,4 +66,4 @@ def test_the_port_in_the_shell_is_the_launchers() -> None:
 )
 def test_what_is_not_there_is_named(suite: str, checkpoint: str, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        dry_launch(RUN, ROOT, checkpoint, suite)
+        dry_launch(RUN, checkpoint, suite)

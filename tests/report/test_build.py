@@ -210,7 +210,7 @@ def test_the_crate_is_read_by_the_library_of_its_authors(report: Path) -> None:
         "evaluation/ruler/scores.parquet",
         "report/report.html",
     }
-    assert crate.root_dataset["datePublished"] == commit_date(REPOSITORY)
+    assert crate.root_dataset["datePublished"] == commit_date()
 
 
 def test_the_manifest_names_the_commit_of_what_was_downloaded(

@@ -88,6 +88,6 @@ def test_jobs_read_the_copies_of_recipe_and_site(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     laptop.environment.write_copies()
-    environment = laptop.environment.variables(REPOSITORY)
+    environment = laptop.environment.variables()
     assert load_recipe(Path(environment["SELFLONG_RECIPE"])) == laptop.recipe
     assert load_site(Path(environment["SELFLONG_SITE"])) == laptop.site
