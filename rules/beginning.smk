@@ -24,6 +24,9 @@ rule download:
 
 rule load_model:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.models[wildcards.model].weights
+        ),
         download=lambda wildcards: INPUTS.model_weights(wildcards.model),
     output:
         output=directory(RESULTS.checkpoint("{model}/initial")),

@@ -6,6 +6,8 @@ localrules:
 
 
 rule collect_source:
+    input:
+        lambda wildcards: INPUTS.source_files(wildcards.corpus, wildcards.source),
     output:
         output=directory(RESULTS.source("{corpus}", "{source}")),
     log:

@@ -3,6 +3,9 @@
 
 rule embed_documents:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.encoders[wildcards.encoder].weights
+        ),
         documents=RESULTS.documents("{corpus}", "{shard}"),
         weights=lambda wildcards: INPUTS.encoder_weights(wildcards.encoder),
     output:
@@ -50,6 +53,9 @@ rule build_index:
 
 rule retrieve:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.encoders[RUN.recipe.synthesis.encoder].weights
+        ),
         instructions=RESULTS.instructions("{generator}", "{shard}"),
         index=lambda wildcards: INPUTS.synthesis_index(),
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),

@@ -3,6 +3,9 @@
 
 rule write_instructions:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
         documents=lambda wildcards: INPUTS.synthesis_documents(),
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
         target=lambda wildcards: INPUTS.target_tokenizer(),
@@ -35,6 +38,9 @@ rule write_instructions:
 
 rule answer_instructions:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
         instructions=RESULTS.instructions("{generator}", "{shard}"),
         earlier=lambda wildcards: INPUTS.earlier_instructions(
             wildcards.generator, wildcards.shard
@@ -70,6 +76,9 @@ rule answer_instructions:
 
 rule backtranslate:
     input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
         documents=lambda wildcards: INPUTS.synthesis_documents(),
         token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
         target=lambda wildcards: INPUTS.target_tokenizer(),

@@ -224,6 +224,13 @@ class Tokenizer:
             pieces.append(written[position : match.start()])
             pieces.append(_Slot(int(match[2]), not match[1], not match[3]))
             position = match.end()
+        slots = [piece.message for piece in pieces if isinstance(piece, _Slot)]
+        for index, role in enumerate(roles):
+            if slots.count(index) != 1:
+                raise CannotRender(
+                    f"the chat template writes the text of the {role}'s message {slots.count(index)} times in "
+                    "place of once: use a template that writes each message as it is"
+                )
         return (*pieces, written[position:])
 
     def _write(

@@ -29,9 +29,8 @@ from selflong.run.run import Run
 from selflong.training.launch import rank_command, rank_environment, stage_job
 from selflong.training.stage import deepspeed_config
 
-# Known when the job runs, and to its shell by these expressions.
-FIRST_NODE = '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"'
-PORT_OF_JOB = "$((29500 + SLURM_JOB_ID % 1000))"
+# Where the first node's store listens is known when the job runs: it stands in nodes/*/meeting.json.
+FIRST_NODE, ITS_PORT = '"$FIRST_NODE"', '"$ITS_PORT"'
 SOME_SOCKET = Path("/tmp/selflong/vllm")
 """The server gets one in a folder of its own."""
 
@@ -112,7 +111,7 @@ def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
         run.recipe, site, checkpoint, initial, run.inputs.packed(checkpoint),
         run.environment.work / "training" / checkpoint,
     )  # fmt: skip
-    variables = rank_environment(job, site, FIRST_NODE, PORT_OF_JOB)
+    variables = rank_environment(job, site, FIRST_NODE, ITS_PORT)
     assignments = [f"{name}={_quoted(value)}" for name, value in sorted(variables.items())]
     number = f"$((SLURM_NODEID * {site.ranks_per_node} + LOCAL_RANK))"
     # A rank runs the Python that its launcher runs.
@@ -132,7 +131,7 @@ def _training(run: Run, checkpoint: str, shell: str) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    return value if value in (FIRST_NODE, PORT_OF_JOB) else shlex.quote(value)
+    return value if value in (FIRST_NODE, ITS_PORT) else shlex.quote(value)
 
 
 def _evaluation(run: Run, checkpoint: str, suite: str, shell: str) -> list[str]:

@@ -15,7 +15,7 @@ from selflong.formats import (
     table,
     write_parquet,
 )
-from selflong.job import UserError
+from selflong.job import UserError, sole_owner
 from selflong.lengths import histogram
 from selflong.mixture import duplicates, select
 from selflong.mixture.pack import Pieces, joined, place
@@ -69,7 +69,9 @@ def build_mixture(
         )
     _check_tokenizers(recipe, mixture_name)
     tasks = plan(mixture, sample_files, tokenizer, evaluation_texts, work)
-    prepare_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
+    # Stages that are built at once share the chunks: one prepares them, the others wait.
+    with sole_owner(work, wait=True):
+        prepare_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
     rows = gather(tasks, mixture)
     _mark_dropped(rows, tasks, mixture)
     stage_tokens = tokens_of_stage(recipe, mixture_name, stage_name)

@@ -30,6 +30,7 @@ from selflong.job import UserError, sole_owner
 from selflong.packages import package_folder
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.weights import FolderWeights
+from selflong.recipe.wording import shown
 
 # It loads scikit-learn and datasets, which takes seconds; an index is built and searched without it.
 if TYPE_CHECKING:
@@ -59,11 +60,26 @@ class TextEncoder:
         self._model = _load(encoder, _model_folder(encoder, folder), device)
         self._tokenizer = self._model.tokenizer
         self._end = self._missing_end() if encoder.append_end_token else None
+        self._check_length()
         dimensions = self._model.get_embedding_dimension()
         if dimensions != encoder.dimensions:
             raise UserError(
                 f"the encoder's vectors have {dimensions} dimensions: "
                 f"set `dimensions` of the encoder to that, not {encoder.dimensions}"
+            )
+
+    def _check_length(self) -> None:
+        """UserError where the recipe asks for more tokens than the model has a table of positions for."""
+        body = getattr(self._model[0], "auto_model", None)
+        table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
+        if table is None:
+            return
+        # RoBERTa's positions begin behind that of its padding.
+        positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        if self._encoder.maximum_tokens > positions:
+            raise UserError(
+                f"the encoder reads {positions} tokens at most: set `maximum_tokens` of the encoder to that, "
+                f"not {self._encoder.maximum_tokens}"
             )
 
     def _missing_end(self) -> int | None:
@@ -84,9 +100,11 @@ class TextEncoder:
         return ids
 
     def _ids(self, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
-        """Ids of each text, and the character up to which they reach."""
+        """Ids of each text, and the character up to which they reach; text like a control token stays text."""
         limit = self._encoder.maximum_tokens - (self._end is not None)
-        batch = self._tokenizer(texts, truncation=True, max_length=limit, verbose=False)
+        batch = self._tokenizer(
+            texts, truncation=True, max_length=limit, split_special_tokens=True, verbose=False
+        )
         closing = [] if self._end is None else [self._end]
         ids = [np.array(row + closing, dtype=np.uint32) for row in batch["input_ids"]]
         reached = [
@@ -153,7 +171,21 @@ def encode_queries(
     vectors = np.empty((len(queries), encoder.dimensions), dtype=np.float16)
     for rows in _batches(np.array([len(ids) for ids in tokens]), batch_size):
         vectors[rows] = text_encoder.embed([tokens[row] for row in rows])
+    for row in _without_direction(vectors):
+        raise _no_vector(f"the query {shown(queries[row])}")
     return vectors
+
+
+def _without_direction(vectors: np.ndarray) -> np.ndarray:
+    """Rows of vectors that no search can compare: not finite, or zero."""
+    lengths = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float32)
+    return np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+
+
+def _no_vector(what: str) -> UserError:
+    return UserError(
+        f"the encoder gives no vector for {what}, but nan, infinity or zero: take it out, or use another encoder"
+    )
 
 
 def devices(device: str) -> list[str]:
@@ -206,6 +238,8 @@ def encode_shard(
             for number in _drain(waiting):
                 rows = batches[number]
                 vectors = text_encoder.embed([tokens[row] for row in rows])
+                for row in _without_direction(vectors):
+                    raise _no_vector(f"the document {shown(ids[int(rows[row])])} of {documents}")
                 progress.store(number, rows, vectors)
 
         # A thread for each device: a forward pass waits for its GPU without holding the interpreter.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.recipe.mixture import MixtureEntry
 from selflong.recipe.models import INITIAL, Stage
@@ -75,7 +76,19 @@ class Inputs:
             )
         return [section.folder]
 
+    def weights_files(self, weights: External | str | None) -> list[Path]:
+        """The files in a folder of weights that the user names.
+
+        A rule waits for them besides: the time of a folder does not change with that of a file in it.
+        """
+        folders = [] if not isinstance(weights, External) else filter(None, [weights.folder])
+        return [file for folder in folders for file in matching_files(folder, "*")]
+
     # --------------------------------------------------------------------------------------- corpus
+
+    def source_files(self, corpus: str, source: str) -> list[Path]:
+        """Files of the user's that a source of a corpus reads."""
+        return self.recipe.corpora[corpus].sources[int(source)].inputs
 
     def sources(self, corpus: str) -> list[Path]:
         """Folders that a corpus's sources are collected in."""
@@ -158,8 +171,12 @@ class Inputs:
         ]
 
     def mixture_files(self, mixture: str) -> list[Path]:
-        """The files of all entries of a mixture."""
-        return [file for files in self.entries(mixture).values() for file in files]
+        """The files of all entries of a mixture, those in the user's own folders too."""
+        found = []
+        for entry in self.recipe.mixtures[mixture].entries.values():
+            files = self.entry_files(entry)
+            found += files if entry.source.folder is None else entry.source.input_files(files)
+        return found
 
     def entries(self, mixture: str) -> dict[str, list[Path]]:
         """Entry of a mixture -> the files with its rows."""

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from selflong.cluster import REQUEUE_EXIT_CODE, attempt, node
+from selflong.cluster import REQUEUE_EXIT_CODE, node
 from selflong.formats import publish, remove, write_json
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.precision import training_precision
@@ -21,12 +21,12 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Layout
+from selflong.training.nodes import Meeting, Nodes, meeting
 
 log = logging.getLogger(__name__)
 
 _USER_ERROR_EXIT_CODE = 2
 _DIGEST_FILE = "digest.json"
-_POLL_SECONDS = 0.2
 _LAUNCHER = "SELFLONG_LAUNCHER"
 # glibc gives large freed blocks back at once, and every step would fault its gigabytes in again: a
 # quarter of a step's time on a CPU (mallopt(3)). One gigabyte a rank is kept, no more.
@@ -109,55 +109,27 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
         return
     own = node() if site.nodes > 1 else 0
     job.work.mkdir(parents=True, exist_ok=True)
-    nodes = _Nodes(job.work / "nodes", site.nodes)
+    nodes = Nodes(job.work / "nodes", site.nodes)
     if own != 0:
-        if nodes.must_train():
-            _run_ranks(job, site, own)
+        place = nodes.decision()
+        if place is not None:
+            _run_ranks(job, site, own, place)
         nodes.report_end(own)
         return
     with sole_owner(job.work):
         _drop_foreign_state(job)
-        trained = (job.work / MODEL).is_dir()
-        nodes.decide(train=not trained)
-        if not trained:
-            _run_ranks(job, site, own)
+        if (job.work / MODEL).is_dir():
+            nodes.decide(None)
+        else:
+            with meeting(site.nodes) as place:
+                nodes.decide(place)
+                _run_ranks(job, site, own, place)
         with publish(output) as partial:
             shutil.copytree(job.work / MODEL, partial, copy_function=_link_or_copy)
         # Until all nodes have ended well the job may start again, on all of them.
         nodes.wait_for_others()
         remove(job.work / CHECKPOINTS)
         remove(job.work / MODEL)
-
-
-class _Nodes:
-    """What the nodes of one start of a job tell each other, by files in the folder that they share.
-
-    The first node decides whether there is anything left to train: another one that decided for itself might
-    wait at a rendezvous that nobody comes to. Nodes may begin and end in any order.
-    """
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self._folder = folder / attempt()
-        self._count = count
-
-    def decide(self, train: bool) -> None:
-        remove(self._folder.parent)  # of earlier starts
-        write_json(train, self._folder / "train.json")
-
-    def must_train(self) -> bool:
-        decision = self._folder / "train.json"
-        while not decision.exists():
-            time.sleep(_POLL_SECONDS)
-        return json.loads(decision.read_text(encoding="utf-8"))
-
-    def report_end(self, own: int) -> None:
-        write_json(own, self._folder / f"ended-{own}.json")
-
-    def wait_for_others(self) -> None:
-        """srun ends this node too where another one does not end well."""
-        for other in range(1, self._count):
-            while not (self._folder / f"ended-{other}.json").exists():
-                time.sleep(_POLL_SECONDS)
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -178,23 +150,6 @@ def _drop_foreign_state(job: TrainingJob) -> None:
     write_json(digest, path)
 
 
-def _master(nodes: int) -> tuple[str, int]:
-    """Address and port at which the ranks of several nodes meet: the first node of the SLURM job."""
-    listing = subprocess.run(
-        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    hosts = listing.stdout.split()
-    if len(hosts) < nodes:
-        raise UserError(f"training.nodes is {nodes}, but the SLURM job has {len(hosts)}")
-    return hosts[0], master_port(int(os.environ["SLURM_JOB_ID"]))
-
-
-def master_port(job_id: int) -> int:
-    """Port at which the ranks of a SLURM job meet: each job on a node has its own."""
-    return 29_500 + job_id % 1000
-
-
 def rank_command(job_file: Path) -> list[str]:
     """What each rank runs."""
     return [sys.executable, "-m", "selflong.training.launch", str(job_file)]
@@ -208,6 +163,8 @@ def rank_environment(
     environment = {
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
+        # The first node's launcher keeps the store.
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "WORLD_SIZE": str(site.nodes * site.ranks_per_node),
         "LOCAL_WORLD_SIZE": str(site.ranks_per_node),
         "OMP_NUM_THREADS": str(site.threads_per_rank),
@@ -229,25 +186,16 @@ def rank_environment(
         environment["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     if site.nodes == 1:
         environment["GLOO_SOCKET_IFNAME"] = "lo"
-        # The parent keeps the store, on a port that the kernel gave it: no port is guessed.
-        environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     return environment
 
 
-def _run_ranks(job: TrainingJob, site: TrainingSite, own: int) -> None:
+def _run_ranks(job: TrainingJob, site: TrainingSite, own: int, place: Meeting) -> None:
     """Start this node's ranks and wait; raises UserError or SystemExit as they do."""
-    import torch.distributed as dist
-
-    if site.nodes > 1:
-        address, port = _master(site.nodes)
-    else:
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        address, port = "127.0.0.1", store.port
     logs = job.work / "logs"
     logs.mkdir(exist_ok=True)
     job_file = job.work / f"job-{own}.json"
     job_file.write_text(job.model_dump_json(indent=2), encoding="utf-8")
-    environment = dict(os.environ) | rank_environment(job, site, address, port)
+    environment = dict(os.environ) | rank_environment(job, site, *place)
     environment[_LAUNCHER] = str(os.getpid())
     ranks: list[subprocess.Popen[bytes]] = []
     told_to_stop = False

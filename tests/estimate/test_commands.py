@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from deepspeed.runtime.config import DeepSpeedConfig
 
-from selflong.estimate.commands import PORT_OF_JOB, dry_launch
+from selflong.estimate.commands import dry_launch
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.run.run import Run
-from selflong.training.launch import master_port
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,12 +51,6 @@ def test_a_shell_reads_every_command(printed: str) -> None:
         lines = [line for line in printed.splitlines() if line.startswith(start)]
         assert lines
         assert all(len(shlex.split(line)) > 5 for line in lines)
-
-
-def test_the_port_in_the_shell_is_the_launchers() -> None:
-    for job in (7, 4321):
-        value = PORT_OF_JOB.removeprefix("$((").removesuffix("))").replace("SLURM_JOB_ID", str(job))
-        assert eval(value) == master_port(job)
 
 
 @pytest.mark.parametrize(

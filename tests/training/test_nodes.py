@@ -6,7 +6,6 @@ one ends badly, and all are started again.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import pytest
 
 from selflong.recipe.site import TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL
-from selflong.training.launch import master_port, site_layout
+from selflong.training.launch import site_layout
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 12
@@ -37,15 +36,6 @@ run(lambda: run_stage(job, site, Path(sys.argv[3])))
 """
 
 
-def _free_job_id() -> int:
-    """A SLURM job id whose port is free."""
-    for job_id in range(1000):
-        with socket.socket() as trial:
-            if trial.connect_ex(("127.0.0.1", master_port(job_id))) != 0:
-                return job_id
-    raise AssertionError("no free port")
-
-
 class Cluster:
     """Starts of one job on two nodes."""
 
@@ -59,12 +49,12 @@ class Cluster:
         scontrol.write_text("#!/bin/sh\necho 127.0.0.1; echo 127.0.0.1\n")
         scontrol.chmod(0o755)
 
-    def start(self, node: int, restart: int, job_id: int) -> subprocess.Popen[bytes]:
+    def start(self, node: int, restart: int) -> subprocess.Popen[bytes]:
         path = self.folder / "job.json"
         path.write_text(self.job.model_dump_json())
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "SLURM_JOB_ID": str(job_id),
+            "SLURM_JOB_ID": "1",
             "SLURM_RESTART_COUNT": str(restart),
             "SLURM_NODEID": str(node),
             "SLURM_JOB_NODELIST": "here",
@@ -80,13 +70,13 @@ class Cluster:
         self, kill_when: Callable[["Cluster"], bool] | None = None, kills: int = 0, first: int = 0
     ) -> list[int]:
         """Start both nodes, `first` first; kill node `kills` when a condition holds. Returns exit codes."""
-        job_id, restart = _free_job_id(), self.starts
+        restart = self.starts
         self.starts += 1
         nodes: dict[int, subprocess.Popen[bytes]] = {}
         deadline = time.monotonic() + 240
         try:
             for node in (first, 1 - first):
-                nodes[node] = self.start(node, restart, job_id)
+                nodes[node] = self.start(node, restart)
                 time.sleep(1)
             while any(process.poll() is None for process in nodes.values()):
                 assert time.monotonic() < deadline, "a node waits for ever"
@@ -112,7 +102,7 @@ def step_reached(step: int) -> Callable[[Cluster], bool]:
 
 
 def decided(cluster: Cluster) -> bool:
-    return any(cluster.job.work.glob("nodes/*/train.json"))
+    return any(cluster.job.work.glob("nodes/*/meeting.json"))
 
 
 def model_written(cluster: Cluster) -> bool:
