@@ -228,8 +228,8 @@ class Tokenizer:
         for index, role in enumerate(roles):
             if slots.count(index) != 1:
                 raise CannotRender(
-                    f"the chat template writes the text of the {role}'s message {slots.count(index)} times in "
-                    "place of once: use a template that writes each message as it is"
+                    f"the chat template writes the text of the {role}'s message {slots.count(index)} times "
+                    "in place of once: use a template that writes each message as it is"
                 )
         return (*pieces, written[position:])
 

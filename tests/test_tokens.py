@@ -157,6 +157,16 @@ def test_template_that_changes_text_is_refused(
         tokenizer.render([message("assistant", ("response", "why</think>a"))])
 
 
+@pytest.mark.parametrize("content", ["m.content[0]['text']", "'Hi'", "m.content * 2"])
+def test_a_template_that_writes_no_text_or_writes_it_twice_is_refused(
+    smollm2_tokenizer_folder: Path, tmp_path: Path, content: str
+) -> None:
+    template = f"{{% for m in messages %}}{{{{ {content} }}}}<|im_end|>{{% endfor %}}"
+    folder = _with_template(smollm2_tokenizer_folder, template, tmp_path)
+    with pytest.raises(CannotRender, match=r"the text of the user's message [02] times"):
+        load_tokenizer(folder).render([message("user", ("prompt", "a"))])
+
+
 def test_template_that_refuses_a_conversation(
     smollm2_tokenizer_folder: Path, tmp_path: Path
 ) -> None:

@@ -75,7 +75,9 @@ class TextEncoder:
         if table is None:
             return
         # RoBERTa's positions begin behind that of its padding.
-        positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        positions = table.num_embeddings - (
+            0 if table.padding_idx is None else table.padding_idx + 1
+        )
         if self._encoder.maximum_tokens > positions:
             raise UserError(
                 f"the encoder reads {positions} tokens at most: set `maximum_tokens` of the encoder to that, "
@@ -100,7 +102,7 @@ class TextEncoder:
         return ids
 
     def _ids(self, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
-        """Ids of each text, and the character up to which they reach; text like a control token stays text."""
+        """Ids of each text, and the character up to which they reach; control tokens of theirs are text."""
         limit = self._encoder.maximum_tokens - (self._end is not None)
         batch = self._tokenizer(
             texts, truncation=True, max_length=limit, split_special_tokens=True, verbose=False
@@ -184,7 +186,8 @@ def _without_direction(vectors: np.ndarray) -> np.ndarray:
 
 def _no_vector(what: str) -> UserError:
     return UserError(
-        f"the encoder gives no vector for {what}, but nan, infinity or zero: take it out, or use another encoder"
+        f"the encoder gives no vector for {what}, but nan, infinity or zero: take it out, or take "
+        "another encoder"
     )
 
 

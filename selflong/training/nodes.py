@@ -30,8 +30,8 @@ class Meeting(NamedTuple):
 def meeting(nodes: int) -> Iterator[Meeting]:
     """Keep the store of a rendezvous while the block runs, on a port that the kernel gives.
 
-    It takes whatever is written to it from whoever reaches it, so it listens on this machine's loopback alone,
-    or on the one address by which this node reaches the others.
+    It takes whatever is written to it from whoever reaches it, so it listens on this machine's loopback
+    alone, or on the one address by which this node reaches the others.
     """
     import torch.distributed as dist
 
@@ -59,9 +59,9 @@ def _cluster_address(nodes: int) -> str:
     if len(hosts) < nodes:
         raise UserError(f"training.nodes is {nodes}, but the SLURM job has {len(hosts)}")
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            hosts[1], 9, type=socket.SOCK_DGRAM
-        )[0]
+        family, kind, protocol, _, place = socket.getaddrinfo(hosts[1], 9, type=socket.SOCK_DGRAM)[
+            0
+        ]
         with socket.socket(family, kind, protocol) as trial:
             trial.connect(place)  # sends nothing: the kernel chooses the way
             return str(trial.getsockname()[0])

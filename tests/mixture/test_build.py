@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,23 @@ def test_one_stage_trains_each_sample_once(
         assert 15 <= len(ids) <= 45
         seen += ids
     assert len(seen) == len(set(seen)) == 90
+
+
+def test_stages_that_are_built_at_once_share_what_they_prepare(
+    smollm2_tokenizer: Tokenizer, evaluation: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_with({"chats": {"source": FOLDER, "epochs": 1}})
+    chats = write_chats(tmp_path / "chats.jsonl", 300, seed=5)
+
+    def build_stage(stage: str) -> int:
+        out, work = tmp_path / stage, tmp_path / "work"
+        accounts = build(
+            recipe, {"chats": [chats]}, smollm2_tokenizer, evaluation, out, stage, work
+        )
+        return int(accounts["samples"].sum())
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(build_stage, ("1k", "2k", "4k"))) == [300] * 3
 
 
 def test_longer_than_stage_is_counted_or_refused_never_cut(

@@ -82,6 +82,54 @@ def test_missing_package_is_one_sentence(tmp_path: Path) -> None:
         embed({"a": "text"}, make_encoder(weights="package:no_such_package"), tmp_path)
 
 
+def test_more_tokens_than_positions_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"reads 512 tokens at most.*not 1024"):
+        embed({"a": "text"}, make_encoder(maximum_tokens=1024), tmp_path)
+
+
+def test_text_like_a_control_token_is_text() -> None:
+    encoder = TextEncoder(make_encoder(), None, "cpu")
+    tokenizer = encoder._tokenizer
+    for control in ("[SEP]", "[PAD]", "[CLS]", "[MASK]", "[UNK]"):
+        (ids,) = encoder.tokenize([f"one {control} two"], "")
+        assert ids[0] == tokenizer.cls_token_id
+        assert ids[-1] == tokenizer.sep_token_id
+        assert not set(ids[1:-1].tolist()) & set(tokenizer.all_special_ids)
+        assert tokenizer.decode(ids[1:-1]).replace(" ", "") == f"one{control.lower()}two"
+
+
+class Broken(torch.nn.Module):
+    """Gives no direction to texts of one token."""
+
+    def __init__(self, model: SentenceTransformer, value: float) -> None:
+        super().__init__()
+        self.model, self.value = model, value
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        short = features["attention_mask"].sum(dim=1) <= 3
+        found = self.model(features)
+        found["sentence_embedding"][short] = self.value
+        return found
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_text_without_a_vector_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    embed_whole = TextEncoder.embed
+
+    def embed_broken(self: TextEncoder, tokens: list[np.ndarray]) -> np.ndarray:
+        if not isinstance(self._model, Broken):
+            self._model = Broken(self._model, value)  # type: ignore[assignment]
+        return embed_whole(self, tokens)
+
+    monkeypatch.setattr(TextEncoder, "embed", embed_broken)
+    with pytest.raises(UserError, match=r"no vector for the document 'b' of .*documents.parquet"):
+        embed({"a": "the river is long", "b": "river"}, make_encoder(), tmp_path)
+    with pytest.raises(UserError, match="no vector for the query 'river'"):
+        encode_queries(["the river is long", "river"], make_encoder(), None, "cpu", 2)
+
+
 # ----------------------------------------------------------------------- a decoder as an encoder
 
 

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.distributed import TCPStore
 
+from selflong.job import UserError
 from selflong.recipe.site import TrainingSite
 from selflong.training.job import CHECKPOINTS, MODEL
 from selflong.training.launch import site_layout
+from selflong.training.nodes import LOOPBACK, meeting
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 12
@@ -168,3 +171,43 @@ def test_killed_at_a_phase_the_stage_goes_on(
         assert cluster.run(first=1 - node) == [0, 0]
     assert len(unbroken) == STEPS
     np.testing.assert_allclose(curve(cluster.output), unbroken, rtol=0, atol=1e-6)
+
+
+def _listening(port: int) -> set[str]:
+    """Local addresses at which this machine listens on a port, as the kernel writes them (proc(5))."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    places = [row[1].rpartition(":") for row in rows if row[3] == "0A"]
+    return {address for address, _, number in places if int(number, 16) == port}
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_store_listens_at_one_address_alone(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: int
+) -> None:
+    cluster = _cluster(inputs, tmp_path)
+    monkeypatch.setenv("PATH", f"{cluster.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "here")
+    with meeting(nodes) as place:
+        assert place.address == LOOPBACK
+        assert _listening(place.port) == {"0100007F"}
+        client = TCPStore(place.address, place.port, is_master=False)
+        client.set("key", "value")
+        assert client.get("key") == b"value"
+    del client
+
+
+def test_several_nodes_without_slurm_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+    with pytest.raises(UserError, match="does not run under SLURM"), meeting(2):
+        pass
+
+
+def test_fewer_nodes_than_the_site_says_are_one_sentence(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = _cluster(inputs, tmp_path)
+    monkeypatch.setenv("PATH", f"{cluster.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "here")
+    with pytest.raises(UserError, match="nodes is 3, but the SLURM job has 2"), meeting(3):
+        pass
