@@ -103,8 +103,6 @@ def _check_tokenizers(recipe: Recipe, mixture_name: str) -> None:
         for stage in model.stages
         if stage.mixture == mixture_name
     }
-    if recipe.synthesis is not None:
-        trained.add(recipe.root(recipe.resolve(recipe.synthesis.target)))
     for name, entry in recipe.mixtures[mixture_name].entries.items():
         made_for = entry.source.tokenised_for
         if made_for and trained.isdisjoint(

@@ -36,14 +36,11 @@ class Machine:
     """Before a job's work begins: imports, loading weights, a server's start."""
     light_start_seconds: float
     """The same of a job without a model."""
+    has_gpus: bool = True
 
     @property
     def devices(self) -> int:
         return self.nodes * self.devices_per_node
-
-    @property
-    def has_gpus(self) -> bool:
-        return self.devices_per_node > 2
 
     @property
     def usable_memory(self) -> float:
@@ -71,10 +68,20 @@ TWO_CORES = Machine(
     nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
     training_share=0.6, prefill_share=1.0,
     cores=2, cpu_flops=5e10, cpu_tokens=1.6e5, disk_bandwidth=5e8, start_seconds=7.0,
-    light_start_seconds=3.0,
+    light_start_seconds=3.0, has_gpus=False,
 )  # fmt: skip
 
-MACHINES = {"h100": H100, "two_cores": TWO_CORES}
+# One card in a workstation: bf16 with float32 sums and memory by the data sheets of the GeForce RTX 4090 and
+# of the H100 PCIe; the shares of those peaks are the H100 nodes', an assumption.
+RTX_4090 = replace(
+    H100, name="RTX 4090 24 GB", nodes=1, devices_per_node=1, memory=24 * GB, flops=165e12,
+    bandwidth=1.01e12,
+)  # fmt: skip
+ONE_H100 = replace(
+    H100, name="single H100 80 GB", nodes=1, devices_per_node=1, flops=756e12, bandwidth=2.0e12
+)
+
+MACHINES = {"h100": H100, "one_h100": ONE_H100, "rtx_4090": RTX_4090, "two_cores": TWO_CORES}
 
 
 def choose_machine(recipe: Recipe, site: Site) -> Machine:

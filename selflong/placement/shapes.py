@@ -1,7 +1,7 @@
 """Shapes of models, by their config.json where it is on disk, and what follows: parameters, FLOPs, cache."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,19 @@ KNOWN = {
     "meta-llama/Llama-3.1-70B-Instruct": _LLAMA_70B,
     "Qwen/Qwen2-7B-Instruct": _QWEN2_7B,
     "aws-prototyping/MegaBeam-Mistral-7B-512k": _MISTRAL_7B,
+    "Qwen/Qwen2.5-7B-Instruct": _QWEN2_7B,
+    "Qwen/Qwen3-8B": Architecture(36, 4096, 32, 8, 128, 12288, 151936, tied=False),
+    "Qwen/Qwen3-4B-Instruct-2507": Architecture(36, 2560, 32, 8, 128, 9728, 151936, tied=True),
+    "Qwen/Qwen3-0.6B": Architecture(28, 1024, 16, 8, 128, 3072, 151936, tied=True),
+    "allenai/OLMo-2-1124-7B-Instruct": Architecture(
+        32, 4096, 32, 32, 128, 11008, 100352, tied=False
+    ),
+    "mistralai/Mistral-7B-Instruct-v0.3": replace(_MISTRAL_7B, vocabulary=32768),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": Architecture(32, 960, 15, 5, 64, 2560, 49152, tied=True),
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": Architecture(
+        24, 2048, 32, 32, 64, 8192, 49152, tied=True
+    ),
+    "self-long/SelfLong-Llama3.1-8B-Instruct-1M": _LLAMA_8B,
     "mistralai/Mistral-Nemo-Instruct-2407": Architecture(
         40, 5120, 32, 8, 128, 14336, 131072, tied=False
     ),

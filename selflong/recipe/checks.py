@@ -105,10 +105,6 @@ def _vocabulary_mistakes(recipe: Recipe) -> Iterator[str]:
                     root = recipe.root(f"{name}/{stage.name}")
                     if vocabulary := _vocabulary(recipe.models[root].weights):
                         known[root] = vocabulary
-        if recipe.synthesis is not None and recipe.synthesis.target in recipe.models:
-            root = recipe.root(recipe.resolve(recipe.synthesis.target))
-            if vocabulary := _vocabulary(recipe.models[root].weights):
-                known[root] = vocabulary
         if len(set(known.values())) > 1:
             yield (
                 f"mixtures.{mixture}: {', '.join(sorted(known))} have different tokenizers, but a mixture "

@@ -168,7 +168,7 @@ class EncodingSite(Section):
 class PlanSite(Section):
     """The machines that `snakemake plan` counts with, where not those that follow from the recipe."""
 
-    machine: Literal["two_cores", "h100"]
+    machine: Literal["two_cores", "h100", "one_h100", "rtx_4090"]
     nodes: Positive = 1
 
 

@@ -188,8 +188,6 @@ class Inputs:
 
         Other models that train on it need the same vocabulary: training compares it with theirs.
         """
-        if self.recipe.synthesis is not None:
-            return self.target_tokenizer()
         models = (
             name
             for name, model in self.recipe.models.items()
