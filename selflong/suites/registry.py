@@ -13,6 +13,7 @@ NAMES = (
     "lm_eval",
     "helmet",
     "recall",
+    "counterfactual",
     "mrcr",
 )
 

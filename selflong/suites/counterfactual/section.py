@@ -1,0 +1,50 @@
+"""Settings of the counterfactual probe."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from selflong.recipe.section import Positive, Section, Seed
+from selflong.suites.section import PromptLengthsSection, is_none
+
+ANSWER_TOKENS = 32
+"""Room for an answer, as RULER's questions over documents have."""
+ORIGINAL, EDITED, REMEMBERED = "original", "edited", "remembered"
+TASKS = (ORIGINAL, EDITED, REMEMBERED)
+"""original: the answer, with the documents as they are. edited: the one that was put into the document in its
+place. remembered: still the old answer, to the same prompt."""
+
+
+class QuestionFile(Section):
+    """What the suite reads in place of the packaged data."""
+
+    squad: Path | None = None
+    """SQuAD's file of questions."""
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """Setting -> file, of those that are given."""
+        return self.model_dump(exclude={"assumed"}, exclude_none=True)
+
+
+class Counterfactual(PromptLengthsSection):
+    """SQuAD's questions over many documents, asked with the answer's document as it is and edited."""
+
+    kind: Literal["counterfactual"]
+    samples: Positive
+    """Questions at each length."""
+    seed: Seed
+    files: QuestionFile | None = Field(default=None, exclude_if=is_none)
+
+    asks_endpoints: ClassVar[bool] = True
+    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "samples", "seed", "files"})
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        return self.files.named if self.files else {}
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        """The same for every suite of the kind."""
+        return TASKS
