@@ -27,7 +27,7 @@ def test_one_gpu_does_the_whole_method_in_a_day(machine: str, hours: float) -> N
     assert sum(step.device_hours(MACHINES[machine]) for step in steps) > 1
 
 
-@pytest.mark.parametrize("name", ["families", "beyond_1m", "questions"])
+@pytest.mark.parametrize("name", ["families", "beyond_1m", "questions", "prolong_raw"])
 def test_a_recipe_fits_nodes_of_eight_gpus(name: str) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
     steps = Planner(recipe, SITE, H100).steps()
