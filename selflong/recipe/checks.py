@@ -216,6 +216,13 @@ def _source_mistakes(recipe: Recipe, place: str, source: ConversationSection) ->
             yield mistake
     if made is not None and made.generator not in recipe.generators:
         yield _unknown(f"{place}.generator", made.generator, recipe.generators)
+    synthesis = recipe.synthesis
+    moved = made is not None and made.instruction_position is not None
+    if moved and synthesis and synthesis.long_input.instruction_position != "before":
+        yield (
+            f"{place}.instruction_position: it moves instructions that stand before the documents, but those "
+            f"of synthesis.long_input stand {synthesis.long_input.instruction_position}; take it out"
+        )
     if source.of_corpus is not None and source.of_corpus not in recipe.corpora:
         yield _unknown(f"{place}.corpus", source.of_corpus, recipe.corpora)
 

@@ -29,6 +29,8 @@ class Synthesised:
     generator: str
     samples: str
     """long_input or long_output"""
+    instruction_position: str | None = None
+    """Where the instruction is moved to from before the documents."""
 
 
 class ConversationSection(External, ABC):

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from selflong.formats import SAMPLES, check
 from selflong.job import UserError
@@ -17,6 +19,7 @@ from selflong.sources.conversations.rows import (
     parquet_slice,
 )
 from selflong.sources.conversations.section import ConversationSection, Synthesised
+from selflong.tokens import Message
 
 
 class SynthesisedSamples(ConversationSection):
@@ -25,6 +28,14 @@ class SynthesisedSamples(ConversationSection):
     kind: Literal["synthesised"]
     generator: str
     samples: Literal["long_input", "long_output"]
+    instruction_position: Literal["after", "both"] | None = None
+    """Of long inputs made with the instruction before the documents: behind them instead, or there too."""
+
+    @model_validator(mode="after")
+    def _long_inputs_alone(self) -> Self:
+        if self.instruction_position is not None and self.samples != "long_input":
+            raise ValueError("instruction_position: long outputs hold no documents to stand behind")
+        return self
 
     @property
     def samples_kind(self) -> str:
@@ -32,7 +43,7 @@ class SynthesisedSamples(ConversationSection):
 
     @property
     def synthesised(self) -> Synthesised:
-        return Synthesised(self.generator, self.samples)
+        return Synthesised(self.generator, self.samples, self.instruction_position)
 
     def size(self) -> None:
         return None
@@ -49,4 +60,17 @@ class SynthesisedSamples(ConversationSection):
                     f"{chunk.path}: sample {row['sample_id']} is of the kind {row['kind']}, "
                     f"not {self.samples}"
                 )
-            yield Conversation(row["sample_id"], row["kind"], row["messages"])
+            messages = row["messages"]
+            if self.instruction_position is not None:
+                messages = [_moved(messages[0], self.instruction_position), *messages[1:]]
+            yield Conversation(row["sample_id"], row["kind"], messages)
+
+
+def _moved(message: Message, position: Literal["after", "both"]) -> Message:
+    """A question with its instruction behind the documents, or also there."""
+    instruction, heading, *rest = message["parts"]
+    closing = {"kind": "prompt", "text": f"\n\n{instruction['text']}"}
+    if position == "both":
+        return {**message, "parts": [*message["parts"], closing]}
+    first = {**heading, "text": heading["text"].lstrip()}
+    return {**message, "parts": [first, *rest, closing]}
