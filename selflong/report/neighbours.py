@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from selflong.drawing import MARKERS, ReportFigure, style
-from selflong.recipe.report import Curve, Neighbour, PrintedTable
+from selflong.recipe.report import Curve, Neighbour, PrintedTable, Report
 from selflong.suites.measured import INTERVALS, Measured, three_rows
 from selflong.tables import Cell, Table, score_cell
 
@@ -22,6 +22,24 @@ def tables(measured: Measured) -> Iterator[Table]:
             (pl.col("paper") == report.paper) & (pl.col("table") == name)
         )
         yield _beside(measured, name, section, printed)
+    if reasons := _reasons(report):
+        yield Table(
+            name="not_measured",
+            title=f"What {report.paper} prints and nothing here measures",
+            caption="Tables and figures, and rows and columns of tables that are measured otherwise.",
+            columns=("Where", "What", "Why"),
+            rows=tuple(tuple(map(Cell, row)) for row in reasons),
+        )
+
+
+def _reasons(report: Report) -> list[tuple[str, str, str]]:
+    """Table or figure, row or column of it, reason."""
+    whole = [(name, "all", reason) for name, reason in report.not_measured.items()]
+    return whole + [
+        (name, part, reason)
+        for name, section in report.printed.items()
+        for part, reason in section.not_measured.items()
+    ]
 
 
 def _beside(measured: Measured, name: str, section: PrintedTable, printed: pl.DataFrame) -> Table:
