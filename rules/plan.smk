@@ -1,10 +1,12 @@
 # Before anything runs: what a recipe costs on this site and whether it fits (`snakemake plan`), and what the
-# nodes lack that its jobs will run on (`snakemake check`).
+# nodes lack that its jobs will run on (`snakemake check`). Afterwards: whether every file is as it was made
+# (`snakemake verify`).
 
 
 localrules:
     plan,
     check,
+    verify,
 
 
 rule plan:
@@ -64,3 +66,13 @@ rule check:
         "../envs/pipeline.yaml"
     shell:
         "cat {input:q} | tee {log:q}; if grep -q '^missing' {log:q}; then rm -f {input:q}; exit 1; fi"
+
+
+rule verify:
+    log:
+        "<logs>/verify.log",
+    retries: 0
+    conda:
+        "../envs/pipeline.yaml"
+    shell:
+        'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/verify.py" > >(tee {log:q} >&2) 2>&1'

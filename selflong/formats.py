@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from selflong.integrity import forget, record_file, record_folder
 from selflong.job import UserError
 
 PROVENANCE = pl.Struct(
@@ -251,7 +252,7 @@ def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
 
     A folder made in the block replaces a folder of that name, which is moved aside until the new one stands
-    in its place: whenever the process is killed, one of them is whole.
+    in its place: whenever the process is killed, one of them is whole. Its digest is left beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_up(path)
@@ -259,8 +260,12 @@ def publish(path: Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
+        if partial.is_dir() and not partial.is_symlink():
+            record_folder(partial)
         if partial.is_dir() and path.is_dir():
             path.rename(replaced)
+        if not partial.is_dir():
+            forget(path)
         partial.replace(path)
     except BaseException:
         if replaced.exists() and not path.exists():
@@ -268,6 +273,9 @@ def publish(path: Path) -> Iterator[Path]:
         remove(partial)
         raise
     remove(replaced)
+    # A folder that is not whole yet records its files when it is.
+    if path.is_file() and not path.parent.name.endswith(".partial"):
+        record_file(path)
 
 
 def publish_folder(work: Path, path: Path) -> None:
@@ -343,9 +351,15 @@ def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
     """Read the columns of `schema` from a parquet file and check them against it."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run the stage that makes it first")
-    present = pl.read_parquet_schema(path)
-    columns = [name for name in schema if name in present]
-    return check(pl.read_parquet(path, columns=columns), schema, str(path))
+    try:
+        present = pl.read_parquet_schema(path)
+        columns = [name for name in schema if name in present]
+        frame = pl.read_parquet(path, columns=columns)
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        raise UserError(
+            f"{path} is no readable parquet file: remove it and make it again"
+        ) from None
+    return check(frame, schema, str(path))
 
 
 def write_json(value: Any, path: Path) -> None:

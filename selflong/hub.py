@@ -149,6 +149,29 @@ def recorded(folder: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def damaged_files(folder: Path) -> Iterator[str]:
+    """A sentence for each file of a download that is not what the hub listed."""
+    for name, listed in recorded(folder).get("files", {}).items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is gone since it was downloaded: remove {folder}, and start again"
+        elif path.stat().st_size != listed["bytes"] or _content_hash(path, listed) not in (
+            listed.get("sha256"),
+            listed.get("git_blob"),
+        ):
+            yield f"{path} is not what the hub listed: remove {folder}, and start again"
+
+
+def _content_hash(path: Path, listed: dict[str, Any]) -> str:
+    return file_sha256(path) if "sha256" in listed else _git_blob(path)
+
+
+def _git_blob(path: Path) -> str:
+    content = path.read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return blob.hexdigest()
+
+
 def _belongs_to_model(path: str) -> bool:
     hidden = path.startswith(".cache/")
     return not hidden and not any(
@@ -325,9 +348,7 @@ def _is_whole(path: Path, file: RepoFile) -> bool:
         return False
     if file.lfs is not None:
         return file_sha256(path) == file.lfs.sha256
-    content = path.read_bytes()
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return blob.hexdigest() == file.blob_id
+    return _git_blob(path) == file.blob_id
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import cyclopts
 
 from selflong.cluster import within_time_limit
+from selflong.integrity import check_inputs
 from selflong.job import run
 from selflong.recipe.loading import load_recipe, load_site
 
@@ -95,6 +96,7 @@ class _Arguments:
                 for name, value in made.items():
                     if isinstance(value, AbstractContextManager):
                         made[name] = stack.enter_context(value)
+                check_inputs(_inputs(options))
                 return self._call(self.function, options | made)
 
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -104,6 +106,17 @@ class _Arguments:
 
     def _call(self, called: Callable[..., Any], values: dict[str, Any]) -> Any:
         return called(**{name: values[name] for name in self.names[called]})
+
+
+def _inputs(options: dict[str, Any]) -> Iterator[Path]:
+    """The paths of options that name what is there already, outputs of an earlier run among them."""
+    for name, value in options.items():
+        if name in CONFIGURATION or name in ("work", "output"):
+            continue
+        items = value.values() if isinstance(value, dict) else [value]
+        for item in items:
+            paths = item if isinstance(item, list | tuple) else [item]
+            yield from (path for path in paths if isinstance(path, Path) and path.exists())
 
 
 def _option(parameter: inspect.Parameter, called: Callable[..., object]) -> inspect.Parameter:

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
     for floor in (
         "guardian logs root",
         "job globs lengths",
+        "integrity",
         "formats",
         "recipe.section",
         "recipe.weights recipe.recall hub scores similarity tables tokens",
@@ -32,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
         "catalogue check run workspace",
-        "estimate",
+        "estimate verify",
         "cli demo",
     )
 )

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from selflong.formats import digest
 from selflong.job import UserError
 from selflong.recipe.checks import mistakes
-from selflong.recipe.reader import read_yaml
+from selflong.recipe.reader import read_text, read_yaml
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import PATTERNS, Section
 from selflong.recipe.site import Site
@@ -162,6 +163,7 @@ def parse(
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe: a YAML file named as the recipe is, or the JSON copy that a run makes."""
+    _check_copy(path)
     recipe = checked_recipe(read_yaml(path), str(path))
     if path.suffix == ".yaml" and recipe.name != path.stem:
         raise UserError(f"{path}: name: must be {path.stem!r} as the file is, not {recipe.name!r}")
@@ -178,7 +180,17 @@ def checked_recipe(content: dict[str, Any], path: str) -> Recipe:
 
 def load_site(path: Path) -> Site:
     """Read and check a site."""
+    _check_copy(path)
     return parse(Site, read_yaml(path), str(path))
+
+
+def _check_copy(path: Path) -> None:
+    """UserError where a run's copy of a recipe or of a site is not what its name says."""
+    named = re.fullmatch(r"(?:recipe|site)-([0-9a-f]{16})\.json", path.name)
+    if named is not None and digest(read_text(path).removesuffix("\n")) != named[1]:
+        raise UserError(
+            f"{path} was changed after the run began: start Snakemake again, which writes it anew"
+        )
 
 
 def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:

@@ -70,7 +70,7 @@ class Environment:
     def write_copies(self) -> None:
         """Write the copies of recipe and site that the jobs read, and a link to an installed package."""
         for path, text in self._copies.values():
-            if not path.exists():
+            if not path.exists() or path.read_text(encoding="utf-8") != text + "\n":
                 write_text(text + "\n", path)
         link = self.search_path / PACKAGE.name
         if not IS_CHECKOUT and (not link.exists() or not link.samefile(PACKAGE)):

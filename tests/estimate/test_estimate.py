@@ -119,7 +119,7 @@ def test_a_layout_of_the_site_that_does_not_fit_is_named() -> None:
 def test_the_files_are_whole_and_the_same_each_time(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_plan(PAPER, SITE, tmp_path / name)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    names = sorted(path.name for path in (tmp_path / "one").glob("[!.]*"))
     assert names == ["plan.json", "plan.md", "timeline.pdf", "timeline.png", "timeline.svg"]
     for name in ("plan.json", "plan.md", "timeline.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -202,7 +202,7 @@ def test_exact_index_stores_no_second_copy(tmp_path: Path) -> None:
         output=tmp_path / "index",
         work=tmp_path / "work",
     )
-    assert [path.name for path in (tmp_path / "index").iterdir()] == ["index.json"]
+    assert [path.name for path in (tmp_path / "index").glob("[!.]*")] == ["index.json"]
     searcher, _ = open_index(tmp_path / "index")
     assert isinstance(searcher, ExactSearcher)
 
