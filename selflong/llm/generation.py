@@ -179,8 +179,8 @@ class Generator:
         return max(self._waiting, key=lambda row: self._source(row).common_blocks(row.prompt))
 
     def _source(self, row: _Row) -> _Row:
-        """The row that shares most with `row`; itself where there is none."""
-        others = [*self._ended, *self._rows]
+        """The row that shares most with `row`, of equal ones one that decodes; itself where there is none."""
+        others = [*self._rows, *self._ended]
         return max(others, key=lambda other: other.common_blocks(row.prompt), default=row)
 
     def _receive(self) -> None:
@@ -196,7 +196,7 @@ class Generator:
         return len(self._rows) < DECODING_ROWS and held + row.capacity <= self._key_tokens
 
     def _share_beginning(self, row: _Row) -> None:
-        """Copy the keys of the longest beginning that another row has, and make room for the row's own."""
+        """Make room for the row's keys and copy those of the longest beginning that another row still has."""
         source = self._source(row)
         if source in self._ended:  # it is the last to go
             self._ended.remove(source)
@@ -204,8 +204,8 @@ class Generator:
         room = self._key_tokens - row.capacity - sum(other.capacity for other in self._rows)
         while self._ended and sum(other.capacity for other in self._ended) > room:
             self._ended.pop(0)
-        if source in [*self._ended, *self._rows]:
-            row.share(source, source.common_blocks(row.prompt))
+        source = self._source(row)
+        row.share(source, source.common_blocks(row.prompt))
 
     def _read_prompt(self, row: _Row) -> None:
         try:

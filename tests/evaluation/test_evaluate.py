@@ -94,8 +94,8 @@ def test_a_grid_reads_its_haystack_once_and_answers_the_same(
         for count in re.findall(r"[\d,]+(?= prompt|,? of them)", caplog.text)
     )
     assert sent == found["prompt_tokens"].sum()
-    # 0.55 and, at so short a length, a block and the needle of each prompt.
-    assert read <= 0.68 * sent
+    # 0.56 and, at so short a length, half a block of each prompt.
+    assert read <= 0.6 * sent
 
     tokenizer = load_tokenizer(checkpoint, "26 Jul 2024")
     model = LlamaForCausalLM.from_pretrained(

@@ -37,9 +37,12 @@ def prompts(
 def read_prompts(
     folder: Path, lengths: Sequence[int], pretrained: PreTrainedTokenizerBase
 ) -> Iterator[Prompt]:
-    """Every published prompt of `lengths`. Control tokens that the input writes out become control tokens."""
+    """Every published prompt of `lengths`. Control tokens that the input writes out become control tokens.
+
+    Those of a file are sorted: each shares all that it can with the one before, whose keys a server keeps.
+    """
     for task, length, rows in read_files(folder, lengths, list(PROMPTS)):
-        for row in rows.cast(PROMPTS).iter_rows(named=True):
+        for row in rows.cast(PROMPTS).sort("input").iter_rows(named=True):
             ids = pretrained.encode(row["input"], add_special_tokens=False)
             bos = pretrained.bos_token_id
             if bos is not None and ids[:1] != [bos]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from selflong.suites.load import ANSWERED_SHARE, Load, supported
-from selflong.suites.ruler.section import ANSWER_TOKENS, RulerSuite
+from selflong.suites.ruler.section import ANSWER_TOKENS, NEEDLES_IN_ONE_HAYSTACK, RulerSuite
 
 
 def loads(suite: RulerSuite, supports: int | None) -> Iterator[Load]:
@@ -18,7 +18,32 @@ def loads_of_tasks(
     """The same for `samples` of each task by length."""
     answer = sum(ANSWER_TOKENS[task.partition("_")[0]] for task in tasks)
     for length in supported(samples, supports):
-        requests = samples[length] * len(tasks)
-        allowed = samples[length] * answer
-        answered = round(ANSWERED_SHARE * allowed)
-        yield Load(length, requests, requests * length - allowed, answered)
+        count = samples[length]
+        requests = count * len(tasks)
+        allowed = count * answer
+        prompt = requests * length - allowed
+        shared = [
+            shared_share(count, NEEDLES_IN_ONE_HAYSTACK[task])
+            for task in tasks
+            if task in NEEDLES_IN_ONE_HAYSTACK
+        ]
+        share = sum(first for first, _ in shared) / len(tasks)
+        squares = sum(second for _, second in shared) / len(tasks)
+        yield Load(
+            length,
+            requests,
+            prompt,
+            round(ANSWERED_SHARE * allowed),
+            round(share * prompt),
+            (1 - squares) / 2 / (1 - share),
+        )
+
+
+def shared_share(samples: int, needles: int) -> tuple[float, float]:
+    """Share of a task's prompts that begins the prompt asked before, on average, and the mean of its square.
+
+    Needles lie anywhere alike; a prompt shares what comes before its first one with the prompt that is asked
+    before it, and the first prompt shares nothing.
+    """
+    others = (samples - 1) / samples
+    return others / (needles + 1), 2 * others / ((needles + 1) * (needles + 2))

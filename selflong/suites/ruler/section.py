@@ -28,6 +28,16 @@ RULER_TASKS = (
 ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50, "qa": 32}
 """Room for an answer by family of tasks (RULER's scripts/data/synthetic/constants.py)."""
 
+NEEDLES_IN_ONE_HAYSTACK = {
+    "niah_single_1": 1,
+    "niah_single_2": 1,
+    "niah_single_3": 1,
+    "niah_multikey_1": 4,
+    "niah_multivalue": 4,
+    "niah_multiquery": 4,
+}
+"""Tasks whose samples are alike up to the first needle of each, with the number of needles."""
+
 RulerTask = Literal[RULER_TASKS]  # type: ignore[valid-type]
 
 

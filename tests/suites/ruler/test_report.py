@@ -7,7 +7,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.report import published
 from selflong.report.build import PUBLISHED_RESULTS, suite_tables
 from selflong.suites.measured import Measured
-from selflong.tables import NOT_RUN, NOT_SUPPORTED, Table
+from selflong.tables import NOT_ASKED, NOT_RUN, NOT_SUPPORTED, Table
 
 
 def score(suite: str, model: str, length: int | None, mean: float, task: str = MEAN_OF_TASKS):
@@ -30,7 +30,7 @@ def tables(selflong: Recipe) -> dict[str, Table]:
     scores = [
         score("ruler_2024", "selflong_8b/1m", 1_000_000, 0.70),
         score("ruler_2024", "short_only/1m", 32_000, 0.80),
-        score("ruler_exact", "selflong_8b/1m", 1_048_576, 0.71),
+        score("ruler_exact", "selflong_8b/1m", 262_144, 0.71),
         score("short_tasks", "selflong_8b/1m", None, 0.5, task="BBH"),
     ]
     measured = Measured(selflong, table(scores, SCORES), published.read(PUBLISHED_RESULTS))
@@ -67,7 +67,8 @@ def test_the_exact_convention_has_tables_of_its_own(
     assert "ruler_exact_beside_published" not in tables
     ablation = tables["ruler_exact_ablation"]
     assert len(ablation.rows) == len(selflong.report.ablation)
-    assert row(ablation, "full")["1M"] == "71.0 [69.0, 72.0]"
+    assert row(ablation, "full")["256k"] == "71.0 [69.0, 72.0]"
+    assert row(ablation, "short data only")["256k"] == NOT_ASKED
 
 
 def test_fewer_tasks_or_other_lengths_are_not_comparable(selflong: Recipe) -> None:
