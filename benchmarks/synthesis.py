@@ -63,7 +63,8 @@ def measure(
     """One sample of `tokens` at most."""
     fitting = [document for document in documents if document.tokens <= tokens]
     started, worked = time.perf_counter(), time.process_time()
-    sample = assemble(INSTRUCTION, fitting, tokens, settings, tokenizer, Random(0))
+    room = tokens - settings.answer_tokens
+    sample = assemble(INSTRUCTION, fitting, room, settings, tokenizer, Random(0))
     assert sample is not None
     messages, counted = with_answer(sample, ANSWER, tokenizer)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked

@@ -25,6 +25,7 @@ PROVENANCE = pl.Struct(
         "recipe_digest": pl.String,  # of the part of the recipe that the row depends on
         "prompt": pl.String,  # file name of the prompt
         "prompt_sha256": pl.String,
+        "prompt_set_sha256": pl.String,  # of all prompts and rules of the generator's set
         "model": pl.String,
         "model_revision": pl.String,
         "server": pl.String,
@@ -75,6 +76,10 @@ INSTRUCTIONS = {
     "seed_start": pl.Int64,  # characters of the seed document's text
     "seed_end": pl.Int64,
     "target_tokens": pl.Int64,  # rendered input and the reserve for the answer, in the trained model's tokens
+    "reader": pl.String,  # whom the answer is for, its form, its length and how that is said, by
+    "form": pl.String,  # their names in the prompt set; null where the set asks for none
+    "length": pl.String,
+    "answer_words": pl.Int64,
     "provenance": PROVENANCE,
 }
 

@@ -7,12 +7,14 @@ from random import Random
 
 import numpy as np
 
-from selflong.estimate.usage import FILLED_ANSWER, INSTRUCTION_TOKENS, filled_tokens
+from selflong.estimate.usage import filled_tokens, means
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
+from selflong.recipe.prompts import PromptRules, load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
-from selflong.recipe.synthesis import Gates, Lengths, Synthesis
+from selflong.recipe.synthesis import Gates, Lengths, LongInput, Synthesis
 from selflong.sources.documents.section import Size
+from selflong.synthesis.briefs import draw_brief
 from selflong.synthesis.lengths import draw_length
 
 KEPT_BY_GATES = 0.65
@@ -51,13 +53,24 @@ def document_lengths(minimum: int, maximum: int, power: float, count: int = 1000
 
 
 def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
-    """Documents are taken whole, so the last ones leave room; the gates drop some samples."""
+    """Documents are taken whole, so the last ones leave room; the gates drop some samples. Where generators
+    have different prompts, those of the first one count."""
     section, size = synthesis.long_input, documents(recipe.corpora[synthesis.corpus])
-    answer = FILLED_ANSWER * section.answer_tokens
+    rules = load_prompt_set(next(iter(recipe.generators.values())).prompts).rules
     lengths = sample_lengths(section.lengths)
-    filled = filled_tokens(lengths, section, size.tokens / size.rows)
+    reserves = _reserves(section, rules, lengths)
+    filled = filled_tokens(lengths, reserves, rules, size.tokens / size.rows)
     kept = 1.0 if synthesis.gates == Gates() else KEPT_BY_GATES
-    return Samples(kept * section.samples, filled + INSTRUCTION_TOKENS + answer)
+    mean = means(rules)
+    spoken = mean.instruction_tokens + mean.filled_answer * reserves
+    return Samples(kept * section.samples, filled + spoken)
+
+
+def _reserves(section: LongInput, rules: PromptRules, lengths: np.ndarray) -> np.ndarray:
+    """The most that the answers of samples of these lengths may have."""
+    random, family = Random(0), next(iter(section.families))
+    briefs = (draw_brief(rules, section, family, round(length), random) for length in lengths)
+    return np.array([brief.answer_tokens(section) for brief in briefs], dtype=np.float64)
 
 
 def _long_outputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":

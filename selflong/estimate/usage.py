@@ -1,36 +1,26 @@
 """What the synthesis of a recipe will ask of a generator: requests and tokens by step, before anything runs.
 
 The lengths are those that the samples will have, since they are drawn from the recipe's seed. What only the
-documents and the model decide is set by the shares below, which are means of runs of the laptop recipe, whose
-generator is a small one: a larger one is asked again less often.
+documents and the model decide is set by the means below, for each kind of prompt set: those of `question` are
+of runs of the laptop recipe, whose generator is a small one; those of `task` of the study in docs/prompts.md,
+whose generator has 1.5B parameters. A larger one is asked again less often.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selflong.recipe.prompts import Prompt, PromptRules, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.synthesis import LongInput, Synthesis
+from selflong.recipe.synthesis import Synthesis
 from selflong.synthesis.instructions import plan_instructions
-from selflong.synthesis.prompting import Prompt, load_prompt
 
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
 """What a chat template adds to a message."""
-CALLS_PER_INSTRUCTION = 1.95
-"""Answers that are no instruction, or repeat one, are asked for again."""
-CALLS_PER_INSTRUCTION_OF_A_FAMILY = 2.75
-"""The same where an instruction must have the form of its family."""
-FOUND_OF_A_FAMILY = 0.9
-"""Of the samples, those that then find one at all."""
-CALLS_PER_DOCUMENT = 2.0
-"""The same for instructions to write a document."""
-INSTRUCTION_TOKENS = 35
-WRITING_TOKENS = 50
-"""Of an answer that is to be an instruction to write, what follows its first paragraph included."""
 FILLED_SEED_CHUNK = 0.85
 """Tokens of a seed chunk over the most that it may have."""
 UNFILLED = 0.15
@@ -39,10 +29,36 @@ for shorter ones, of which retrieval gives some to spare."""
 FILLED_EXCERPT = 0.6
 """The same for an excerpt: the rest at a document's end is a part of a chunk."""
 FILLED_CHUNK = 0.85
-FILLED_SUMMARY = 0.86
-WHOLE_SENTENCES = 0.87
-"""Of a summary, what the answerer reads: cut ones end with their last whole sentence."""
-FILLED_ANSWER = 0.73
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a generator does with the prompts of a set."""
+
+    calls_per_instruction: float
+    """Answers that are no instruction, or repeat one, are asked for again."""
+    calls_per_instruction_of_a_family: float
+    """The same where an instruction must have the form of its family."""
+    found_of_a_family: float
+    """Of the samples, those that then find one at all."""
+    calls_per_document: float
+    """The same for instructions to write a document."""
+    instruction_tokens: int
+    writing_tokens: int
+    """Of an answer that is to be an instruction to write, all that follows it included."""
+    filled_summary: float
+    """Tokens of a summary over the most that it may have."""
+    kept_of_summaries: float
+    """Of their tokens, what is read further: cut ones end with their last whole sentence."""
+    filled_answer: float
+    """Tokens of an answer over the most that it may have."""
+
+
+MEANS = {
+    "question": Means(1.95, 2.75, 0.9, 2.0, 35, 50, 0.86, 0.87, 0.73),
+    "task": Means(1.5, 1.5, 1.0, 1.2, 90, 150, 0.6, 0.9, 0.6),
+}
+"""By what a set asks for."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +78,36 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
     """
     assert recipe.synthesis is not None
     section = recipe.synthesis.long_input
-    targets = [
-        plan.target_tokens
+    plans = [
+        plan
         for shard in range(section.shards)
         for plan in plan_instructions(recipe, generator, shard)
     ]
-    filled = filled_tokens(np.array(targets, dtype=np.float64), section, document_tokens).tolist()
-    context_tokens = recipe.generators[generator].context_tokens
+    targets = np.array([plan.target_tokens for plan in plans], dtype=np.float64)
+    reserves = np.array([plan.brief.answer_tokens(section) for plan in plans], dtype=np.float64)
+    prompts = load_prompt_set(recipe.generators[generator].prompts)
+    filled = filled_tokens(targets, reserves, prompts.rules, document_tokens)
+    asked = _Asked(recipe.synthesis, prompts, recipe.generators[generator].context_tokens)
     return [
-        _instructions(recipe.synthesis),
-        *_summaries_and_answers(recipe.synthesis, context_tokens, filled),
-        _back_translations(recipe.synthesis),
+        asked.instructions(),
+        *asked.summaries_and_answers(filled.tolist(), reserves.tolist()),
+        asked.back_translations(),
     ]
 
 
+def means(rules: PromptRules) -> Means:
+    """Of the kind of prompt set that has these rules."""
+    return MEANS[rules.instruction]
+
+
 def filled_tokens(
-    targets: NDArray[np.float64], section: LongInput, document_tokens: float
+    targets: NDArray[np.float64],
+    reserves: NDArray[np.float64],
+    rules: PromptRules,
+    document_tokens: float,
 ) -> NDArray[np.float64]:
-    """Tokens of the documents of samples that may have `targets` tokens each."""
-    rooms = np.maximum(0, targets - section.answer_tokens - INSTRUCTION_TOKENS)
+    """Tokens of the documents of samples that may have `targets` tokens each, their answers `reserves`."""
+    rooms = np.maximum(0, targets - reserves - means(rules).instruction_tokens)
     return rooms - unfilled(rooms, document_tokens)
 
 
@@ -90,58 +117,84 @@ def unfilled(rooms: NDArray[np.float64], document_tokens: float) -> NDArray[np.f
     return UNFILLED * np.minimum(document_tokens, rooms)
 
 
-def _usage(step: str, calls: float, filled_in: float, completion: float, prompt: str) -> StepUsage:
-    """filled_in: tokens of all calls together beside the prompt itself; completion: of one call."""
-    own = calls * _prompt_tokens(load_prompt(prompt))
-    return StepUsage(step, round(calls), round(own + filled_in), round(calls * completion))
-
-
 def _prompt_tokens(prompt: Prompt) -> float:
     return prompt.characters / CHARACTERS_PER_TOKEN + TURN_TOKENS * (len(prompt.turns) + 1)
 
 
-def _instructions(synthesis: Synthesis) -> StepUsage:
-    section = synthesis.long_input
-    per_instruction = (
-        CALLS_PER_INSTRUCTION_OF_A_FAMILY if synthesis.gates.families else CALLS_PER_INSTRUCTION
-    )
-    calls = per_instruction * section.samples
-    chunk = FILLED_SEED_CHUNK * section.seed_chunk_tokens
-    # The families' prompts are of one length.
-    return _usage("instruction", calls, calls * chunk, INSTRUCTION_TOKENS, "instruction_synthesis")
+def _usage(
+    step: str, calls: float, filled_in: float, completion: float, prompt: Prompt
+) -> StepUsage:
+    """filled_in: tokens of all calls together beside the prompt itself; completion: of one call."""
+    own = calls * _prompt_tokens(prompt)
+    return StepUsage(step, round(calls), round(own + filled_in), round(calls * completion))
 
 
-def _summaries_and_answers(
-    synthesis: Synthesis, context_tokens: int, filled: list[float]
-) -> Iterator[StepUsage]:
-    """filled: tokens of each sample's documents."""
-    section = synthesis.long_input
-    summary = FILLED_SUMMARY * section.summary_tokens
-    window = context_tokens - section.answer_tokens - _prompt_tokens(load_prompt("answer"))
-    calls = read = notes = 0.0
-    for documents in filled:
-        tokens = documents
-        for _ in range(section.maximum_depth):
-            chunks = math.ceil(tokens / (FILLED_CHUNK * section.chunk_tokens))
-            calls += chunks
-            read += tokens
-            tokens = chunks * summary * WHOLE_SENTENCES
-            if tokens <= window:
-                break
-        notes += min(tokens, window)
-    found = FOUND_OF_A_FAMILY if synthesis.gates.families else 1.0
-    calls, read, notes = found * calls, found * read, found * notes
-    yield _usage("summary", calls, read + calls * INSTRUCTION_TOKENS, summary, "summary")
-    samples, answer = found * len(filled), FILLED_ANSWER * section.answer_tokens
-    yield _usage("answer", samples, notes + samples * INSTRUCTION_TOKENS, answer, "answer")
-    twins = synthesis.gates.closed_book_share * samples
-    yield _usage("closed book", twins, twins * INSTRUCTION_TOKENS, answer, "closed_book")
+@dataclass(frozen=True)
+class _Asked:
+    """What the workflow asks with one prompt set."""
 
+    synthesis: Synthesis
+    prompts: PromptSet
+    context_tokens: int
+    """Of the generator."""
 
-def _back_translations(synthesis: Synthesis) -> StepUsage:
-    section = synthesis.long_output
-    calls = CALLS_PER_DOCUMENT * section.samples
-    mean = (section.minimum_tokens * section.maximum_tokens) ** 0.5
-    shown = min(mean, FILLED_EXCERPT * section.excerpt_tokens)
-    written = min(WRITING_TOKENS, section.instruction_tokens)
-    return _usage("back-translation", calls, calls * shown, written, "back_translation")
+    @property
+    def means(self) -> Means:
+        return means(self.prompts.rules)
+
+    @property
+    def _gated(self) -> bool:
+        """Whether instructions must have the form of their family."""
+        return self.synthesis.gates.families
+
+    def instructions(self) -> StepUsage:
+        section, mean = self.synthesis.long_input, self.means
+        per_instruction = (
+            mean.calls_per_instruction_of_a_family if self._gated else mean.calls_per_instruction
+        )
+        calls = per_instruction * section.samples
+        chunk = FILLED_SEED_CHUNK * section.seed_chunk_tokens
+        # The families' prompts are of one length.
+        prompt = self.prompts.instruction(next(iter(section.families)))
+        return _usage("instruction", calls, calls * chunk, mean.instruction_tokens, prompt)
+
+    def summaries_and_answers(
+        self, filled: Sequence[float], reserves: Sequence[float]
+    ) -> Iterator[StepUsage]:
+        """filled: tokens of each sample's documents; reserves: the most of its answer."""
+        section, mean = self.synthesis.long_input, self.means
+        summary = mean.filled_summary * section.summary_tokens
+        prompt = _prompt_tokens(self.prompts["answer"])
+        calls = read = notes = 0.0
+        for documents, reserve in zip(filled, reserves, strict=True):
+            window = self.context_tokens - reserve - prompt
+            tokens = documents
+            for _ in range(section.maximum_depth):
+                chunks = math.ceil(tokens / (FILLED_CHUNK * section.chunk_tokens))
+                calls += chunks
+                read += tokens
+                tokens = chunks * summary * mean.kept_of_summaries
+                if tokens <= window:
+                    break
+            notes += min(tokens, window)
+        found = mean.found_of_a_family if self._gated else 1.0
+        calls, read, notes = found * calls, found * read, found * notes
+        instruction = mean.instruction_tokens
+        summaries = read + calls * instruction
+        yield _usage("summary", calls, summaries, summary, self.prompts["summary"])
+        samples = found * len(filled)
+        answer = mean.filled_answer * sum(reserves) / len(reserves)
+        answers = notes + samples * instruction
+        yield _usage("answer", samples, answers, answer, self.prompts["answer"])
+        twins = self.synthesis.gates.closed_book_share * samples
+        closed_book = self.prompts["closed_book"]
+        yield _usage("closed book", twins, twins * instruction, answer, closed_book)
+
+    def back_translations(self) -> StepUsage:
+        section = self.synthesis.long_output
+        calls = self.means.calls_per_document * section.samples
+        mean = (section.minimum_tokens * section.maximum_tokens) ** 0.5
+        shown = min(mean, FILLED_EXCERPT * section.excerpt_tokens)
+        written = min(self.means.writing_tokens, section.instruction_tokens)
+        prompt = self.prompts["back_translation"]
+        return _usage("back-translation", calls, calls * shown, written, prompt)

@@ -1,15 +1,18 @@
 """Mistakes in a recipe that span several sections, each as one sentence."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from selflong.formats import MEAN_OF_TASKS, digest
+from selflong.job import UserError
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.report import Neighbour, PrintedTable
+from selflong.recipe.synthesis import LongInput
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -166,6 +169,7 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
     if not recipe.generators:
         yield "generators: synthesis needs at least one"
     for name, generator in recipe.generators.items():
+        yield from _prompt_mistakes(f"generators.{name}", generator.prompts, synthesis.long_input)
         if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
             yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
         needed = (
@@ -180,6 +184,32 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
             )
     if synthesis.long_output.minimum_tokens > synthesis.long_output.maximum_tokens:
         yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
+
+
+def _prompt_mistakes(place: str, reference: str, section: LongInput) -> Iterator[str]:
+    """What is wrong in a generator's prompt set, and what the recipe names that it does not have."""
+    try:
+        rules = load_prompt_set(reference).rules
+    except UserError as mistake:
+        yield f"{place}.prompts: {mistake}"
+        return
+    lists: dict[str, Mapping[str, object]] = {
+        "families": rules.families,
+        "readers": rules.readers,
+        "forms": rules.forms,
+    }
+    for setting, known in lists.items():
+        for name in getattr(section, setting):
+            if name not in known:
+                yield (
+                    f"synthesis.long_input.{setting}: of the prompts of {place} "
+                    f"{does_not_exist(name, known)}"
+                )
+    if rules.lengths and section.answer_words is None:
+        yield (
+            f"synthesis.long_input.answer_words: is missing, but the prompts of {place} ask for a length: "
+            "give {minimum: 50, maximum: 1500} or what you want"
+        )
 
 
 def _mixture_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """The agent workflow and the models that it asks."""
 
+# ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
+
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import Name, Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
 
@@ -27,11 +29,8 @@ class Generator(Section):
     price: Price | None = None
     tokenizer: str | None = None
     """Model of this recipe whose tokenizer counts its tokens where its own is not at hand."""
-
-
-FAMILIES = ("synthesis", "comparison", "evidence", "timeline", "multipart")
-
-Family = Literal[FAMILIES]  # type: ignore[valid-type]
+    prompts: str = "compact"
+    """Its prompt set: `compact` for the smallest models, `full` for others, or a folder of your own."""
 
 
 class Lengths(Section):
@@ -58,12 +57,32 @@ class Lengths(Section):
         return self
 
 
+class Words(Section):
+    """Distribution of the length that an answer is asked to have: even over the logarithm."""
+
+    minimum: Annotated[int, Field(ge=10)] = 50
+    maximum: Annotated[int, Field(ge=10)] = 1500
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
 class LongInput(Section):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
     samples: Positive
     shards: Shards
-    families: dict[Family, Rate] = Field(min_length=1)
+    families: dict[Name, Rate] = Field(min_length=1)
+    """Weights of the kinds of instructions, by the names that the generators' prompt sets have for them."""
+    readers: dict[Name, Rate] = {}
+    """Weights of those whom an answer is for, in sets that ask for that; where none is given, all alike."""
+    forms: dict[Name, Rate] = {}
+    """The same for the form of an answer, among those that suit its family."""
+    answer_words: Words | None = None
+    """What is asked for, in sets that name the length of an answer."""
     lengths: Lengths
     seed_chunk_tokens: Positive
     document_order: Literal["shuffled", "ranked"] = "shuffled"
@@ -74,6 +93,7 @@ class LongInput(Section):
     instruction_tokens: Positive
     summary_tokens: Positive
     answer_tokens: Positive
+    """The most of an answer, in the generator's tokens; fewer where a shorter one is asked for."""
     maximum_depth: Positive
     duplicate_threshold: Share
     """Instructions whose estimated Jaccard similarity is at least this are dropped."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selflong.formats import digest
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
@@ -54,6 +55,7 @@ class Digests:
             self.recipe.generators[generator],
             getattr(synthesis, samples),
             synthesis.gates,
+            load_prompt_set(self.recipe.generators[generator].prompts).sha256,
             self.recipe.chat_date,
         )
 

@@ -22,9 +22,10 @@ from selflong.llm import (
     completion,
     run,
 )
+from selflong.recipe.prompts import Prompt, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator, Synthesis
-from selflong.synthesis.prompting import Prompt, without_controls
+from selflong.synthesis.prompting import without_controls
 from selflong.synthesis.seeds import random_of, seed_of
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
@@ -68,6 +69,11 @@ class Setting:
     def generator(self) -> Generator:
         return self.recipe.generators[self.generator_name]
 
+    @property
+    def prompts(self) -> PromptSet:
+        """What the generator is asked with."""
+        return load_prompt_set(self.generator.prompts)
+
     def random(self, *names: object) -> Random:
         """Random numbers that depend on the recipe's seed and `names` alone."""
         return random_of(self.recipe.seed, *names)
@@ -102,6 +108,7 @@ class Agent:
             "recipe_digest": self.setting.digest,
             "prompt": prompt.name,
             "prompt_sha256": prompt.sha256,
+            "prompt_set_sha256": prompt.set_sha256,
             "model": self.setting.generator.model,
             "model_revision": endpoint.identity,
             "server": endpoint.server,

@@ -28,10 +28,9 @@ from selflong.synthesis.assembly import Document, LongSample, assemble, with_ans
 from selflong.synthesis.chunks import JOINT
 from selflong.synthesis.documents import read_texts
 from selflong.synthesis.instructions import are_new
-from selflong.synthesis.prompting import load_prompt
 from selflong.synthesis.quality import find_fault
 from selflong.synthesis.statistics import KEPT, Tally
-from selflong.synthesis.summaries import answer_prompt, summarise
+from selflong.synthesis.summaries import Task, summarise
 
 SOURCE = "long_input"
 REPEATED_SHARD = "near-duplicate of an earlier shard"
@@ -116,25 +115,25 @@ def _without_repeats_of(
 
 async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Outcome:
     """Assemble, summarise, answer and judge one sample."""
-    sample_id, instruction = row["sample_id"], row["instruction"]
-    sample = await asyncio.to_thread(_assemble, agent, row, texts)
+    task = Task.of_row(row, agent.setting)
+    sample = await asyncio.to_thread(_assemble, agent, row, task, texts)
     if sample is None:
         return _Outcome("no document fits")
     pairs = [(document.id, document.text) for document in sample.documents]
-    summarised = await summarise(agent, sample_id, instruction, pairs)
+    summarised = await summarise(agent, task, pairs)
     if not summarised.texts:
         return _Outcome("no relevant chunk", sample.input_tokens, None, summarised.rows)
     result, provenance = await agent.ask(
-        answer_prompt(),
-        agent.setting.synthesis.long_input.answer_tokens,
+        agent.setting.prompts["answer"],
+        task.answer_tokens,
         "answer",
-        sample_id,
+        task.sample_id,
         notes=JOINT.join(summarised.texts),
-        instruction=instruction,
+        **task.values,
     )
     if not isinstance(result, Answer):
         return _Outcome(f"answer {trouble(result)}", sample.input_tokens, None, summarised.rows)
-    reason = await _judge(agent, sample_id, instruction, sample, result)
+    reason = await _judge(agent, task, sample, result)
     if reason != KEPT:
         return _Outcome(reason, sample.input_tokens, None, summarised.rows)
     messages, tokens = with_answer(sample, result.text.strip(), agent.setting.target)
@@ -142,7 +141,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         # Only where the generator's tokens are fewer than the trained model's for the same answer.
         return _Outcome("answer beyond its reserve", tokens, None, summarised.rows)
     made = {
-        "sample_id": sample_id,
+        "sample_id": task.sample_id,
         "kind": "long_input",
         "source": agent.setting.generator_name,
         "family": row["family"],
@@ -154,7 +153,9 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
     return _Outcome(KEPT, tokens, made, summarised.rows)
 
 
-def _assemble(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> LongSample | None:
+def _assemble(
+    agent: Agent, row: dict[str, Any], task: Task, texts: dict[str, str]
+) -> LongSample | None:
     setting = agent.setting
     settings = setting.synthesis.long_input
     ranked = [
@@ -163,9 +164,8 @@ def _assemble(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> LongS
         if settings.include_seed_document or document != row["seed_document_id"]
     ]
     random = setting.random(row["sample_id"], "order")
-    sample = assemble(
-        row["instruction"], ranked, row["target_tokens"], settings, setting.target, random
-    )
+    room = row["target_tokens"] - task.answer_tokens
+    sample = assemble(task.instruction, ranked, room, settings, setting.target, random)
     used = sample.documents if sample else []
     agent.tally.add("documents", "used", sum(d.tokens for d in used), len(used))
     left_out = len(ranked) - len(used)
@@ -178,23 +178,21 @@ def _without_repeats(ids: Sequence[str], tokens: Sequence[int]) -> list[tuple[st
     return list(dict(zip(reversed(ids), reversed(tokens), strict=True)).items())[::-1]
 
 
-async def _judge(
-    agent: Agent, sample_id: str, instruction: str, sample: LongSample, answer: Answer
-) -> str:
+async def _judge(agent: Agent, task: Task, sample: LongSample, answer: Answer) -> str:
     """KEPT, or the gate that the answer does not pass."""
     gates = agent.setting.synthesis.gates
     texts = [document.text for document in sample.documents]
-    fault = find_fault(answer, instruction, texts, gates)
+    fault = find_fault(answer, task.instruction, texts, gates)
     if fault is not None:
         return fault
-    if agent.setting.random(sample_id, "closed book").random() >= gates.closed_book_share:
+    if agent.setting.random(task.sample_id, "closed book").random() >= gates.closed_book_share:
         return KEPT
     twin, _ = await agent.ask(
-        load_prompt("closed_book"),
-        agent.setting.synthesis.long_input.answer_tokens,
+        agent.setting.prompts["closed_book"],
+        task.answer_tokens,
         "closed book",
-        sample_id,
-        instruction=instruction,
+        task.sample_id,
+        **task.values,
     )
     if not isinstance(twin, Answer):
         agent.tally.add("closed book", trouble(twin))

@@ -8,7 +8,7 @@ from typing import Any
 from selflong.recipe.synthesis import LongInput
 from selflong.tokens import Tokenizer
 
-_HEADING = "\n\n[Document {number}]\n"
+HEADING = "\n\n[Document {number}]\n"
 _CLOSING = "\n\n"
 
 
@@ -35,20 +35,19 @@ class LongSample:
 def assemble(
     instruction: str,
     ranked: Sequence[Document],
-    target_tokens: int,
+    room: int,
     settings: LongInput,
     tokenizer: Tokenizer,
     random: Random,
 ) -> LongSample | None:
-    """The instruction with the best documents such that input and `answer_tokens` stay within
-    `target_tokens`; None where not even one document fits.
+    """The instruction with the best documents such that the rendered input has at most `room` tokens; None
+    where not even one document fits.
 
     A document is taken whole or left out; one that is too long does not keep shorter ones behind it out.
     Whether all of it fits is decided by counting the rendered chat.
     """
-    room = target_tokens - settings.answer_tokens
     empty = _count(_messages(instruction, [], settings), tokenizer)
-    heading = tokenizer.count(_HEADING.format(number=len(ranked)))
+    heading = tokenizer.count(HEADING.format(number=len(ranked)))
     chosen: list[Document] = []
     total = empty
     for document in ranked:
@@ -94,7 +93,7 @@ def _messages(
     if settings.instruction_position in ("before", "both"):
         parts.append(("prompt", instruction))
     for number, document in enumerate(documents, 1):
-        heading = _HEADING.format(number=number)
+        heading = HEADING.format(number=number)
         parts.append(("prompt", heading if parts else heading.lstrip()))
         parts.append(("document", document.text))
     if settings.instruction_position in ("after", "both"):

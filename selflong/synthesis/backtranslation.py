@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import polars as pl
@@ -16,8 +17,12 @@ from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.assembly import message
 from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import read_texts
-from selflong.synthesis.prompting import load_prompt
-from selflong.synthesis.quality import boilerplate_share, find_instruction, is_truncated
+from selflong.synthesis.quality import (
+    boilerplate_share,
+    find_instruction,
+    find_task,
+    is_truncated,
+)
 from selflong.synthesis.seeds import sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.tokens import Tokenizer
@@ -143,25 +148,33 @@ async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     """The sample of one document; None, counted, where its answer is no instruction."""
     setting, section = agent.setting, agent.setting.synthesis.long_output
     shown = excerpt(candidate.text, section.excerpt_tokens, setting.counter)
-    prompt = load_prompt("back_translation")
+    prompt, rules = setting.prompts["back_translation"], setting.prompts.rules
+    values = {}
+    if rules.shapes:
+        shape = setting.random(candidate.sample_id, "shape").choice(list(rules.shapes.values()))
+        values["shape"] = shape
     result, provenance = await agent.ask(
         prompt,
         section.instruction_tokens,
         "back-translation",
         candidate.sample_id,
         excerpt=shown,
+        **values,
     )
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    instruction, reason = find_instruction(
-        result.text, result.finish_reason, shown, prompt.example_names
-    )
+    if rules.instruction == "task":
+        instruction, reason = find_task(result, shown, values.values())
+    else:
+        instruction, reason = find_instruction(result, shown, prompt.example_names)
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None
-    if setting.random(candidate.sample_id, "length hint").random() < section.length_hint_share:
-        instruction = f"{instruction} {length_hint(candidate.text)}"
+    random = setting.random(candidate.sample_id, "length hint")
+    if random.random() < section.length_hint_share:
+        hint = length_hint(candidate.text, random.choice(rules.length_hints))
+        instruction += f"\n\n{hint}" if "\n" in instruction else f" {hint}"
     messages = [
         message("user", ("prompt", instruction)),
         message("assistant", ("response", candidate.text)),
@@ -190,7 +203,7 @@ def excerpt(text: str, limit: int, tokenizer: Tokenizer) -> str:
     return text[slice(*beginning)].strip() + _GAP + text[slice(*end)].strip()
 
 
-def length_hint(text: str) -> str:
-    """A sentence with the document's length, rounded as a person would."""
-    words = len(text.split())
-    return f"Write about {max(1, round(words / _ROUNDING)) * _ROUNDING:,} words."
+def length_hint(text: str, sentence: str) -> str:
+    """`sentence` with the document's length for $words, rounded as a person would."""
+    words = max(1, round(len(text.split()) / _ROUNDING)) * _ROUNDING
+    return Template(sentence).substitute(words=f"{words:,}")

@@ -1,7 +1,7 @@
 """Documents cut into chunks that a short context holds: at paragraph or sentence ends where possible."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -89,13 +89,17 @@ def _fill(counts: Sequence[int], limit: int) -> Iterator[range]:
 
 
 def document_pieces(
-    documents: Iterable[tuple[str, str]], limit: int, tokenizer: Tokenizer
+    documents: Sequence[tuple[str, str]], limit: int, tokenizer: Tokenizer, heading: str = ""
 ) -> list[Piece]:
-    """Every document, (id, text), cut into pieces of at most `limit` tokens."""
+    """Every document, (id, text), cut into pieces of at most `limit` tokens.
+
+    heading: stands before each piece and counts; its `{number}` is the document's place, from 1.
+    """
+    room = max(1, limit - tokenizer.count(heading.format(number=len(documents))))
     return [
-        Piece(f"{document}#{start}-{end}", text[start:end])
-        for document, text in documents
-        for start, end in split(text, limit, tokenizer)
+        Piece(f"{document}#{start}-{end}", heading.format(number=number) + text[start:end])
+        for number, (document, text) in enumerate(documents, 1)
+        for start, end in split(text, room, tokenizer)
     ]
 
 

@@ -2,23 +2,23 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from selflong.formats import INSTRUCTIONS, table, write_parquet
 from selflong.llm import Answer
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.similarity import find_duplicates
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
+from selflong.synthesis.briefs import Brief, draw_brief
 from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import DocumentDraw
 from selflong.synthesis.lengths import draw_length
-from selflong.synthesis.prompting import load_prompt
-from selflong.synthesis.quality import find_instruction
+from selflong.synthesis.quality import find_instruction, find_task
 from selflong.synthesis.seeds import random_of, sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
-from selflong.synthesis.words import FAMILY_FORMS
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Plan:
     """A sample to be."""
 
     sample_id: str
-    family: str
+    brief: Brief
     target_tokens: int
 
 
@@ -51,15 +51,17 @@ class SeedChunk:
 
 
 def plan_instructions(recipe: Recipe, generator: str, shard: int) -> list[Plan]:
-    """Family and length of every sample of a shard, drawn from the recipe's distributions."""
+    """What is asked for and the length of every sample of a shard, drawn from the recipe's distributions."""
     assert recipe.synthesis is not None
+    rules = load_prompt_set(recipe.generators[generator].prompts).rules
     section = recipe.synthesis.long_input
     families, weights = zip(*sorted(section.families.items()), strict=True)
     plans = []
     for sample in sample_ids(generator, "long_input", section.samples, section.shards, shard):
         random = random_of(recipe.seed, sample, "plan")
         family = random.choices(families, weights)[0]
-        plans.append(Plan(sample, family, draw_length(section.lengths, random)))
+        tokens = draw_length(section.lengths, random)
+        plans.append(Plan(sample, draw_brief(rules, section, family, tokens, random), tokens))
     return plans
 
 
@@ -146,8 +148,12 @@ def _seed_chunks(
         plan.sample_id: setting.random(plan.sample_id, "seed chunk", attempt) for plan in plans
     }
     section = setting.synthesis.long_input
-    reserve = section.instruction_tokens + section.answer_tokens
-    room = {plan.sample_id: plan.target_tokens - reserve for plan in plans}
+    room = {
+        plan.sample_id: plan.target_tokens
+        - section.instruction_tokens
+        - plan.brief.answer_tokens(section)
+        for plan in plans
+    }
     rows = {sample: draw.row(random, room[sample]) for sample, random in randoms.items()}
     texts = draw.read(rows.values())
     limit = section.seed_chunk_tokens
@@ -164,31 +170,37 @@ def _seed_chunks(
 
 async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> dict[str, Any] | None:
     """The row of one call; None, counted, where its answer is no instruction."""
-    prompt = load_prompt(f"instruction_{plan.family}")
+    prompts, brief = agent.setting.prompts, plan.brief
+    prompt, values = prompts.instruction(brief.family), brief.values(prompts.rules)
     result, provenance = await agent.ask(
         prompt,
         agent.setting.synthesis.long_input.instruction_tokens,
         "instruction",
         f"{plan.sample_id}/{attempt}",
         chunk=chunk.text.strip(),
+        **values,
     )
     if not isinstance(result, Answer):
         agent.tally.add(SOURCE, trouble(result))
         return None
-    form = FAMILY_FORMS.get(plan.family) if agent.setting.synthesis.gates.families else None
-    instruction, reason = find_instruction(
-        result.text, result.finish_reason, chunk.text, prompt.example_names, form
-    )
+    if prompts.rules.instruction == "task":
+        instruction, reason = find_task(result, chunk.text, values.values())
+    else:
+        marks = prompts.rules.families[brief.family].says
+        form = marks if agent.setting.synthesis.gates.families else None
+        instruction, reason = find_instruction(result, chunk.text, prompt.example_names, form)
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None
+    closing = agent.setting.random(plan.sample_id, "closing")
+    instruction = brief.closed(instruction, prompts.rules, closing)
     return {
         "sample_id": plan.sample_id,
-        "family": plan.family,
         "instruction": instruction,
         "seed_document_id": chunk.document,
         "seed_start": chunk.start,
         "seed_end": chunk.end,
         "target_tokens": plan.target_tokens,
+        **asdict(brief),
         "provenance": provenance,
     }

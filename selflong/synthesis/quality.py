@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Set
 
 from selflong.llm import Answer
 from selflong.recipe.synthesis import Gates
-from selflong.synthesis.words import FUNCTION_WORDS, INSTRUCTION_BEGINNINGS
+from selflong.synthesis.words import FUNCTION_WORDS, INSTRUCTION_BEGINNINGS, TASK_BEGINNINGS
 
 # ------------------------------------------------------------------------------------ instructions
 
@@ -25,6 +25,10 @@ OTHER_FAMILY = "not of its family"
 _SHORTEST_INSTRUCTION = 5  # words
 _REPEATED_INSTRUCTION = 0.2
 _SHARED_WITH_SOURCE = 0.15
+_SHORTEST_TASK = 12  # words
+_SHARED_WORDS = 2
+"""Content words that a task has in common with the chunk that it was written after."""
+_SENTENCES = re.compile(r"(?:[.!:;]|\n)\W*")
 _LABEL = re.compile(
     r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
 )
@@ -37,6 +41,12 @@ _OTHER_TEXT = re.compile(
     r"(?:text|passage) above|the user|aforementioned|in this context)\b",
     re.IGNORECASE,
 )
+_THE_PIECE = re.compile(
+    r"\b(?:(?:the|this|that|given|provided|above) (?:given |provided |above )?"
+    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article)\b(?! of\b)|(?:text|passage|piece) above|"
+    r"aforementioned)",
+    re.IGNORECASE,
+)
 _REFUSALS = re.compile(
     r"\b(?:as an? (?:ai|language model|assistant)|i(?:'m| am) (?:an? (?:ai|language model|assistant|helpful)|"
     r"sorry|afraid|unable|not able|not sure|ready to)|"
@@ -47,33 +57,64 @@ _REFUSALS = re.compile(
 
 
 def find_instruction(
-    text: str,
-    finish_reason: str,
+    answer: Answer,
     source: str,
     example_names: Set[str] = frozenset(),
     form: re.Pattern[str] | None = None,
 ) -> tuple[str | None, str]:
-    """The instruction in what the generator wrote after reading `source`, or None and the reason.
+    """The question in what the generator wrote after reading `source`, or None and the reason.
 
     Only its first paragraph counts, with the parts of a question that are set as a list; labels and
     quotation marks around it go. It must take up words of the source: an instruction about something else,
     such as the prompt's example, did not follow it. No more did one that takes names from the example, or
     that has not the `form` of its family.
     """
-    written = _LABEL.sub("", text.strip())
+    written = _LABEL.sub("", answer.text.strip())
     paragraph = _first_paragraph(written)
     instruction = paragraph.strip(_QUOTES)
     if "?" in instruction:
         instruction = instruction[: instruction.rindex("?") + 1]
-    elif finish_reason != "stop" and written.endswith(paragraph):
+    elif answer.finish_reason != "stop" and written.endswith(paragraph):
         return None, TRUNCATED
-    fault = next(_instruction_faults(instruction, source, example_names), None)
+    fault = next(_question_faults(instruction, source, example_names), None)
     if fault is None and form is not None and not form.search(instruction):
         fault = OTHER_FAMILY
     return (None, fault) if fault else (instruction, "")
 
 
-def _instruction_faults(instruction: str, source: str, example_names: Set[str]) -> Iterator[str]:
+def find_task(answer: Answer, source: str, drawn: Iterable[str]) -> tuple[str | None, str]:
+    """The task, of any number of paragraphs, in what the generator wrote after reading `source`, or None and
+    the reason.
+
+    drawn: what it was told to ask for, whose words say nothing about its subject. That must be the source's.
+    """
+    task = _LABEL.sub("", answer.text.strip()).strip(_QUOTES)
+    if answer.finish_reason != "stop":
+        return None, TRUNCATED
+    fault = next(_task_faults(task, source, content_words(" ".join(drawn))), None)
+    return (None, fault) if fault else (task, "")
+
+
+def _task_faults(task: str, source: str, drawn: Set[str]) -> Iterator[str]:
+    if _REFUSALS.search(task):
+        yield REFUSAL
+    if len(task.split()) < _SHORTEST_TASK or not _demands(task):
+        yield NO_INSTRUCTION
+    if _THE_PIECE.search(task):
+        yield NOT_SELF_CONTAINED
+    if repeated_share(task) > _REPEATED_INSTRUCTION:
+        yield REPEATED
+    if len((content_words(task) - drawn) & content_words(source)) < _SHARED_WORDS:
+        yield OFF_TOPIC
+
+
+def _demands(task: str) -> bool:
+    """Whether a sentence of it asks or tells somebody to do something."""
+    sentences = (re.findall(r"\w+", part.lower()) for part in _SENTENCES.split(task))
+    return "?" in task or any(words and words[0] in TASK_BEGINNINGS for words in sentences)
+
+
+def _question_faults(instruction: str, source: str, example_names: Set[str]) -> Iterator[str]:
     words = re.findall(r"\w+", instruction.lower())
     if _REFUSALS.search(instruction):
         yield REFUSAL

@@ -8,12 +8,12 @@ from pathlib import Path
 from selflong.llm.limits import budget_of
 from selflong.llm.protocol import Endpoint
 from selflong.llm.serve import llama_cpp_ids, serve
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.recipe.synthesis import Generator
 from selflong.recipe.weights import FolderWeights, GgufWeights, HubWeights
 from selflong.synthesis.agent import Setting
-from selflong.synthesis.prompting import load_prompt
 from selflong.tokens import Tokenizer, load_tokenizer
 
 
@@ -69,7 +69,7 @@ def _is_own(counter: Tokenizer, generator: Generator, endpoint: Endpoint) -> boo
         return generator.tokenizer is None
     turns = [
         {"role": role, "parts": [{"kind": "prompt", "text": text}]}
-        for role, text in load_prompt("summary").turns
+        for role, text in load_prompt_set(generator.prompts)["summary"].turns
     ]
     ids = counter.render(turns, add_generation_prompt=True).ids.tolist()
     return llama_cpp_ids(endpoint, counter.decode(ids)) == ids

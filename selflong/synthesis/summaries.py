@@ -2,20 +2,44 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from selflong.llm import Answer
-from selflong.synthesis.agent import Agent, together, trouble
+from selflong.synthesis.agent import Agent, Setting, together, trouble
+from selflong.synthesis.assembly import HEADING
+from selflong.synthesis.briefs import Brief
 from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
-from selflong.synthesis.prompting import Prompt, load_prompt
 
 KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
 SOURCE = "chunks"
 # The agent was asked to write this word alone; small models add to it.
 _IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
+
+
+@dataclass(frozen=True)
+class Task:
+    """An instruction whose answer is on its way."""
+
+    sample_id: str
+    values: Mapping[str, str]
+    """What prompts are filled with: the instruction, and the form and length that it asks for."""
+    answer_tokens: int
+    """The most of its answer."""
+
+    @property
+    def instruction(self) -> str:
+        return self.values["instruction"]
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], setting: Setting) -> "Task":
+        """Of a row of formats.INSTRUCTIONS."""
+        brief = Brief.of_row(row)
+        values = brief.values(setting.prompts.rules) | {"instruction": row["instruction"]}
+        tokens = brief.answer_tokens(setting.synthesis.long_input)
+        return cls(row["sample_id"], values, tokens)
 
 
 @dataclass
@@ -30,10 +54,8 @@ class Summarised:
     """Of the chunk behind each summary, by the generator's tokenizer."""
 
 
-async def summarise(
-    agent: Agent, sample_id: str, instruction: str, documents: Sequence[tuple[str, str]]
-) -> Summarised:
-    """Summarise `documents`, (id, text) each, for `instruction`.
+async def summarise(agent: Agent, task: Task, documents: Sequence[tuple[str, str]]) -> Summarised:
+    """Summarise `documents`, (id, text) each in the order of the sample, for the task.
 
     Every chunk ends as kept, irrelevant, cut or failed; `cut` are summaries that ended early, at their limit
     of tokens or by the provider's filter (used up to their last whole sentence), and those that still did not
@@ -41,17 +63,20 @@ async def summarise(
     """
     limits = agent.setting.synthesis.long_input
     counter = agent.setting.counter
-    pieces = await asyncio.to_thread(document_pieces, documents, limits.chunk_tokens, counter)
+    heading = HEADING if agent.setting.prompts.rules.numbered_documents else ""
+    pieces = await asyncio.to_thread(
+        document_pieces, documents, limits.chunk_tokens, counter, heading.lstrip()
+    )
     done = Summarised()
     while done.depth < limits.maximum_depth:
         chunks = await asyncio.to_thread(pack, pieces, limits.chunk_tokens, counter)
         if done.depth > 0 and len(chunks) == len(pieces):
             break  # nothing can be joined, so another level would not be shorter
-        pieces = await _level(agent, sample_id, instruction, chunks, done)
+        pieces = await _level(agent, task, chunks, done)
         done.depth += 1
-        if _fits(agent, instruction, pieces):
+        if _fits(agent, task, pieces):
             break
-    done.texts = [piece.text for piece in _fitting(agent, instruction, pieces, done)]
+    done.texts = [piece.text for piece in _fitting(agent, task, pieces, done)]
     agent.tally.add("depth", str(done.depth))
     for row in done.rows:
         source = f"{SOURCE} at depth {row['depth']}"
@@ -60,13 +85,13 @@ async def summarise(
 
 
 async def _level(
-    agent: Agent, sample_id: str, instruction: str, chunks: Sequence[Chunk], done: Summarised
+    agent: Agent, task: Task, chunks: Sequence[Chunk], done: Summarised
 ) -> list[Piece]:
     """One summary of each chunk; what matters is given on."""
-    names = [f"{sample_id}/{done.depth}/{index:04}" for index in range(len(chunks))]
+    names = [f"{task.sample_id}/{done.depth}/{index:04}" for index in range(len(chunks))]
     rows = await together(
         [
-            _summary(agent, sample_id, name, instruction, chunk, done.depth)
+            _summary(agent, task, name, chunk, done.depth)
             for name, chunk in zip(names, chunks, strict=True)
         ]
     )
@@ -76,17 +101,15 @@ async def _level(
     return [Piece(row["summary_id"], row["text"]) for row in rows if row["status"] in (KEPT, CUT)]
 
 
-async def _summary(
-    agent: Agent, sample_id: str, name: str, instruction: str, chunk: Chunk, depth: int
-) -> dict[str, Any]:
+async def _summary(agent: Agent, task: Task, name: str, chunk: Chunk, depth: int) -> dict[str, Any]:
     limits = agent.setting.synthesis.long_input
     result, provenance = await agent.ask(
-        load_prompt("summary"),
+        agent.setting.prompts.summary(depth),
         limits.summary_tokens,
         "summary",
         name,
         text=chunk.text.strip(),
-        instruction=instruction,
+        **task.values,
     )
     if isinstance(result, Answer):
         text, status = read_summary(result.text, result.finish_reason)
@@ -94,7 +117,7 @@ async def _summary(
         text, status = trouble(result), FAILED
     return {
         "summary_id": name,
-        "sample_id": sample_id,
+        "sample_id": task.sample_id,
         "parents": chunk.parents,
         "depth": depth,
         "text": text,
@@ -116,22 +139,18 @@ def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
     return (text[: ends[-1]] if ends else text), CUT
 
 
-def answer_prompt() -> Prompt:
-    """The prompt that reads the summaries."""
-    return load_prompt("answer")
-
-
-def _fits(agent: Agent, instruction: str, pieces: Sequence[Piece]) -> bool:
-    room = agent.setting.generator.context_tokens - agent.setting.synthesis.long_input.answer_tokens
+def _fits(agent: Agent, task: Task, pieces: Sequence[Piece]) -> bool:
+    room = agent.setting.generator.context_tokens - task.answer_tokens
     notes = JOINT.join(piece.text for piece in pieces)
-    return agent.prompt_tokens(answer_prompt(), notes=notes, instruction=instruction) <= room
+    prompt = agent.setting.prompts["answer"]
+    return agent.prompt_tokens(prompt, notes=notes, **task.values) <= room
 
 
-def _fitting(agent: Agent, instruction: str, pieces: list[Piece], done: Summarised) -> list[Piece]:
+def _fitting(agent: Agent, task: Task, pieces: list[Piece], done: Summarised) -> list[Piece]:
     """The first pieces that fit the answerer; the others are marked as cut."""
     fitting = list(pieces)
     rows = {row["summary_id"]: row for row in done.rows}
-    while fitting and not _fits(agent, instruction, fitting):
+    while fitting and not _fits(agent, task, fitting):
         row = rows[fitting.pop().parent]
         row["status"] = CUT
         agent.tally.add(SOURCE, "left out at the greatest depth", rows=1)

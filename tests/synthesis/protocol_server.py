@@ -13,10 +13,14 @@ _WORD = re.compile(r"\w+")
 
 
 def reply_to(prompt: str) -> str:
-    """A question in the prompt's own words where it wants one, else the beginning of the prompt's text."""
+    """A question or a task in the prompt's own words where it wants one, else the beginning of its text."""
+    subject = prompt.partition("<<<\n")[2] or prompt
+    if "Write one task" in prompt or "Somebody asked a writer" in prompt:
+        return f"Write a report on {' '.join(_WORD.findall(subject)[:12])}, with dates and figures."
     if "Write one question" in prompt:
         return f"How did {' '.join(_WORD.findall(prompt)[:9])} change over time?"
-    return " ".join(prompt.partition("Text:\n")[2].split()[:20]) + "."
+    text = prompt.partition("Text:\n")[2] or subject
+    return " ".join(text.split()[:20]) + "."
 
 
 class ProtocolServer(ThreadingHTTPServer):

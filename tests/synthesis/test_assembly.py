@@ -54,7 +54,8 @@ def test_input_and_reserve_stay_within_the_target(
 ) -> None:
     section = SECTION.model_copy(update={"instruction_position": position, "document_order": order})
     ranked = documents_of(texts, smollm2_tokenizer)
-    sample = assemble("Why is it so?", ranked, target, section, smollm2_tokenizer, Random(1))
+    room = target - section.answer_tokens
+    sample = assemble("Why is it so?", ranked, room, section, smollm2_tokenizer, Random(1))
     if sample is None:
         return
     rendered = smollm2_tokenizer.render(sample.messages, add_generation_prompt=True)

@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from selflong.formats import DROPS, INSTRUCTIONS, read_parquet
+from selflong.formats import SAMPLES as MADE
 from selflong.llm import Cache
 from selflong.llm.protocol import request_key
 from selflong.llm.serve import serve
 from selflong.recipe.loading import load_site
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.synthesis.instructions import ATTEMPTS, GIVEN_UP
@@ -28,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 KEY_VARIABLE = "SELFLONG_TEST_KEY"
 SLOTS = 4
 SAMPLES = 8
+NAMED = {"instructions": INSTRUCTIONS, "samples": MADE}
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,26 @@ def check_kill(jobs: Jobs, answers: int, *command: object) -> None:
     assert len(set(asked) & set(jobs.asked()[:before])) <= SLOTS
 
 
+@pytest.fixture
+def full(recipe: Recipe) -> Recipe:
+    """The recipe with the prompts that draw what they ask for, and a window that they fit."""
+    content = recipe.model_dump(mode="json")
+    content["generators"]["smollm2"] |= {"prompts": "full", "context_tokens": 600}
+    content["synthesis"]["long_input"] |= {
+        "families": {"report": 1, "table": 1, "check": 1},
+        "answer_words": {"minimum": 50, "maximum": 60},
+        "answer_tokens": 200,
+        "lengths": {"distribution": "uniform", "minimum": 800, "maximum": 1000},
+    }
+    return Recipe.model_validate(content)
+
+
 def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
-    start: Callable[[Recipe, str], Jobs], recipe: Recipe, corpus: Corpus
+    start: Callable[[Recipe, str], Jobs],
+    full: Recipe,
+    corpus: Corpus,
 ) -> None:
-    killed, whole = start(recipe, "killed"), start(recipe, "whole")
+    killed, whole = start(full, "killed"), start(full, "whole")
     check_kill(killed, 3, *killed.instructions())
     whole.finish(*whole.instructions())
     for one in (killed, whole):
@@ -166,6 +185,10 @@ def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
         retrieve_everything(asked, corpus, one.folder / "retrieved.parquet")
     check_kill(killed, 20, *killed.answers())
     whole.finish(*whole.answers())
+    for name in ("instructions", "samples"):
+        rows = read_parquet(whole.folder / f"{name}.parquet", NAMED[name])
+        digests = {row["prompt_set_sha256"] for row in rows["provenance"]}
+        assert digests == {load_prompt_set("full").sha256}
     made = [
         path.name
         for path in whole.folder.iterdir()

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.llm import Answer
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.synthesis import Gates
 from selflong.synthesis import quality
 from selflong.synthesis.quality import (
@@ -10,11 +11,11 @@ from selflong.synthesis.quality import (
     content_words,
     find_fault,
     find_instruction,
+    find_task,
     grounding,
     is_truncated,
     repeated_share,
 )
-from selflong.synthesis.words import FAMILY_FORMS
 
 SOURCE = "The Danube carried grain and timber before the railways came to Hungary in 1846."
 DOCUMENTS = [SOURCE, "Steamships on the Danube lost their freight to the railways after 1850."]
@@ -53,12 +54,15 @@ def answer(text: str, finish_reason: str = "stop") -> Answer:
     ],
 )
 def test_the_instruction_is_found(written: str, instruction: str) -> None:
-    assert find_instruction(written, "stop", SOURCE) == (instruction, "")
+    assert find_instruction(answer(written), SOURCE) == (instruction, "")
 
 
 def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
     written = "Describe how the Danube carried grain.\n\nThe Danube has long been a way for"
-    assert find_instruction(written, "length", SOURCE) == (written.split("\n", maxsplit=1)[0], "")
+    assert find_instruction(answer(written, "length"), SOURCE) == (
+        written.split("\n", maxsplit=1)[0],
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,15 +86,15 @@ def test_what_is_cut_off_after_the_instruction_does_not_count() -> None:
     ],
 )
 def test_what_is_no_instruction_is_named(written: str, finish_reason: str, reason: str) -> None:
-    assert find_instruction(written, finish_reason, SOURCE) == (None, reason)
+    assert find_instruction(answer(written, finish_reason), SOURCE) == (None, reason)
 
 
 def test_a_name_of_the_prompts_example_must_stand_in_the_source() -> None:
     written = "How did the Danube and the Rhine carry grain and timber to Hungary?"
     names = frozenset({"Danube", "Rhine"})
-    assert find_instruction(written, "stop", SOURCE, names) == (None, quality.COPIED)
+    assert find_instruction(answer(written), SOURCE, names) == (None, quality.COPIED)
     both = f"{SOURCE} So did the Rhine."
-    assert find_instruction(written, "stop", both, names) == (written, "")
+    assert find_instruction(answer(written), both, names) == (written, "")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +123,48 @@ def test_a_name_of_the_prompts_example_must_stand_in_the_source() -> None:
     ],
 )
 def test_a_family_has_a_form(family: str, of_it: str, of_another: str) -> None:
-    form = FAMILY_FORMS[family]
-    assert find_instruction(of_it, "stop", SOURCE, form=form) == (of_it, "")
-    assert find_instruction(of_another, "stop", SOURCE, form=form) == (None, quality.OTHER_FAMILY)
+    form = load_prompt_set("compact").rules.families[family].says
+    assert find_instruction(answer(of_it), SOURCE, form=form) == (of_it, "")
+    assert find_instruction(answer(of_another), SOURCE, form=form) == (None, quality.OTHER_FAMILY)
+
+
+TASK = (
+    "Compare how grain and timber reached Hungary before and after 1846, by speed, cost and the goods "
+    "that were carried.\n\nA teacher will use it, so write numbered points, about 300 words."
+)
+DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered points"]
+
+
+@pytest.mark.parametrize(
+    ("written", "finish_reason", "reason"),
+    [
+        (TASK, "stop", ""),
+        (f"**Task:** {TASK}", "stop", ""),
+        (TASK, "length", quality.TRUNCATED),
+        ("Compare grain and timber in Hungary.", "stop", quality.NO_INSTRUCTION),
+        (
+            "Freight on the Danube fell after 1846, when railways came to Hungary and took the grain.",
+            "stop",
+            quality.NO_INSTRUCTION,
+        ),
+        (f"{TASK} Use the text above.", "stop", quality.NOT_SELF_CONTAINED),
+        (f"{TASK} Keep to the text of the treaty.", "stop", ""),
+        ("I cannot write a task about the Danube, " + TASK, "stop", quality.REFUSAL),
+        (
+            "Compare how sugar and cotton reached Brazil, and how grain and timber did, for a teacher, in "
+            "numbered points.",
+            "stop",
+            quality.OFF_TOPIC,
+        ),
+        (f"{TASK} " * 3, "stop", quality.REPEATED),
+    ],
+)
+def test_a_task_asks_for_work_on_the_subject_of_its_source(
+    written: str, finish_reason: str, reason: str
+) -> None:
+    found = find_task(answer(written, finish_reason), SOURCE, DRAWN)
+    kept = written.removeprefix("**Task:** ")
+    assert found == ((None, reason) if reason else (kept, ""))
 
 
 @pytest.mark.parametrize(

