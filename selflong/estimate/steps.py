@@ -251,7 +251,7 @@ class Planner:
             self.machine.start_seconds + seconds * (self.machine.nodes if remote else 1),
             after, uses_devices=not remote,
             requests=asked.requests, prompt_tokens=asked.prompt_tokens,
-            completion_tokens=asked.completion_tokens, usd=asked.usd(generator),
+            completion_tokens=asked.completion_tokens, usd=asked.usd(generator, serving),
             kept_bytes=(kept * BYTES_PER_TOKEN + summaries) * COMPRESSION,
             work_bytes=text * COMPRESSION,
             memory=0.0 if remote else self._generator_bytes(generator),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from selflong.estimate.data import documents
 from selflong.estimate.usage import expected_usage
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import RemoteServing, Serving
 from selflong.recipe.synthesis import Generator
 
 RULES = {
@@ -23,11 +24,13 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
 
-    def usd(self, generator: Generator) -> float:
+    def usd(self, generator: Generator, serving: Serving | None = None) -> float:
         """Price of the tokens; 0 where the generator has none."""
         if generator.price is None:
             return 0.0
-        return generator.price.usd(self.prompt_tokens, self.completion_tokens)
+        usd = generator.price.usd(self.prompt_tokens, self.completion_tokens)
+        by_batches = serving.batch if isinstance(serving, RemoteServing) else None
+        return usd if by_batches is None else by_batches.price_share * usd
 
 
 def usage(recipe: Recipe, generator: str) -> dict[str, Usage]:

@@ -107,7 +107,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._segments: list[int] = []  # file descriptors
         self._locations: dict[bytes, int] = {}
         self._later: dict[bytes, list[int]] = {}  # other records of a key
@@ -130,7 +130,7 @@ class Cache:
 
     def _unusable(self, act: str, error: OSError) -> UserError:
         return UserError(
-            f"the cache {self._folder} cannot be {act} ({error.strerror or error}): make room or "
+            f"the cache {self.folder} cannot be {act} ({error.strerror or error}): make room or "
             "grant the rights it takes, and start again"
         )
 
@@ -194,11 +194,11 @@ class Cache:
         self._unsynced = True
 
     def _new_segment(self) -> int:
-        number = 1 + max((int(segment.stem) for segment in self._folder.glob(_SEGMENTS)), default=0)
+        number = 1 + max((int(segment.stem) for segment in self.folder.glob(_SEGMENTS)), default=0)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
         while True:
             try:
-                segment = os.open(self._folder / f"{number:06}.segment", flags, 0o644)
+                segment = os.open(self.folder / f"{number:06}.segment", flags, 0o644)
             except FileExistsError:  # another process was faster
                 number += 1
                 continue

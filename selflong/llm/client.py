@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self, TypeVar
 import uvloop
 
 from selflong.job import UserError
+from selflong.llm.batches import BatchTransport
 from selflong.llm.cache import Cache
 from selflong.llm.limits import AdaptiveLimit, Budget, Patience, Purse, cost_usd
 from selflong.llm.progress import Progress
@@ -97,6 +98,11 @@ class Client:
         self._purse = Purse(self._budget, endpoint.price, cache)
         self._limit = AdaptiveLimit(self._concurrency)
         self._transport = Transport(endpoint.base_url, endpoint.api_key, endpoint.socket)
+        self._posts: Transport | BatchTransport = self._transport
+        if endpoint.batches is not None:
+            self._posts = BatchTransport(
+                self._transport, endpoint.batches, cache.folder / "batches"
+            )
         self._in_flight: dict[bytes, asyncio.Future[None]] = {}
         self._stop: UserError | None = None
         self._rejections = 0  # since the last answer
@@ -104,11 +110,15 @@ class Client:
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
+        if self._posts is not self._transport:
+            await self._posts.__aenter__()
         self._housekeeping = asyncio.create_task(self._keep_house())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._housekeeping.cancel()
+        if self._posts is not self._transport:
+            await self._posts.__aexit__()
         await self._transport.__aexit__()
         self._cache.sync()
         self.progress.finish()
@@ -218,7 +228,7 @@ class Client:
         if self._budget == Budget():
             return 0, 0
         most = request.body.get("max_tokens", self.endpoint.context_tokens)
-        return request.prompt_tokens(self._count), most
+        return request.prompt_tokens(self._count), most + self.endpoint.reasoning_tokens
 
     async def _take(self, cost: tuple[int, int]) -> None:
         """Set aside what a request may cost; UserError where the run has come to its end."""
@@ -233,7 +243,7 @@ class Client:
         self, key: bytes, request: Request, payload: bytes
     ) -> Answer | Refusal | Trouble | Rejection:
         try:
-            reply = await self._transport.post(request.path, payload, self._timeout_seconds)
+            reply = await self._posts.post(request.path, payload, self._timeout_seconds)
         except ssl.SSLCertVerificationError as error:
             return Rejection(f"its certificate is not trusted ({error})", CHECK_ADDRESS, True)
         except TimeoutError:

@@ -16,6 +16,17 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=F
 
 
 @dataclass(frozen=True)
+class Batches:
+    """How requests go to a provider's batch API."""
+
+    requests: int
+    """Of a batch at most."""
+    gather_seconds: float
+    """A batch is sent when no request came for so long."""
+    poll_seconds: float
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """A model that answers over HTTP.
 
@@ -43,6 +54,14 @@ class Endpoint:
     """The Unix socket where it listens, in place of the address's host and port."""
     parameters: Mapping[str, str | None] = field(default_factory=dict)
     """Other names for a request's parameters; None leaves one out."""
+    additions: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that every request gets."""
+    reasoning_tokens: int = 0
+    """What a model may think before each answer, beside the answer's own max_tokens."""
+    takes_schemas: bool = False
+    """Whether an answer may be asked for as JSON of a schema."""
+    batches: Batches | None = None
+    """Where requests are answered by batches, within a day."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +73,9 @@ class Request:
 
     def payload(self, endpoint: Endpoint) -> bytes:
         """The body as canonical JSON: equal requests give equal bytes."""
-        body = {**self.body, "model": endpoint.model}
+        body = {**self.body, **endpoint.additions, "model": endpoint.model}
+        if endpoint.reasoning_tokens and "max_tokens" in body:
+            body["max_tokens"] += endpoint.reasoning_tokens
         for name, other in endpoint.parameters.items():
             value = body.pop(name, None)
             if other is not None and value is not None:

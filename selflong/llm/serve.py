@@ -28,16 +28,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import selflong
 from selflong.formats import file_sha256
 from selflong.job import UserError
 from selflong.llm import child
-from selflong.llm.protocol import Endpoint
+from selflong.llm.protocol import Batches, Endpoint
 from selflong.packages import find_gguf
 from selflong.precision import decided_serving
 from selflong.recipe.site import (
+    BatchApi,
     LlamaCppServing,
     RemoteServing,
     Serving,
@@ -58,6 +59,7 @@ LOG_LINES = 15
 LONGEST_SOCKET = 107  # bytes (unix(7))
 # A prompt of 1M tokens takes minutes and others wait before it; a server that died is noticed at once.
 ANSWER_SECONDS = 4 * 3600.0
+BATCH_SECONDS = 48 * 3600.0  # twice the window that a batch is answered in
 
 
 @dataclass(frozen=True)
@@ -159,14 +161,34 @@ def _remote(
         api_key=api_key,
         model=name,
         identity=f"remote {base_url} {name}",
-        slots=serving.maximum_concurrency,
         context_tokens=context_tokens,
         server=base_url,
         server_version="unknown",
-        price=price,
+        price=_price(price, serving.batch),
         takes_token_ids=False,
         parameters={str(name): other for name, other in serving.parameters.items()},
+        additions={"reasoning_effort": serving.reasoning_effort}
+        if serving.reasoning_effort
+        else {},
+        reasoning_tokens=serving.reasoning_tokens,
+        takes_schemas=serving.json_schema,
+        **_by_batches(serving.batch, serving.maximum_concurrency),
     )
+
+
+def _price(price: Price | None, batch: BatchApi | None) -> Price | None:
+    if price is None or batch is None:
+        return price
+    share = batch.price_share
+    return Price(prompt=share * price.prompt, completion=share * price.completion)
+
+
+def _by_batches(batch: BatchApi | None, concurrency: int) -> dict[str, Any]:
+    """What an endpoint is where requests go to it by batches: all that are at hand go together."""
+    if batch is None:
+        return {"slots": concurrency}
+    settings = Batches(batch.requests, batch.gather_seconds, batch.poll_seconds)
+    return {"batches": settings, "slots": batch.requests, "timeout_seconds": BATCH_SECONDS}
 
 
 def _llama_cpp(serving: LlamaCppServing, wanted: _Wanted) -> _Server:

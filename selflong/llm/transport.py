@@ -19,7 +19,9 @@ from selflong.job import UserError
 
 IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
 CONNECT_SECONDS = 60.0
-LARGEST_REPLY = 64 << 20  # bytes; an answer of 100k tokens with their ids takes 1.5 MB
+LARGEST_REPLY = (
+    1 << 30
+)  # bytes; an answer of 100k tokens takes 1.5 MB with their ids, a batch many of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,26 @@ class Transport:
 
         Raises TimeoutError, ssl.SSLCertVerificationError, or another OSError where the connection fails.
         """
+        return await self._send("POST", path, timeout_seconds, data=body)
+
+    async def get(self, path: str, timeout_seconds: float) -> Reply:
+        """What lies at `path`; raises as `post` does."""
+        return await self._send("GET", path, timeout_seconds)
+
+    async def upload(self, path: str, content: bytes, timeout_seconds: float) -> Reply:
+        """Send a file of requests for a batch; raises as `post` does."""
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field("file", content, filename="requests.jsonl", content_type="application/jsonl")
+        multipart = form()
+        return await self._send(
+            "POST", path, timeout_seconds, data=multipart, headers=multipart.headers
+        )
+
+    async def _send(self, method: str, path: str, timeout_seconds: float, **content: Any) -> Reply:
         timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS)
         try:
-            async with self._session.post(
-                self._base_url + path,
-                data=body,
-                allow_redirects=False,
-                timeout=timeout,
+            async with self._session.request(
+                method, self._base_url + path, allow_redirects=False, timeout=timeout, **content
             ) as response:
                 return Reply(response.status, await _read(response), response.headers)
         except aiohttp.ClientHttpProxyError as error:

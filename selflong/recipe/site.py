@@ -95,6 +95,18 @@ class TransformersServing(Section):
     batch_tokens: Positive = 16_384
 
 
+class BatchApi(Section):
+    """OpenAI's batch API: half the price, answered within a day."""
+
+    requests: Annotated[int, Field(gt=0, le=50_000)] = 20_000
+    """Of a batch at most; a shard's samples are asked together."""
+    gather_seconds: Rate = 5.0
+    """A batch is sent when no request came for so long."""
+    poll_seconds: Rate = 60.0
+    price_share: Share = 0.5
+    """Of the generator's price."""
+
+
 class RemoteServing(Section):
     """An OpenAI-compatible endpoint; the key is read from an environment variable.
 
@@ -111,6 +123,14 @@ class RemoteServing(Section):
     parameters: dict[Literal["max_tokens", "temperature", "top_p", "seed"], str | None] = {}
     """Other names that the endpoint has for a request's parameters, such as max_completion_tokens for
     max_tokens; null leaves one out that it refuses."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    """Of a model that reasons; it is left out where null."""
+    reasoning_tokens: NonNegative = 0
+    """What such a model may think before each answer, beside the answer."""
+    json_schema: bool = False
+    """Ask for instructions as the one field of a JSON object, so that nothing is said around them."""
+    batch: BatchApi | None = None
+    """Ask by batches in place of single requests."""
 
 
 Serving = Annotated[

@@ -1,9 +1,10 @@
 """The generator as the workflow sees it: one prompt in, one answer out, with its seed and its provenance."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -35,6 +36,21 @@ logger = logging.getLogger(__name__)
 TOO_LONG = "refused by the server"
 FAILED = "failed"
 _SAMPLES_AT_ONCE_PER_SLOT = 2
+
+_FIELD = "text"
+_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "written",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {_FIELD: {"type": "string"}},
+            "required": [_FIELD],
+            "additionalProperties": False,
+        },
+    },
+}
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -92,9 +108,23 @@ class Agent:
     ) -> tuple[Result, dict[str, Any]]:
         """The result of one call, and its provenance; `name` says what the call is for."""
         seed = seed_of(self.setting.recipe.seed, name, step)
+        result = await self._client.ask(self._request(prompt, max_tokens, seed, **values))
+        self._count(step, result)
+        return result, self.provenance(prompt, seed, [result.key])
+
+    async def ask_alone(
+        self, prompt: Prompt, max_tokens: int, step: str, name: str, **values: str
+    ) -> tuple[Result, dict[str, Any]]:
+        """As `ask`, where nothing may be said around the answer: it comes as JSON where the endpoint can."""
+        if not self.setting.endpoint.takes_schemas:
+            return await self.ask(prompt, max_tokens, step, name, **values)
+        seed = seed_of(self.setting.recipe.seed, name, step)
         request = self._request(prompt, max_tokens, seed, **values)
+        request = replace(request, body={**request.body, "response_format": _FORMAT})
         result = await self._client.ask(request)
         self._count(step, result)
+        if isinstance(result, Answer):
+            result = replace(result, text=_field(result.text))
         return result, self.provenance(prompt, seed, [result.key])
 
     def made(self, samples: int) -> None:
@@ -155,6 +185,14 @@ class Agent:
             self.tally.use(step, result.prompt_tokens, result.completion_tokens)
         else:
             logger.warning("%s: %s", step, result.reason)
+
+
+def _field(text: str) -> str:
+    """What stands in the one field of an answer in JSON; the whole text where it is none."""
+    try:
+        return str(json.loads(text)[_FIELD])
+    except (ValueError, LookupError, TypeError):
+        return text
 
 
 def trouble(result: Result) -> str:

@@ -153,7 +153,7 @@ async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     if rules.shapes:
         shape = setting.random(candidate.sample_id, "shape").choice(list(rules.shapes.values()))
         values["shape"] = shape
-    result, provenance = await agent.ask(
+    result, provenance = await agent.ask_alone(
         prompt,
         section.instruction_tokens,
         "back-translation",

@@ -172,7 +172,7 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     """The row of one call; None, counted, where its answer is no instruction."""
     prompts, brief = agent.setting.prompts, plan.brief
     prompt, values = prompts.instruction(brief.family), brief.values(prompts.rules)
-    result, provenance = await agent.ask(
+    result, provenance = await agent.ask_alone(
         prompt,
         agent.setting.synthesis.long_input.instruction_tokens,
         "instruction",

@@ -4,10 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selflong.estimate.synthesis import Usage
 from selflong.estimate.usage import StepUsage, expected_usage, unfilled
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.site import BatchApi
 from selflong.synthesis.instructions import plan_instructions
+from tests.paper import PAPER, SITE
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Mean of FineWeb-Edu's sample and of the laptop recipe's corpus.
@@ -90,6 +93,15 @@ def test_every_document_token_is_read_once_at_least(paper: Recipe) -> None:
     assert 0.5 < usage["summary"].prompt_tokens / 4.6e9 < 1.5
     assert usage["answer"].requests == 69_000
     assert usage["closed book"].requests == 0
+
+
+def test_batches_cost_half() -> None:
+    generator = PAPER.generators["gpt_4o"]
+    serving = SITE.generators["gpt_4o"]
+    by_batches = serving.model_copy(update={"batch": BatchApi()})
+    used = Usage(1, 2_000_000, 1_000_000)
+    assert used.usd(generator, serving) == pytest.approx(15)
+    assert used.usd(generator, by_batches) == pytest.approx(7.5)
 
 
 def test_a_narrow_window_takes_more_summaries() -> None:

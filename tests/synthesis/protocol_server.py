@@ -53,7 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, body))
         while self.server.answered >= self.server.most:
             time.sleep(0.005)
-        text = reply_to(json.loads(body)["messages"][-1]["content"])
+        asked = json.loads(body)
+        text = reply_to(asked["messages"][-1]["content"])
+        if "response_format" in asked:
+            (field,) = asked["response_format"]["json_schema"]["schema"]["required"]
+            text = json.dumps({field: text})
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": len(body) // 4, "completion_tokens": len(text) // 4}
         status, content = self.server.error or (200, {"choices": [choice], "usage": usage})

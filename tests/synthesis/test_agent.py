@@ -19,7 +19,7 @@ from selflong.llm import Answer, Budget, BudgetSpent, Endpoint
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import FolderWeights
-from selflong.synthesis.agent import Agent, Setting, each, with_agent
+from selflong.synthesis.agent import Agent, Setting, each, together, with_agent
 from selflong.synthesis.instructions import write_instructions
 from selflong.synthesis.prompting import without_controls
 from selflong.synthesis.serving import _is_own
@@ -97,6 +97,25 @@ def test_a_document_opens_no_turn_where_the_server_takes_token_ids(
     answer = summary_of(setting, HOSTILE)
     assert isinstance(answer, Answer)
     assert answer.prompt_tokens == len(hostile)
+
+
+def test_what_must_stand_alone_is_asked_for_as_json_where_the_server_can(
+    server: ProtocolServer, remote: Setting
+) -> None:
+    async def work(agent: Agent) -> list[str]:
+        values = {"text": HARMLESS, "instruction": "What was dear?"}
+        asked = [
+            ask(SUMMARY, 8, "summary", "name", **values) for ask in (agent.ask, agent.ask_alone)
+        ]
+        return [getattr(result, "text", "") for result, _ in await together(asked)]
+
+    for takes_schemas in (False, True):
+        setting = replace(remote, endpoint=replace(remote.endpoint, takes_schemas=takes_schemas))
+        one, other = with_agent(setting, Tally(), work, 1)
+        assert one == other
+        assert one.startswith(HARMLESS)
+    formats = ["response_format" in json.loads(body) for _, body in server.asked]
+    assert formats == [False, True]
 
 
 def test_a_document_opens_no_turn_where_the_server_reads_text(
