@@ -55,8 +55,9 @@ from selflong.tokens import Tokenizer, load_tokenizer
 GENERATOR = "smollm2"
 SOURCES = ("speeches", "countries", "encyclopedia")
 DOCUMENTS_A_SOURCE = 60
+DOCUMENTS_A_SAMPLE = 4
 PIECES = 4  # of a document, from its beginning
-PIECE_TOKENS = 400
+PIECE_TOKENS = 300
 SHOWN = 20
 WORD = re.compile(r"\w+")
 
@@ -108,7 +109,7 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights) -> Recipe:
         "answer_words": {"minimum": 50, "maximum": arguments.longest_answer},
         "lengths": {"distribution": "uniform", "minimum": 2400, "maximum": 2400},
         "seed_chunk_tokens": 256,
-        "chunk_tokens": 1024,
+        "chunk_tokens": 640,
         "instruction_tokens": 192,
         "summary_tokens": 256,
         "answer_tokens": 1024,
@@ -116,9 +117,9 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights) -> Recipe:
     }
     content["synthesis"]["long_output"] |= {
         "samples": max(1, arguments.long_outputs),
-        "minimum_tokens": 300,
-        "maximum_tokens": 400,
-        "excerpt_tokens": 400,
+        "minimum_tokens": 200,
+        "maximum_tokens": 300,
+        "excerpt_tokens": 300,
         "instruction_tokens": 256,
         "length_hint_share": 0.0,
     }
@@ -166,6 +167,7 @@ class Study:
             retrieved=self.folder / "retrieved.parquet",
             documents=[self.documents],
             summaries=self.folder / "summaries.parquet",
+            answers=self.folder / "answers.parquet",
             samples=self.folder / "samples.parquet",
             drops=self.folder / "samples.drops",
             usage=self.folder / "samples.usage",
@@ -213,7 +215,7 @@ class Study:
         for name, query in zip(
             rows["sample_id"], self._vectors(rows["instruction"].to_list()), strict=True
         ):
-            best = np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
+            best = np.argsort(-(vectors @ query), kind="stable")[:DOCUMENTS_A_SAMPLE].tolist()
             found.append(
                 {
                     "sample_id": name,

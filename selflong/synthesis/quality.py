@@ -32,6 +32,10 @@ _SENTENCES = re.compile(r"(?:[.!:;]|\n)\W*")
 _LABEL = re.compile(
     r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
 )
+_COMMENT = re.compile(
+    r"\n\W*(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?\W*(?::|\n)",
+    re.IGNORECASE,
+)
 _QUOTES = "\"'“”‘’*`# \t\n"
 _PART = re.compile(r"^\s*(?:\(?[a-z0-9][.)]|[-*•])\s")
 _OTHER_TEXT = re.compile(
@@ -84,12 +88,13 @@ def find_instruction(
 
 def find_task(answer: Answer, source: str, drawn: Iterable[str]) -> tuple[str | None, str]:
     """The task, of any number of paragraphs, in what the generator wrote after reading `source`, or None and
-    the reason.
+    the reason. What it adds under a label of its own, an explanation or an answer, goes.
 
     drawn: what it was told to ask for, whose words say nothing about its subject. That must be the source's.
     """
-    task = _LABEL.sub("", answer.text.strip()).strip(_QUOTES)
-    if answer.finish_reason != "stop":
+    written = _LABEL.sub("", answer.text.strip())
+    task = _COMMENT.split(written)[0].strip(_QUOTES)
+    if answer.finish_reason != "stop" and task == written.strip(_QUOTES):
         return None, TRUNCATED
     fault = next(_task_faults(task, source, content_words(" ".join(drawn))), None)
     return (None, fault) if fault else (task, "")
@@ -164,7 +169,8 @@ _META = re.compile(
     r"\bthe (?:provided|given|above) (?:text|passage|information)\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W\d_][\w'-]*|\d[\d.,]*\d|\d")
+WORD = re.compile(r"[^\W\d_][\w'-]*|\d[\d.,]*\d|\d")
+_FACT = re.compile(r"(?<![\w.])\d[\d.,]*|(?<=[\w,;)] )[A-Z][\w-]{2,}")
 _SHORTEST_CONTENT_WORD = 4
 _LANGUAGE_WORDS = 8
 """Fewer words than this do not tell a language."""
@@ -173,7 +179,7 @@ _REPEATED_NGRAM = 4
 
 def content_words(text: str) -> set[str]:
     """Lower-case words that carry content: numbers, and longer words that are no function words."""
-    words = (word.lower() for word in _WORD.findall(text))
+    words = (word.lower() for word in WORD.findall(text))
     return {
         word
         for word in words
@@ -191,6 +197,11 @@ def grounding(answer: str, documents: Iterable[str]) -> float:
     return 1 - len(missing) / len(words) if words else 1.0
 
 
+def facts(text: str) -> set[str]:
+    """Figures, and words with a capital letter where no sentence begins."""
+    return {match[0].strip(".,").lower() for match in _FACT.finditer(text)}
+
+
 def repeated_share(text: str) -> float:
     """Share of the text's 4-grams of words that repeat an earlier one."""
     words = re.findall(r"\w+", text.lower())
@@ -204,7 +215,7 @@ def language_of(text: str) -> str | None:
     """ISO 639-1 code of the language; None where the text is too short to tell."""
     import py3langid  # loads its model when imported
 
-    if len(_WORD.findall(text)) < _LANGUAGE_WORDS:
+    if len(WORD.findall(text)) < _LANGUAGE_WORDS:
         return None
     return str(py3langid.classify(text)[0])
 

@@ -9,6 +9,7 @@ from selflong.synthesis import quality
 from selflong.synthesis.quality import (
     boilerplate_share,
     content_words,
+    facts,
     find_fault,
     find_instruction,
     find_task,
@@ -140,6 +141,7 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
     [
         (TASK, "stop", ""),
         (f"**Task:** {TASK}", "stop", ""),
+        (f"{TASK}\n\n**Explanation:** The task needs", "length", ""),
         (TASK, "length", quality.TRUNCATED),
         ("Compare grain and timber in Hungary.", "stop", quality.NO_INSTRUCTION),
         (
@@ -163,8 +165,14 @@ def test_a_task_asks_for_work_on_the_subject_of_its_source(
     written: str, finish_reason: str, reason: str
 ) -> None:
     found = find_task(answer(written, finish_reason), SOURCE, DRAWN)
-    kept = written.removeprefix("**Task:** ")
+    kept = written.removeprefix("**Task:** ").partition("\n\n**Explanation")[0]
     assert found == ((None, reason) if reason else (kept, ""))
+
+
+def test_facts_are_figures_and_names() -> None:
+    text = "Grain cost 3.50 in 1846, as Hungary and the Danube show. Timber cost 1,200."
+    assert facts(text) == {"3.50", "1846", "hungary", "danube", "1,200"}
+    assert facts("Nothing is said of it.") == set()
 
 
 @pytest.mark.parametrize(
