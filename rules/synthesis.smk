@@ -53,6 +53,7 @@ rule answer_instructions:
     output:
         samples=RESULTS.samples("{generator}", "long_input", "{shard}"),
         summaries=RESULTS.summaries("{generator}", "{shard}"),
+        answers=RESULTS.answers("{generator}", "{shard}"),
         drops=RESULTS.synthesis_drops("{generator}", "long_input", "{shard}"),
         usage=RESULTS.usage("{generator}", "long_input", "{shard}"),
     log:

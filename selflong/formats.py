@@ -104,6 +104,17 @@ SUMMARIES = {
     "provenance": PROVENANCE,
 }
 
+# Of each long input that was kept: how long its answer is, and where what it says is from. A fact is a figure
+# or a name that the instruction does not have.
+ANSWERS = {
+    "sample_id": pl.String,
+    "words": pl.Int64,
+    "content_in_documents": pl.Float64,  # share of the answer's content words
+    "facts": pl.Int64,
+    "facts_in_documents": pl.Int64,
+    "facts_in_summaries": pl.Int64,
+}
+
 KINDS = ("long_input", "long_output", "short", "pretraining")
 SAMPLES = {
     "sample_id": pl.String,

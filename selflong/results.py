@@ -89,6 +89,10 @@ class Results:
         """formats.SUMMARIES"""
         return self.root / f"synthesis/{generator}/summaries/{shard}.parquet"
 
+    def answers(self, generator: str, shard: Shard) -> Path:
+        """formats.ANSWERS: what the answers of long inputs hold."""
+        return self.root / f"synthesis/{generator}/answers/{shard}.parquet"
+
     def samples(self, generator: str, kind: str, shard: Shard) -> Path:
         """formats.SAMPLES of the kind `long_input` or `long_output`."""
         return self.root / f"synthesis/{generator}/{kind}/{shard}.parquet"
@@ -292,6 +296,8 @@ def report_files(recipe: Recipe, results: Results) -> list[Path]:
     if recipe.synthesis is not None:
         synthesis = recipe.synthesis
         files.append(results.retrieval_quality(synthesis.encoder, synthesis.corpus))
+        for generator, shard in product(recipe.generators, synthesis_shards(recipe, "long_input")):
+            files += [results.instructions(generator, shard), results.answers(generator, shard)]
         for generator, step in product(recipe.generators, SYNTHESIS_STEPS):
             for shard in synthesis_shards(recipe, step):
                 files.append(results.synthesis_drops(generator, step, shard))

@@ -166,6 +166,21 @@ def jaccard(first: str, second: str, ngram: int) -> float:
     return len(one & other) / len(one | other) if one and other else 0.0
 
 
+def nearest_jaccard(texts: Sequence[str], ngram: int) -> np.ndarray:
+    """float64 [texts]: similarity of each text to the one that is most like it; 0 of a text alone."""
+    sets = [set(ngram_hashes(text, ngram).tolist()) for text in texts]
+    nearest = np.zeros(len(texts))
+    for row, one in enumerate(sets):
+        for other, another in enumerate(sets[:row]):
+            shared = len(one & another)
+            likeness = shared / max(1, len(one) + len(another) - shared)
+            nearest[row], nearest[other] = (
+                max(nearest[row], likeness),
+                max(nearest[other], likeness),
+            )
+    return nearest
+
+
 def signatures(texts: Sequence[str], ngram: int, permutations: int, seed: int = 1) -> np.ndarray:
     """uint32 [texts, permutations]: MinHash signatures; a text without words has all bits set."""
     result = np.empty((len(texts), permutations), dtype=np.uint32)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
 
@@ -75,11 +75,11 @@ class LongInput(Section):
 
     samples: Positive
     shards: Shards
-    families: dict[Name, Rate] = Field(min_length=1)
+    families: dict[str, Rate] = Field(min_length=1)
     """Weights of the kinds of instructions, by the names that the generators' prompt sets have for them."""
-    readers: dict[Name, Rate] = {}
+    readers: dict[str, Rate] = {}
     """Weights of those whom an answer is for, in sets that ask for that; where none is given, all alike."""
-    forms: dict[Name, Rate] = {}
+    forms: dict[str, Rate] = {}
     """The same for the form of an answer, among those that suit its family."""
     answer_words: Words | None = None
     """What is asked for, in sets that name the length of an answer."""

@@ -14,6 +14,7 @@ from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.report import data, figures, neighbours, published
+from selflong.report.diversity import diversity
 from selflong.report.published import PUBLISHED_RESULTS
 from selflong.results import Results, prediction_files, trained_checkpoints
 from selflong.scores import aggregate_files
@@ -104,6 +105,7 @@ def _data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
                 "What became of all that each step read or asked, in the order of the workflow.",
                 data.synthesis_steps(recipe, results, generator),
             )
+            yield diversity(recipe, results, generator)
         if used := data.usage(recipe, results):
             yield used
     if trained_checkpoints(recipe):

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from selflong.formats import (
+    ANSWERS,
     INSTRUCTIONS,
     RETRIEVED,
     SAMPLES,
@@ -28,7 +29,7 @@ from selflong.synthesis.assembly import Document, LongSample, assemble, with_ans
 from selflong.synthesis.chunks import JOINT
 from selflong.synthesis.documents import read_texts
 from selflong.synthesis.instructions import are_new
-from selflong.synthesis.quality import find_fault
+from selflong.synthesis.quality import WORD, facts, find_fault, grounding
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.synthesis.summaries import Task, summarise
 
@@ -43,6 +44,8 @@ class _Outcome:
     reason: str
     tokens: int = 0
     sample: dict[str, Any] | None = None
+    measures: dict[str, Any] | None = None
+    """formats.ANSWERS of a sample that is kept."""
     summaries: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -54,12 +57,13 @@ def long_input(
     retrieved: Path,
     documents: Sequence[Path],
     summaries: Path,
+    answers: Path,
     samples: Path,
     drops: Path,
     usage: Path,
 ) -> None:
-    """Write the samples (SAMPLES) of a shard, their summaries (SUMMARIES), what became of every instruction,
-    document and chunk (DROPS), and the usage.
+    """Write the samples (SAMPLES) of a shard, their summaries (SUMMARIES), what they hold (ANSWERS), what
+    became of every instruction, document and chunk (DROPS), and the usage.
 
     instructions, retrieved: the shard's INSTRUCTIONS and RETRIEVED; earlier: INSTRUCTIONS of all shards
     before it, in their order, whose instructions are not asked again; documents: the corpus' shards.
@@ -86,6 +90,8 @@ def long_input(
     tally.write(drops, usage)
     all_summaries = [row for outcome in outcomes for row in outcome.summaries]
     write_parquet(table(all_summaries, SUMMARIES), summaries, SUMMARIES)
+    measures = [outcome.measures for outcome in outcomes if outcome.measures is not None]
+    write_parquet(table(measures, ANSWERS), answers, ANSWERS)
     kept = [outcome.sample for outcome in outcomes if outcome.sample is not None]
     write_parquet(table(kept, SAMPLES), samples, SAMPLES)
 
@@ -122,7 +128,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
     pairs = [(document.id, document.text) for document in sample.documents]
     summarised = await summarise(agent, task, pairs)
     if not summarised.texts:
-        return _Outcome("no relevant chunk", sample.input_tokens, None, summarised.rows)
+        return _Outcome("no relevant chunk", sample.input_tokens, summaries=summarised.rows)
     result, provenance = await agent.ask(
         agent.setting.prompts["answer"],
         task.answer_tokens,
@@ -132,14 +138,14 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         **task.values,
     )
     if not isinstance(result, Answer):
-        return _Outcome(f"answer {trouble(result)}", sample.input_tokens, None, summarised.rows)
+        return _Outcome(f"answer {trouble(result)}", sample.input_tokens, summaries=summarised.rows)
     reason = await _judge(agent, task, sample, result)
     if reason != KEPT:
-        return _Outcome(reason, sample.input_tokens, None, summarised.rows)
+        return _Outcome(reason, sample.input_tokens, summaries=summarised.rows)
     messages, tokens = with_answer(sample, result.text.strip(), agent.setting.target)
     if tokens > row["target_tokens"]:
         # Only where the generator's tokens are fewer than the trained model's for the same answer.
-        return _Outcome("answer beyond its reserve", tokens, None, summarised.rows)
+        return _Outcome("answer beyond its reserve", tokens, summaries=summarised.rows)
     made = {
         "sample_id": task.sample_id,
         "kind": "long_input",
@@ -150,7 +156,26 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         "tokens": tokens,
         "provenance": provenance,
     }
-    return _Outcome(KEPT, tokens, made, summarised.rows)
+    measures = await asyncio.to_thread(_measures, task, result.text, sample, summarised.texts)
+    return _Outcome(KEPT, tokens, made, measures, summarised.rows)
+
+
+def _measures(task: Task, answer: str, sample: LongSample, notes: Sequence[str]) -> dict[str, Any]:
+    """The row of formats.ANSWERS."""
+    documents = [document.text for document in sample.documents]
+    new = facts(answer) - facts(task.instruction)
+    return {
+        "sample_id": task.sample_id,
+        "words": len(answer.split()),
+        "content_in_documents": grounding(answer, documents),
+        "facts": len(new),
+        "facts_in_documents": len(new & _words_of(documents)),
+        "facts_in_summaries": len(new & _words_of(notes)),
+    }
+
+
+def _words_of(texts: Sequence[str]) -> set[str]:
+    return {word for text in texts for word in WORD.findall(text.lower())}
 
 
 def _assemble(

@@ -7,9 +7,11 @@ import pytest
 
 from selflong.formats import (
     ACCOUNTING,
+    ANSWERS,
     CONTAMINATION,
     CORPUS_OVERLAPS,
     DROPS,
+    INSTRUCTIONS,
     MEAN_OF_TASKS,
     PREDICTIONS,
     SCORES,
@@ -128,11 +130,36 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     synthesis = recipe.synthesis
     write_json(quality, folder.retrieval_quality(synthesis.encoder, synthesis.corpus))
     for generator in recipe.generators:
+        write_answers(folder, generator)
         for step in SYNTHESIS_STEPS:
             rows = [{**row, "source": step} for row in drops]
             write_parquet(table(rows, DROPS), folder.synthesis_drops(generator, step, 0), DROPS)
             counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
             write_json({"write": counts}, folder.usage(generator, step, 0))
+
+
+def write_answers(folder: Results, generator: str) -> None:
+    """Three instructions of two kinds, two of them answered."""
+    texts = [
+        "Compare the Rhine and the Danube.",
+        "Compare the Rhine and the Elbe.",
+        "Why is it so?",
+    ]
+    asked = [
+        {"sample_id": f"{number}", "family": family, "instruction": text, "answer_words": 100}
+        for number, (text, family) in enumerate(
+            zip(texts, ["comparison", "comparison", "causes"], strict=True)
+        )
+    ]
+    answered = [
+        {
+            "sample_id": f"{number}", "words": 90, "content_in_documents": 0.75, "facts": 4,
+            "facts_in_documents": 3, "facts_in_summaries": 2,
+        }
+        for number in (0, 1)
+    ]  # fmt: skip
+    write_parquet(table(asked, INSTRUCTIONS), folder.instructions(generator, 0), INSTRUCTIONS)
+    write_parquet(table(answered, ANSWERS), folder.answers(generator, 0), ANSWERS)
 
 
 def write_documents(folder: Results, corpus: str, shards: int) -> None:

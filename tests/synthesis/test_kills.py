@@ -105,6 +105,7 @@ class Jobs:
             *("answer_instructions.py", "--instructions", self.folder / "instructions.parquet"),
             *("--retrieved", self.folder / "retrieved.parquet"),
             *("--summaries", self.folder / "summaries.parquet"),
+            *("--answers", self.folder / "answers.parquet"),
             *("--samples", self.folder / "samples.parquet"),
         )
 
@@ -194,7 +195,7 @@ def test_killed_jobs_ask_no_stored_request_again_and_write_the_same_shards(
         for path in whole.folder.iterdir()
         if path.suffix in (".parquet", ".drops", ".usage")
     ]
-    assert len(made) == 8
+    assert len(made) == 9
     for name in made:
         assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from selflong.formats import (
+    ANSWERS,
     DOCUMENTS,
     DROPS,
     INSTRUCTIONS,
@@ -68,6 +69,7 @@ def synthesise(setting: Setting, corpus: Corpus, folder: Path) -> Path:
         retrieved=folder / "retrieved.parquet",
         documents=documents,
         summaries=folder / "summaries.parquet",
+        answers=folder / "answers.parquet",
         samples=folder / "long_input.parquet",
         drops=folder / "drops-2.parquet",
         usage=folder / "usage-2.json",
@@ -170,6 +172,9 @@ def test_long_inputs_hold_documents_and_their_exact_count(
         assert [part["kind"] for part in assistant["parts"]] == ["response"]
         assert row["tokens"] == len(smollm2_tokenizer.render(row["messages"]).ids)
         assert row["tokens"] <= targets[row["sample_id"]]
+    answers = read_parquet(made / "answers.parquet", ANSWERS)
+    assert answers["sample_id"].to_list() == samples["sample_id"].to_list()
+    assert (answers["facts_in_documents"] <= answers["facts"]).all()
     outcomes = drops(made / "drops-2.parquet", "long_input")
     assert sum(outcomes.values()) == len(asked)
     assert outcomes.get("kept", 0) == len(samples)
@@ -215,7 +220,7 @@ def test_the_cache_alone_makes_the_same_files(
     )
     synthesise(again, corpus, tmp_path)
     names = sorted(path.name for path in made.iterdir() if path.is_file())
-    assert len(names) == 11
+    assert len(names) == 12
     for name in names:
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), name
 
@@ -234,7 +239,7 @@ def test_what_an_earlier_shard_has_is_not_asked_again(
         earlier=[tmp_path / "first.parquet", tmp_path / "second.parquet"],
         retrieved=made / "retrieved.parquet",
         documents=corpus[0],
-        **{name: tmp_path / name for name in ("summaries", "samples", "drops", "usage")},
+        **{name: tmp_path / name for name in ("summaries", "answers", "samples", "drops", "usage")},
     )
     outcomes = drops(tmp_path / "drops", "long_input")
     assert outcomes["near-duplicate of an earlier shard"] == 1
@@ -254,5 +259,8 @@ def test_retrieval_for_other_instructions_is_refused(
             instructions=made / "instructions.parquet",
             retrieved=tmp_path / "retrieved.parquet",
             documents=corpus[0],
-            **{name: tmp_path / name for name in ("summaries", "samples", "drops", "usage")},
+            **{
+                name: tmp_path / name
+                for name in ("summaries", "answers", "samples", "drops", "usage")
+            },
         )
