@@ -71,6 +71,7 @@ def test_lengths_are_named_as_papers_do(catalogue: dict[str, Any]) -> None:
     assert found["ruler"]["lengths"] == [131_072, 1_048_576]
     assert found["ruler"]["samples"] == {131_072: 100, 1_048_576: 50}
     assert found["ruler_2024"]["lengths"] == [128_000, 1_000_000]
+    assert chosen_suites(catalogue, ["mrcr"], ["128k"], None)["mrcr"]["lengths"] == [131_072]
     # Its lengths are those of answers.
     assert found["output_length"] == catalogue["suites"]["output_length"]
     assert chosen_suites(catalogue, ["short_tasks"], ["1M"], None)["short_tasks"]["tasks"]
