@@ -24,10 +24,10 @@ help:
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: envs/laptop.txt envs/laptop-data.txt envs/development.txt pyproject.toml
+$(VENV)/.installed: envs/build.txt envs/laptop.txt envs/laptop-data.txt envs/development.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' envs/laptop.txt)"
-	$(PIP) install --quiet setuptools wheel ninja
+	$(PIP) install --quiet -r envs/build.txt
 	$(PIP) install --quiet --no-build-isolation -r envs/laptop.txt
 	$(PIP) install --quiet --no-deps -r envs/laptop-data.txt
 	$(PIP) install --quiet -r envs/development.txt

@@ -82,6 +82,12 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
+def plain(label: str) -> str:
+    """A label as it is read: matplotlib takes dollars for mathematics, and hides one that begins with _."""
+    line = " ".join(label.split()).replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
+
+
 Points = Mapping[int, tuple[float, float, float]]
 """Length -> mean, low and high end of its interval, in per cent."""
 
@@ -102,7 +108,7 @@ def lines_by_length(
                 np.array(place) + shift[index],
                 mean,
                 yerr=[mean - low, high - mean],
-                label=label,
+                label=plain(label),
                 color=colours[index],
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=4.5,
@@ -115,6 +121,6 @@ def lines_by_length(
         axis.set_ylim(0, 101)
         axis.set_xlabel("length (tokens)")
         axis.set_ylabel(measure)
-        axis.set_title(title)
+        axis.set_title(plain(title))
         figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -1,6 +1,7 @@
 """Tables in Markdown, CSV and LaTeX; every number carries the file that it came from."""
 
 import csv
+import html
 import io
 import re
 from collections.abc import Sequence
@@ -89,7 +90,24 @@ def to_markdown(table: Table) -> str:
 
 
 def _pipes(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
+    return "| " + " | ".join(map(_markdown, texts)) + " |"
+
+
+def _line(text: str) -> str:
+    """Text in one line, as a cell holds it."""
+    return " ".join(text.split())
+
+
+def _markdown(text: str) -> str:
+    """Text as Markdown shows it: no markup, no link, no end of a cell."""
+    shown = html.escape(_line(text).replace("\\", "\\\\"), quote=False)
+    return re.sub(r"[|`*]|(?<=\])\(", lambda match: f"\\{match[0]}", shown)
+
+
+def _field(text: str) -> str:
+    """Text as CSV holds it; a spreadsheet must not take it for a formula."""
+    line = _line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def to_csv(table: Table) -> str:
@@ -98,7 +116,8 @@ def to_csv(table: Table) -> str:
         any(row[index].low is not None for row in table.rows) for index in range(len(table.columns))
     ]
     header: list[str] = []
-    for name, wide in zip(table.columns, with_interval, strict=True):
+    for column, wide in zip(table.columns, with_interval, strict=True):
+        name = _field(column)
         header += [name, f"{name} low", f"{name} high", f"{name} samples"] if wide else [name]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -106,7 +125,7 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         fields: list[str] = []
         for cell, wide in zip(row, with_interval, strict=True):
-            fields.append(cell.text if cell.value is None else _exact(cell.value))
+            fields.append(_field(cell.text) if cell.value is None else _exact(cell.value))
             if wide:
                 fields += [_exact(cell.low), _exact(cell.high), _exact(cell.samples)]
         writer.writerow(fields)
@@ -141,7 +160,7 @@ def to_latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Text as LaTeX."""
-    return re.sub(r"[\\&%$#_{}~^–−<>±]", lambda match: _LATEX[match[0]], text)
+    return re.sub(r"[\\&%$#_{}~^–−<>±]", lambda match: _LATEX[match[0]], _line(text))
 
 
 WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}

@@ -100,3 +100,11 @@ def test_vllm_on_a_cpu_asks_and_scores_with_the_same_packages() -> None:
     for pin in pins("evaluation") | pins("evaluation-data"):
         name, version = pin.split("==")
         assert (others | tried)[name] == version, name
+
+
+def test_what_builds_is_the_tested_one_too() -> None:
+    assert len(pins("build")) == 3
+    ninja = {pin for pin in pins("build") if pin.startswith("ninja==")}
+    assert ninja <= pins("laptop")
+    assert re.search(r"pip install .*-r .*envs/build\.txt", (ENVS / "selflong.def").read_text())
+    assert "install --quiet -r envs/build.txt" in (ROOT / "Makefile").read_text()

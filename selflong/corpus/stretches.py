@@ -49,8 +49,8 @@ def _parquet_rows(path: Path) -> int | None:
         raise UserError(f"{path}: must be .parquet or .jsonl")
     try:
         return int(pl.scan_parquet(path).select(pl.len()).collect().item())
-    except pl.exceptions.ComputeError as error:
-        raise UserError(f"{path}: not a parquet file ({error})") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,12 @@ def _parquet_batches(stretch: Stretch, columns: list[str]) -> Iterator[pl.DataFr
     rows = pl.scan_parquet(stretch.path)
     present = [name for name in columns if name in rows.collect_schema().names()]
     rows = rows.select(present).slice(stretch.start, stretch.stop - stretch.start)
-    yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+    try:
+        yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(
+            f"{stretch.path}: damaged ({str(error).splitlines()[0]}): fetch or make it again"
+        ) from None
 
 
 def _line_batches(stretch: Stretch) -> Iterator[pl.DataFrame]:
@@ -139,7 +144,7 @@ def _parse_line(line: bytes, path: Path) -> dict[str, Any]:
         row = json.loads(line.decode())
     except UnicodeDecodeError:
         raise UserError(f"{path}: the line {shown!r} is not UTF-8: convert the file") from None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: not JSON lines, see the line {shown!r}") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}: lines must hold objects, not {shown!r}")

@@ -145,20 +145,45 @@ def _unprintable(value: Any, place: str = "") -> Iterator[str]:
 def parse(
     section: type[T], content: dict[str, Any], path: str, given: Mapping[str, Any] | None = None
 ) -> T:
-    """`content` as a typed section; UserError with one sentence for the first mistake.
+    """`content` as a typed section; UserError with a sentence for each mistake, a screen at most.
 
     What is wrong in `given`, the part of it that came with Snakemake's options, is not blamed on the file.
     """
-    for mistake in _unprintable(content):
-        raise UserError(f"{path}: {mistake}")
+    if found := [f"{path}: {mistake}" for mistake in _unprintable(content)]:
+        raise UserError("\n".join(found[:MOST_SAID]))
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        # A misspelt key is both unknown and missing: the unknown one tells where the mistake is.
-        errors = error.errors(include_url=False)
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-        blamed = OVERRIDES if _is_given(first["loc"], content, given) else path
-        raise UserError(f"{blamed}: {_sentence(section, content, first)}") from None
+        found = []
+        for mistake in _told_apart(error.errors(include_url=False)):
+            blamed = OVERRIDES if _is_given(mistake["loc"], content, given) else path
+            found.append(f"{blamed}: {_sentence(section, content, mistake)}")
+        raise UserError("\n".join(list(dict.fromkeys(found))[:MOST_SAID])) from None
+
+
+def _told_apart(errors: Sequence[Any]) -> Iterator[Any]:
+    """One of several errors about one mistake, the unknown keys first.
+
+    A misspelt key is both unknown and missing: the unknown one tells where the mistake is. What may be of
+    several kinds is none of them: the first of its errors stands for all.
+    """
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    sections = {error["loc"][:-1] for error in unknown}
+    said: list[tuple[int | str, ...]] = []
+    for error in [*unknown, *(error for error in errors if error["type"] != "extra_forbidden")]:
+        missing = error["type"] == "missing" and error["loc"][:-1] in sections
+        kinds = [place for place in said if place[:-1] == error["loc"][:-1] != ()]
+        if not missing and not (kinds and _names_a_type(error["loc"][-1])):
+            said.append(error["loc"])
+            yield error
+
+
+def _names_a_type(step: int | str) -> bool:
+    """Whether the last step of a pydantic location is a member of a union rather than a key."""
+    return (
+        isinstance(step, str)
+        and re.match(r"(?:int|float|str|bool|list|dict|literal|function|\w*\[)", step) is not None
+    )
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from selflong.drawing import MARKERS, style
+from selflong.drawing import MARKERS, plain, style
 from selflong.scores import length_name
 from selflong.suites.measured import Measured
 
@@ -45,7 +45,7 @@ def loss_by_stage(metrics: Mapping[str, Path], measured: Measured) -> Figure:
             for index, stages in enumerate(models.values()):
                 _loss_lines(axis, stages, named=index == 0)
             axis.legend(title="stage", ncols=3)
-            axis.set_title(f"{label}: loss by stage")
+            axis.set_title(plain(f"{label}: loss by stage"))
             axis.set_xlabel("tokens trained on")
         for axis in axes[:, 0]:
             axis.set_ylabel("loss (nats per target)")
@@ -66,7 +66,7 @@ def _loss_lines(axis: Axes, stages: Mapping[str, pl.DataFrame], *, named: bool) 
             marker=MARKERS[index % len(MARKERS)] if frame.height <= 60 else None,
             markersize=4,
             linewidth=1.4,
-            label=stage if named else None,
+            label=plain(stage) if named else None,
         )
         before += int(frame["tokens"][-1])
         if index < len(stages) - 1:
@@ -99,7 +99,7 @@ def lengths(counts: Mapping[str, Mapping[int, int]], title: str, what: str) -> F
             _length_panel(axis, bins, colour)
             axis.set_ylabel(f"{what}s")
             axis.set_title(
-                f"{source.replace('_', ' ')}: {sum(bins.values()):,} {what}s",
+                plain(source.replace("_", " ")) + f": {sum(bins.values()):,} {what}s",
                 loc="left",
                 fontsize=9,
             )

@@ -4,9 +4,10 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from selflong import __version__
 from selflong.formats import file_sha256, write_json, write_text
@@ -60,6 +61,24 @@ def package_versions() -> dict[str, str]:
         for distribution in importlib.metadata.distributions()
     }
     return dict(sorted(found.items()))
+
+
+def bill_of_materials(versions: Mapping[str, str]) -> dict[str, Any]:
+    """The same as a CycloneDX document (https://cyclonedx.org/docs/1.6/json/), which scanners read."""
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "components": [
+            {
+                "type": "library",
+                "name": name,
+                "version": version,
+                "purl": f"pkg:pypi/{name.replace('_', '-')}@{quote(version)}",
+            }
+            for name, version in versions.items()
+        ],
+    }
 
 
 def seeds(recipe: Recipe) -> dict[str, int]:
@@ -140,6 +159,7 @@ def write_manifest(
             "platform": platform.platform(),
             "machine": _machine(results),
             "packages": package_versions(),
+            "bill_of_materials": bill_of_materials(package_versions()),
             "seeds": seeds(recipe),
             "inputs": [vars(file) for file in inputs(recipe_file)],
             "outputs": [vars(file) for file in outputs],

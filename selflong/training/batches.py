@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,17 @@ class MicroBatch:
         return int((self.labels != IGNORE).sum())
 
 
+def _mapped(path: Path, dtype: type) -> NDArray[Any]:
+    """An array of one dimension, memory-mapped; UserError where the file holds none of this type."""
+    try:
+        values = np.load(path, mmap_mode="r")
+    except Exception:  # numpy reads the header as Python, which has many ways to be wrong
+        values = None
+    if values is None or values.dtype != dtype or values.ndim != 1:
+        raise UserError(f"{path} holds no array of {dtype.__name__}: pack the mixture again")
+    return values
+
+
 class PackedData:
     """A packed folder, memory-mapped."""
 
@@ -43,8 +55,12 @@ class PackedData:
         if table.is_empty():
             raise UserError(f"{folder} holds no sequence: the mixture left nothing for this stage")
         self.folder = folder
-        self.input_ids: NDArray[np.uint32] = np.load(folder / PackedFiles.INPUT_IDS, mmap_mode="r")
-        self.roles: NDArray[np.uint8] = np.load(folder / PackedFiles.ROLES, mmap_mode="r")
+        if any(column.null_count() for column in table):
+            raise UserError(
+                f"{folder / PackedFiles.SEQUENCES} holds rows without a value: pack the mixture again"
+            )
+        self.input_ids: NDArray[np.uint32] = _mapped(folder / PackedFiles.INPUT_IDS, np.uint32)
+        self.roles: NDArray[np.uint8] = _mapped(folder / PackedFiles.ROLES, np.uint8)
         self.offsets: list[int] = table["offset"].to_list()
         self.tokens: list[int] = table["tokens"].to_list()
         self.bounds: list[list[int]] = table["document_bounds"].to_list()
@@ -53,7 +69,10 @@ class PackedData:
         self._check()
 
     def _check(self) -> None:
-        total = max(o + t for o, t in zip(self.offsets, self.tokens, strict=True))
+        total = max(
+            o + t if o >= 0 else len(self.roles) + 1
+            for o, t in zip(self.offsets, self.tokens, strict=True)
+        )
         if len(self.input_ids) != len(self.roles) or total > len(self.input_ids):
             raise UserError(
                 f"{self.folder}: {PackedFiles.SEQUENCES} names {total} tokens, "
@@ -63,11 +82,11 @@ class PackedData:
         for row, (tokens, bounds, kinds) in enumerate(
             zip(self.tokens, self.bounds, self.kinds, strict=True)
         ):
-            rising = all(a < b for a, b in itertools.pairwise(bounds))
+            rising = len(bounds) > 1 and all(a < b for a, b in itertools.pairwise(bounds))
             if (
-                bounds[0] != 0
+                not rising
+                or bounds[0] != 0
                 or bounds[-1] != tokens
-                or not rising
                 or len(kinds) != len(bounds) - 1
             ):
                 raise UserError(

@@ -23,7 +23,7 @@ from selflong.report.build import (
     write_report_tables,
 )
 from selflong.report.data import document_lengths
-from selflong.report.manifest import commit_date, downloads, write_manifest
+from selflong.report.manifest import bill_of_materials, commit_date, downloads, write_manifest
 from selflong.report.page import write_page
 from selflong.results import Results
 
@@ -211,6 +211,15 @@ def test_the_crate_is_read_by_the_library_of_its_authors(report: Path) -> None:
         "report/report.html",
     }
     assert crate.root_dataset["datePublished"] == commit_date()
+
+
+def test_the_bill_of_materials_names_every_package() -> None:
+    bill = bill_of_materials({"torch": "2.13.0+cpu", "typing_extensions": "4.15.0"})
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert [component["purl"] for component in bill["components"]] == [
+        "pkg:pypi/torch@2.13.0%2Bcpu",
+        "pkg:pypi/typing-extensions@4.15.0",
+    ]
 
 
 def test_the_manifest_names_the_commit_of_what_was_downloaded(

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing, RemoteServing, VllmServing
 from selflong.run.checks import mistakes
@@ -65,3 +68,16 @@ def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:
 def test_all_mistakes_are_said_at_once(laptop: Recipe) -> None:
     found = said(laptop, generators={}, work=Path("results"))
     assert len(found) == 2
+
+
+def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
+    content = read_yaml(REPOSITORY / "recipes" / "laptop.yaml")
+    content["seed"] = "many"
+    content["synthesis"]["corpsu"] = content["synthesis"].pop("corpus")
+    content["models"]["full"]["stages"][0]["length"] = 0
+    path = tmp_path / "laptop.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError) as mistakes_said:
+        load_recipe(path)
+    places = [line.split(": ")[1] for line in str(mistakes_said.value).splitlines()]
+    assert places == ["synthesis.corpsu", "seed", "models.full.stages[0].length"]

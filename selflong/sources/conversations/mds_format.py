@@ -33,6 +33,9 @@ _COMPRESSIONS = {"zstd": "zstd", "gz": "gzip", "bz2": "bz2", "br": "brotli"}
 """The format's name -> pyarrow's. It knows snappy too, whose framing pyarrow does not read."""
 
 
+_MOST_ROWS = 1 << 30  # of a shard, whose offsets are of 32 bits
+
+
 class MdsFolder:
     """A folder of MDS shards with its index.json; rows are numbered through all shards."""
 
@@ -49,7 +52,15 @@ class MdsFolder:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        shard = self._shards[number]
+        try:
+            return self._columns(self._shards[number], row, number)
+        except (LookupError, OverflowError, StopIteration, TypeError, ValueError):
+            name = self._shards[number]["raw_data"]["basename"]
+            raise UserError(
+                f"{self.path / name}: row {row} is not what the index says: fetch it again"
+            ) from None
+
+    def _columns(self, shard: dict[str, Any], row: int, number: int) -> dict[str, np.ndarray]:
         data = self._row_bytes(shard, row - int(self._starts[number]))
         variable = shard["column_sizes"].count(None)
         position = 4 * variable
@@ -108,8 +119,11 @@ def _decompressed(path: Path, compression: str | None) -> memoryview:
 def _read_index(path: Path) -> list[dict[str, Any]]:
     try:
         shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{path} is no index of MDS shards: fetch it again") from None
+        described = all(_is_described(shard) for shard in shards)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        described = False
+    if not described:
+        raise UserError(f"{path} is no index of MDS shards: fetch it again")
     for shard in shards:
         if shard["format"] != "mds" or shard["version"] != 2:
             raise UserError(
@@ -122,6 +136,24 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
                 "the shards first"
             )
     return shards
+
+
+def _is_described(shard: dict[str, Any]) -> bool:
+    """Whether an index names a shard's files, beside itself, its rows and its columns."""
+    files = [shard["raw_data"], *([shard["zip_data"]] if _compression(shard) else [])]
+    names = [file["basename"] for file in files]
+    columns = [shard[f"column_{part}"] for part in ("names", "encodings", "sizes")]
+    return (
+        {"format", "version"} <= shard.keys()
+        and all(isinstance(name, str) and Path(name).name == name for name in names)
+        and "\0" not in "".join(names)
+        and isinstance(shard["samples"], int)
+        and 0 <= shard["samples"] <= _MOST_ROWS
+        and all(isinstance(column, list) for column in columns)
+        and len({len(column) for column in columns}) == 1
+        and all(isinstance(item, str) for column in columns[:2] for item in column)
+        and all(size is None or (type(size) is int and size >= 0) for size in columns[2])
+    )
 
 
 def _array(encoding: str, data: bytes) -> np.ndarray:

@@ -110,8 +110,8 @@ def _lines(chunk: Chunk) -> Iterator[dict[str, Any]]:
                 record = json.loads(stream.readline().decode())
             except UnicodeDecodeError:
                 raise UserError(f"{place} is not UTF-8: convert the file") from None
-            except json.JSONDecodeError as error:
-                raise UserError(f"{place} is not JSON: {error.msg}") from None
+            except ValueError as error:  # a number of too many digits is none of json's own errors
+                raise UserError(f"{place} is not JSON: {str(error)[:80]}") from None
             except RecursionError:
                 raise UserError(f"{place} is nested too deeply: take it out") from None
             if not isinstance(record, dict):
@@ -156,7 +156,7 @@ def _turns(value: Any) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return [None]
     if isinstance(value, Mapping) and all(isinstance(part, list) for part in value.values()):
         # A sequence of objects, as the datasets library stores it.

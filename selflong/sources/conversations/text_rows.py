@@ -107,6 +107,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a JSONL file, which may be compressed as its name says (.zst, .gz)."""
     import pyarrow as pa
 
+    number = 0
     try:
         with pa.input_stream(str(path), compression="detect") as stream:
             for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
@@ -114,9 +115,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 if not isinstance(record, dict):
                     raise UserError(f"{path}: line {number} must hold an object")
                 yield record
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {number} is not JSON: {error.msg}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} cannot be read as lines of UTF-8: {error}; fetch it again"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: line {number} is not JSON: {str(error)[:80]}") from None

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from selflong.drawing import SEQUENTIAL, ReportFigure, style
+from selflong.drawing import SEQUENTIAL, ReportFigure, plain, style
 from selflong.formats import MEAN_OF_TASKS
 from selflong.scores import length_name
 from selflong.suites.measured import INTERVALS, Measured
@@ -115,7 +115,7 @@ def _needle_panel(
         yticklabels=False,
     )
     axis.set_facecolor("0.85")  # what did not run
-    axis.set_title(measured.label(checkpoint))
+    axis.set_title(plain(measured.label(checkpoint)))
     _label_ticks(axis.set_xticks, [length_name(length) for length in suite.lengths])
     _label_ticks(axis.set_yticks, [f"{100 * depth:.0f}" for depth in depths])
 
