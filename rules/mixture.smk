@@ -26,7 +26,7 @@ rule build_mixture:
             mixture_name="{mixture}",
             stage_name="{stage}",
             sample_files=lambda wildcards: INPUTS.entries(wildcards.mixture),
-            work=JOBS.work / "mixtures/{mixture}",
+            work=JOBS.work / "mixtures",
         ),
     shell:
         'exec "$PIPELINE_PYTHON" "$SELFLONG/scripts/build_mixture.py" {params.options}'

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ def build_mixture(
 
     `sample_files` gives each entry's files, or folders in which the recipe's glob finds them (none for a
     package). `work` keeps prepared chunks of rows: an interrupted build goes on from the last whole one, and
-    the stages of a mixture share them where they share the folder. The result is the same for any number of
-    processes. Needs 4 bytes of memory a permutation and row, and a few hundred bytes a row besides.
+    stages and mixtures that share the folder and a source share its chunks. The result is the same for any
+    number of processes. Needs 4 bytes of memory a permutation and row, and a few hundred bytes a row besides.
     """
     mixture = recipe.mixtures[mixture_name]
     stages = stages_of_mixture(recipe, mixture_name)
@@ -69,8 +70,11 @@ def build_mixture(
         )
     _check_tokenizers(recipe, mixture_name)
     tasks = plan(mixture, sample_files, tokenizer, evaluation_texts, work)
-    # Stages that are built at once share the chunks: one prepares them, the others wait.
-    with sole_owner(work, wait=True):
+    # Stages and mixtures that are built at once share the chunks of a source: one prepares them, the others
+    # wait. All ask in one order, so that none waits for another in a circle.
+    with ExitStack() as owned:
+        for folder in sorted({task.folder.parent for task in tasks}):
+            owned.enter_context(sole_owner(folder, wait=True))
         prepare_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
     rows = gather(tasks, mixture)
     _mark_dropped(rows, tasks, mixture)

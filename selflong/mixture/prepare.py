@@ -83,10 +83,21 @@ def plan(
     for name, entry in mixture.entries.items():
         files = entry.source.input_files(sample_files.get(name, []))
         seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        key = digest([*common, entry.digest, seen])
+        key = digest([*common, _prepared_by(entry), seen])
         for number, chunk in enumerate(entry.source.chunks(files)):
             tasks.append(Task(name, chunk, work / f"{name}-{key}" / str(number)))
     return tasks
+
+
+def _prepared_by(entry: MixtureEntry) -> list[Any]:
+    """What of an entry its chunks depend on: not its weight, in which mixtures of one source differ."""
+    return [
+        entry.source.digest,
+        entry.minimum_turns,
+        entry.minimum_tokens,
+        entry.maximum_tokens,
+        entry.packing == "as_given",
+    ]
 
 
 _worker: tuple[Settings, EvaluationTexts] | None = None

@@ -63,6 +63,25 @@ def test_rows_train_as_they_were_packed(smollm2_tokenizer: Tokenizer, tmp_path: 
         assert set(data.sample_ids[number]) == {f"books/books:{number}"}
 
 
+def test_mixtures_that_weigh_a_source_otherwise_share_its_chunks(
+    smollm2_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    folder = write_mds(tmp_path / "mds" / "books", packed_rows(documents(1, 60, 400), LENGTH))
+    files = {"books": [folder.parent]}
+    kept: set[tuple[Path, int]] = set()
+    weights: tuple[dict[str, Any], ...] = ({"epochs": 1}, {"share": 1.0}, {"tokens": 3 * LENGTH})
+    for number, weight in enumerate(weights):
+        entry = {"source": mds(tmp_path / "mds"), "packing": "as_given", **weight}
+        out, work = tmp_path / str(number), tmp_path / "work"
+        build(plain({"books": entry}), files, smollm2_tokenizer, None, out, "1k", work)
+        made = {(path, path.stat().st_mtime_ns) for path in work.glob("*/*/rows.parquet")}
+        assert made == kept or not kept
+        kept = made
+    entry = {"source": mds(tmp_path / "mds"), "epochs": 1}
+    build(plain({"books": entry}), files, smollm2_tokenizer, None, tmp_path / "again", "1k", work)
+    assert kept < {(path, path.stat().st_mtime_ns) for path in work.glob("*/*/rows.parquet")}
+
+
 def test_the_same_rows_are_packed_again_without_that_setting(
     smollm2_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:

@@ -42,10 +42,12 @@ class TextRows(ConversationSection):
         return "pretraining"
 
     def chunks_of_file(self, path: Path, name: str) -> Iterator[Chunk]:
-        rows = parquet_rows(path) if path.suffix == ".parquet" else sum(1 for _ in _lines(path))
-        # What is joined, or can only be read from its beginning, is read at once.
-        whole = self.joined_by is not None or path.suffix != ".parquet"
-        return even_chunks(path, name, rows, max(1, rows) if whole else SHORT_ROWS)
+        if path.suffix != ".parquet":
+            # Read from its beginning to its end, and once: how many rows it has shows then.
+            yield Chunk(path, 0, 0, 0, name)
+            return
+        rows = parquet_rows(path)
+        yield from even_chunks(path, name, rows, max(1, rows) if self.joined_by else SHORT_ROWS)
 
     def read(self, entry: str, chunk: Chunk) -> Iterator[Row]:
         records = self._records(chunk)
