@@ -198,7 +198,9 @@ class HelmetSite(Section):
     checkout: Path
     """Folder of the repository, its data downloaded."""
     python: str
-    """With what its requirements.txt names."""
+    """With what envs/evaluation-helmet.txt names."""
+    judge: RemoteServing | None = None
+    """Where the model answers that a suite names as its judge."""
 
 
 class Resources(Section):

@@ -11,6 +11,6 @@ SAMPLES, ANSWER_TOKENS = 100, 100
 
 def loads(suite: Helmet, supports: int | None) -> Iterator[Load]:
     """A load for each length, over all datasets."""
-    samples = SAMPLES * len(suite.tasks)
+    samples = (suite.samples or SAMPLES) * len(suite.tasks)
     for length in supported(suite.lengths, supports):
         yield Load(length, samples, samples * length, samples * ANSWER_TOKENS)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from selflong.drawing import ReportFigure
+from selflong.suites.helmet.metric import JUDGED
 from selflong.suites.helmet.section import Helmet
 from selflong.suites.measured import INTERVALS, Measured, task_rows
 from selflong.tables import Table
@@ -13,10 +14,17 @@ def tables(suite: Helmet, name: str, measured: Measured) -> Iterator[Table]:
     yield Table(
         name=f"{name}_by_task",
         title="HELMET by dataset",
-        caption=f"Per cent, each dataset by the metric that the recipe names. {INTERVALS}.",
+        caption=f"Per cent, each dataset by the metric that the recipe names{_judge(suite)}. {INTERVALS}.",
         columns=("Model", "Length", *suite.tasks),
         rows=task_rows(measured, name, suite.lengths, list(suite.tasks)),
     )
+
+
+def _judge(suite: Helmet) -> str:
+    titles = [title for title, task in suite.tasks.items() if task.partition(" ")[2] in JUDGED]
+    if suite.judge is None or not titles:
+        return ""
+    return f", {', '.join(titles)} as {suite.judge.model} judges the answers"
 
 
 def figures(suite: Helmet, name: str, measured: Measured) -> Iterator[ReportFigure]:

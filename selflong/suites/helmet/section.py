@@ -1,20 +1,51 @@
 """HELMET's settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from selflong.suites.section import LengthsSection
+from selflong.recipe.section import Positive, Section
+from selflong.recipe.synthesis import Price
+from selflong.suites.helmet.metric import JUDGED
+from selflong.suites.section import LengthsSection, is_none
+
+DatasetAndMetric = Annotated[str, Field(pattern=r"^\S+ \S+$")]
+
+
+class Judge(Section):
+    """A model that scores answers; the site says where it answers (`helmet.judge`)."""
+
+    model: str
+    """Name that the endpoint knows it by."""
+    context_tokens: Positive
+    price: Price | None = None
 
 
 class Helmet(LengthsSection):
     """HELMET (arXiv 2410.02694), run in a checkout of its repository that the site names.
 
-    Its lengths are those of the configs' `input_max_length` whose results are read.
+    Its lengths are those of the configs' `input_max_length`. What the configs say else holds, but for what
+    stands here.
     """
 
     kind: Literal["helmet"]
     configs: list[str] = Field(min_length=1)
-    """Files in the checkout, such as configs/recall.yaml."""
-    tasks: dict[str, Annotated[str, Field(pattern=r"^\S+ \S+$")]] = Field(min_length=1)
-    """Name in the table -> dataset and metric, as in `json_kv substring_exact_match`."""
+    """Files in the checkout, such as configs/recall.yaml; of them the suite's datasets are run."""
+    tasks: dict[str, DatasetAndMetric] = Field(min_length=1)
+    """Name in the table -> dataset and metric, as in `json_kv substring_exact_match`. A part of the dataset's
+    name stands for it: nq for kilt_nq, icl_nlu for icl_nlu_510shot_balance and those of other lengths."""
+    samples: Positive | None = Field(default=None, exclude_if=is_none)
+    """The most of each dataset."""
+    chat_template: bool | None = Field(default=None, exclude_if=is_none)
+    thinking: bool = False
+    """Whether models reason: they get 32k tokens more, and nothing up to </think> is scored."""
+    judge: Judge | None = Field(default=None, exclude_if=is_none)
+    """Gives the metrics gpt-4-score and gpt-4-f1; HELMET's authors asked gpt-4o-2024-05-13."""
+
+    @model_validator(mode="after")
+    def _judged_by_somebody(self) -> Self:
+        if self.judge is None:
+            for title, task in self.tasks.items():
+                if task.partition(" ")[2] in JUDGED:
+                    raise ValueError(f"tasks.{title}: {task} needs a judge")
+        return self

@@ -1,0 +1,78 @@
+"""HELMET's eval.py, run by HELMET's own Python in its checkout; nothing of this project is imported.
+
+Two things are other than in `python eval.py`: models run without flash-attn where it is not installed, and
+ALCE's scores, which it writes as means alone, are written for each answer.
+"""
+
+import importlib
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+MOST_CITATIONS = 3
+"""Of a sentence those that count, as eval_alce.py has it."""
+
+
+def main() -> None:
+    """Run eval.py with this process's arguments."""
+    sys.path[0] = str(Path.cwd())
+    models: Any = importlib.import_module("model_utils")
+    if importlib.util.find_spec("flash_attn") is None:
+        models.HFModel = _with_other_attention(models.HFModel)
+    alce: Any = importlib.import_module("eval_alce")
+    alce.main = lambda arguments: score_citations(alce, Path(arguments[1]))
+    importlib.import_module("eval").main()
+
+
+def _with_other_attention(model: Any) -> Any:
+    class Model(model):
+        """Attention by torch, which computes the same."""
+
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, attn_implementation="sdpa", **settings)
+
+    return Model
+
+
+def score_citations(alce: Any, path: Path) -> None:
+    """Write a list with the metrics of each of ALCE's answers, 0 to 1, beside HELMET's results.
+
+    An answer without a sentence has no citation metrics: eval_alce.py leaves it out of their means. Without a
+    GPU no answer has them, since the model that judges citations has 11 billion parameters.
+    """
+    torch: Any = importlib.import_module("torch")
+    cited = "nocite" not in path.name and torch.cuda.is_available()
+    scores = []
+    for sample in json.loads(path.read_text(encoding="utf-8"))["data"]:
+        text = re.sub(r"\n+", " ", sample["output"]).replace("<|im_end|>", "")
+        plain = {**sample, "output": alce.remove_citations(text)}
+        if "qampari" in path.name:
+            found = alce.compute_qampari_f1([plain])
+        else:
+            found = {"str_em": alce.compute_str_em([plain])[0]}
+        if cited and _has_sentences(alce, path, text):
+            found |= alce.compute_autoais(
+                [{**sample, "output": text}],
+                qampari="qampari" in path.name,
+                at_most_citations=MOST_CITATIONS,
+            )
+        scores.append(
+            {name: found[name] / 100 for name in found if isinstance(found[name], int | float)}
+        )
+    whole = path.with_name(f"{path.name}.writing")
+    whole.write_text(json.dumps(scores), encoding="utf-8")
+    whole.replace(f"{path}.score")
+
+
+def _has_sentences(alce: Any, path: Path, text: str) -> bool:
+    shortest = 5  # characters of a sentence that counts, as eval_alce.py has it
+    return "qampari" in path.name or any(
+        len(sentence.strip()) >= shortest for sentence in alce.sent_tokenize(text)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""HELMET's own code, on small data of our own and on made answers.
+
+SELFLONG_HELMET names a checkout of https://github.com/princeton-nlp/HELMET, SELFLONG_HELMET_PYTHON a Python
+with what envs/evaluation-helmet.txt names; its 34 GB of data are not needed.
+"""
+
+import json
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from selflong.recipe.site import HelmetSite
+from selflong.suites.helmet import harness, judge
+from selflong.suites.helmet.driver import score_citations
+from selflong.suites.helmet.section import Helmet
+from tests.suites.helmet.small_checkout import WORDS, make_checkout
+from tests.suites.jobs import job_of
+
+CHECKOUT, PYTHON = os.environ.get("SELFLONG_HELMET"), os.environ.get("SELFLONG_HELMET_PYTHON")
+pytestmark = pytest.mark.skipif(
+    not (CHECKOUT and PYTHON),
+    reason="SELFLONG_HELMET and SELFLONG_HELMET_PYTHON name no checkout of HELMET and its Python",
+)
+
+AT_BOTH = {
+    "JSON KV": "json_kv substring_exact_match",
+    "MK": "ruler_niah_mk_2 ruler_recall",
+    "TREC": "icl_trec_coarse exact_match",
+}
+AT_1024 = {
+    "NQ": "nq substring_exact_match",
+    "MSMARCO": "msmarco_rerank_psg NDCG@5",
+    "ASQA": "alce_asqa str_em",
+    "QAMPARI": "alce_qampari qampari_rec_top5",
+}
+AT_512 = {
+    "NarrativeQA": "narrativeqa rougeL_f1",
+    "InfBench QA": "infbench_qa rougeL_f1",
+    "InfBench Sum": "infbench_sum rougeL_f1",
+    "Multi-LexSum": "multi_lexsum rougeL_f1",
+}
+ALL = [
+    f"configs/{name}.yaml" for name in ("recall", "icl", "rag", "rerank", "cite", "longqa", "summ")
+]
+MADE = 200
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> HelmetSite:
+    assert CHECKOUT and PYTHON
+    folder = make_checkout(Path(CHECKOUT), tmp_path_factory.mktemp("helmet") / "checkout")
+    return HelmetSite(checkout=folder, python=PYTHON)
+
+
+@pytest.mark.parametrize(
+    "tasks, lengths, configs",
+    [(AT_BOTH, [512, 1024], ALL[:2]), (AT_1024, [1024], ALL[2:5]), (AT_512, [512], ALL[5:])],
+)
+def test_helmet_runs_on_a_checkpoint(
+    tasks: dict[str, str],
+    lengths: list[int],
+    configs: list[str],
+    site: HelmetSite,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    suite = Helmet(
+        kind="helmet", models=["m"], configs=configs, tasks=tasks, lengths=lengths, samples=2
+    )
+    job = job_of("helmet", suite, checkpoint, tmp_path, helmet=site)
+    found = harness.run(suite, job, tmp_path)
+    assert found.select("task", "length").rows() == [
+        (task, length) for length in lengths for task in tasks for _ in range(2)
+    ]
+    assert found["score"].is_between(0, 1).all()
+    assert (found["prompt_tokens"] <= found["length"]).all()
+    means = {}  # that HELMET wrote
+    for path in tmp_path.rglob("output/*.json"):
+        content = json.loads(path.read_text())
+        key = content["args"]["datasets"], content["args"]["input_max_length"]
+        means[key] = content["averaged_metrics"]
+    for title, task in tasks.items():
+        name, _, metric = task.partition(" ")
+        for (dataset, length), averaged in means.items():
+            if harness.is_of(dataset, name) and metric in averaged:
+                own = found.filter(pl.col("task") == title, pl.col("length") == length)["score"]
+                assert own.mean() == pytest.approx(averaged[metric] / 100)
+    assert harness.run(suite, job, tmp_path).equals(found)
+    assert all("already exists" in log.read_text() for log in tmp_path.rglob("*.log"))
+
+
+def sentence(rng: random.Random, words: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(words)).capitalize() + "."
+
+
+def output(rng: random.Random, ending: str = "") -> str:
+    """With prefixes, citations, lines, commas and repeats, as models write."""
+    pieces = [rng.choice(["Answer:", "answer: ", "", "", "\n", "I think "])]
+    pieces += [sentence(rng, rng.randint(0, 6)) + rng.choice(["", " [1][2]", "\n\n", ", the ", " A. "])
+               for _ in range(rng.randint(0, 4))]  # fmt: skip
+    return " ".join(pieces) + rng.choice(["", " Answer: river", ending, ", stone, market."])
+
+
+def reply(rng: random.Random, **values: int) -> str:
+    said = json.dumps(values)
+    return rng.choice(
+        [said, f'An example is {{"x": 2}}. {said}', f"```json\n{said}\n```", f"So {said}."]
+    )
+
+
+@pytest.fixture(scope="module")
+def made(site: HelmetSite) -> dict[str, Any]:
+    """MADE answers to each kind of question, and what a judge says to them."""
+    rng = random.Random(11)
+    points = [0, 1, 2]
+
+    def summaries(ids: list[Any], counts: list[int], **more: Any) -> dict[str, Any]:
+        samples, replies = [], []
+        for _ in range(MADE):
+            which = rng.choice(points)
+            samples.append(
+                {"id": ids[which], "output": output(rng), "answer": ["An expert's."], **more}
+            )
+            sentences = rng.randint(0, 6)
+            replies += [
+                reply(rng, fluency=rng.randint(0, 1)),
+                reply(rng, recall=rng.randint(0, counts[which])),
+                reply(rng, precision=rng.randint(0, sentences), sentence_count=sentences),
+            ]
+        return {"samples": samples, "replies": replies}
+
+    return {
+        "longqa": {
+            "samples": [
+                {"question": sentence(rng, 4), "answer": [rng.choice(WORDS)], "output": output(rng)}
+                for _ in range(MADE)
+            ],
+            "replies": [
+                reply(rng, fluency=rng.randint(0, 1), correctness=rng.randint(0, 3))
+                for _ in range(MADE)
+            ],
+        },
+        "infbench": summaries(points, [3, 3, 3]),
+        "lexsum": summaries([f"case-{n}" for n in points], [2, 2, 2], **{"summary/long": "Long."}),
+        "asqa": [
+            {"question": "Who?", "output": output(rng, "<|im_end|>"), "docs": [],
+             "qa_pairs": [{"short_answers": rng.sample(WORDS, 2)} for _ in range(rng.randint(1, 4))]}
+            for _ in range(MADE)
+        ],
+        "qampari": [
+            {"question": "Which?", "output": output(rng, "<|im_end|>"), "docs": [],
+             "answers": [rng.sample(WORDS, 2) for _ in range(rng.randint(1, 8))]}
+            for _ in range(MADE)
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def authors(
+    made: dict[str, Any], site: HelmetSite, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What HELMET's code makes of them."""
+    scores = tmp_path_factory.mktemp("authors") / "scores.json"
+    line = [site.python, str(Path(__file__).with_name("authors.py")), str(scores)]
+    subprocess.run(line, input=json.dumps(made), text=True, cwd=site.checkout, check=True)
+    content: dict[str, Any] = json.loads(scores.read_text())
+    return content
+
+
+def test_answers_are_judged_as_by_the_authors(
+    made: dict[str, Any], authors: dict[str, Any], site: HelmetSite
+) -> None:
+    samples, replies = made["longqa"]["samples"], made["longqa"]["replies"]
+    assert judge.answer_prompts(site.checkout, samples) == authors["longqa"]["prompts"]
+    own = [judge.answer_score(said) for said in replies]
+    theirs = [sample["gpt-4-scores"] for sample in authors["longqa"]["data"]]
+    assert own == [scores["fluency"] * scores["correctness"] / 3 for scores in theirs]
+    mean = sum(score for score in own if score is not None) / MADE
+    assert 3 * mean == pytest.approx(authors["longqa"]["averaged_metrics"]["gpt-4-score"])
+
+
+@pytest.mark.parametrize(
+    "kind, dataset", [("infbench", "infbench_sum"), ("lexsum", "multi_lexsum")]
+)
+def test_summaries_are_judged_as_by_the_authors(
+    kind: str, dataset: str, made: dict[str, Any], authors: dict[str, Any], site: HelmetSite
+) -> None:
+    samples, replies = made[kind]["samples"], made[kind]["replies"]
+    assert judge.summary_prompts(site.checkout, dataset, samples) == authors[kind]["prompts"]
+    points = judge.keypoints(site.checkout, dataset, samples)
+    own = [
+        judge.summary_score(replies[3 * n : 3 * n + 3], len(points[n])) for n in range(len(samples))
+    ]
+    theirs = [sample["gpt-4-scores"]["f1"] for sample in authors[kind]["data"]]
+    assert own == pytest.approx(theirs, abs=1e-12)
+
+
+SCORE = """import importlib, sys
+from pathlib import Path
+sys.path.insert(0, str(Path.cwd()))
+sys.path.insert(0, sys.argv[1])
+driver = importlib.import_module("driver")
+driver.score_citations(importlib.import_module("eval_alce"), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("kind, metric", [("asqa", "str_em"), ("qampari", "qampari_rec_top5")])
+def test_each_answer_of_alce_is_scored_as_their_mean_is(
+    kind: str,
+    metric: str,
+    made: dict[str, Any],
+    authors: dict[str, Any],
+    site: HelmetSite,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / f"alce_{kind}.json"
+    path.write_text(json.dumps({"data": made[kind]}))
+    folder = Path(score_citations.__code__.co_filename).parent
+    line = [site.python, "-c", SCORE, str(folder), str(path)]
+    subprocess.run(line, cwd=site.checkout, check=True)
+    scores = [sample[metric] for sample in json.loads(Path(f"{path}.score").read_text())]
+    assert len(scores) == MADE
+    assert 100 * sum(scores) / MADE == pytest.approx(authors[kind][metric])
+    assert 0 < authors[kind][metric] < 100
