@@ -211,13 +211,43 @@ def test_masked_prompt_needs_no_other_data(inputs: Path) -> None:
     assert 0 < masked_targets < targets
 
 
+def _moments(job: TrainingJob) -> tuple[int, float, dict[str, torch.Tensor]]:
+    """A stage's step, the optimizer's, and both moments of each parameter, before its first step."""
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    from selflong.training.stage import StageRun, start_process_group
+
+    run = StageRun(job, start_process_group(job.device))
+    run.resume()
+    steps = {float(state["step"]) for state in run.engine.optimizer.optimizer.state.values()}
+    moments = {
+        f"{moment}/{name}": safe_get_full_optimizer_state(parameter, moment).clone()
+        for name, parameter in run.engine.module.named_parameters()
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+    return run.progress.step, steps.pop(), moments
+
+
 def test_optimizer_state_continues_in_the_next_stage(inputs: Path) -> None:
     first = train(inputs, 6, Layout(ring=2), work=inputs / "first", keep_optimizer=True)
     job = make_job(
-        inputs, 6, Layout(), work=inputs / "second", stage={"continue_optimizer": True}
+        inputs, 6, Layout(data=2), work=inputs / "second", stage={"continue_optimizer": True}
     ).model_copy(update={"initial": first / MODEL})
-    on_ranks(1, train_stage, job)
+    kept: dict[str, torch.Tensor] = {}
+    for path in (first / MODEL / "optimizer").glob("*.safetensors"):
+        kept |= load_file(path)
+    for step, optimizer_step, moments in on_ranks(2, _moments, job):
+        # The schedule begins anew; what Adam knows, and how often it has been told, does not.
+        assert (step, optimizer_step) == (0, 6.0)
+        for name, value in moments.items():
+            assert torch.equal(value, kept[name]), name
+    on_ranks(2, train_stage, job)
     assert losses(job.work)[0] < losses(first)[0]
+    rates = [
+        [json.loads(line)["learning_rate"] for line in (work / METRICS_FILE).read_text().splitlines()]
+        for work in (first, job.work)
+    ]
+    assert rates[0] == rates[1]
     without = make_job(
         inputs, 6, Layout(), work=inputs / "third", stage={"continue_optimizer": True}
     )
