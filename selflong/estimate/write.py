@@ -278,7 +278,7 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
                 _size(need.parameters + need.gradients + need.optimizer),
                 _size(need.checkpoints),
                 _size(need.layer),
-                _size(need.gathered + need.ring + need.loss + need.framework),
+                _size(need.gathered + need.bucket + need.loss + need.framework),
                 ("activations" if fit.layout.offload_activations else "nothing")
                 + (" and optimizer" if fit.layout.offload_optimizer else ""),
             )
@@ -289,7 +289,7 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
             [
                 (
                     "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
-                    "kept hidden states", "one layer", "other", "to the CPU",
+                    "kept by layers", "one layer", "other", "to the CPU",
                 ),
                 *rows.values(),
             ]

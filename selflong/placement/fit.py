@@ -76,6 +76,7 @@ def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[Parallelism
                 sequence=given,
                 zero_stage=section.zero_stage,
                 activation_checkpointing=section.activation_checkpointing,
+                keep_attention=_or(section.keep_attention, layout.keep_attention),
                 offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
             )
@@ -129,5 +130,6 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
             "ulysses": ulysses,
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
+            "keep_attention": layout.keep_attention,
         }
     )

@@ -1,7 +1,7 @@
 """How the ranks of a training job share sequences, and what leaves their devices."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -16,6 +16,7 @@ class Parallelism:
     offload_optimizer: bool = False
     offload_activations: bool = False
     activation_checkpointing: bool = True
+    keep_attention: bool = True
 
 
 def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
@@ -38,3 +39,30 @@ def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parall
     if offload:
         yield Parallelism(ranks, ranks, offload_activations=True)
         yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
+    # Attention computed again costs more than its output's way to the node's memory and back.
+    yield Parallelism(ranks, ranks, 3, offload, offload, keep_attention=False)
+
+
+def ring_chunks(length: int, ring: int, index: int) -> list[range]:
+    """Global token ranges that ring index ``index`` holds, in local order. ``length`` is padded."""
+    if ring == 1:
+        return [range(0, length)]
+    chunk = length // (2 * ring)
+    return [range(i * chunk, (i + 1) * chunk) for i in (index, 2 * ring - 1 - index)]
+
+
+def balanced_slots(costs: Sequence[float], data: int) -> list[list[int | None]]:
+    """Assign the sequences of a global batch to data-parallel groups.
+
+    All groups step together, so a micro-step lasts as long as its dearest sequence: neighbours in cost
+    share a micro-step. Returns one row per micro-step with one sequence index per group; ``None`` where
+    a group has nothing left to do.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+    slots: list[list[int | None]] = []
+    for start in range(0, len(order), data):
+        row: list[int | None] = list(order[start : start + data])
+        row += [None] * (data - len(row))
+        # Reversing every other row evens out the totals as well.
+        slots.append(row[::-1] if len(slots) % 2 else row)
+    return slots

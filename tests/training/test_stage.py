@@ -244,7 +244,10 @@ def test_optimizer_state_continues_in_the_next_stage(inputs: Path) -> None:
     on_ranks(2, train_stage, job)
     assert losses(job.work)[0] < losses(first)[0]
     rates = [
-        [json.loads(line)["learning_rate"] for line in (work / METRICS_FILE).read_text().splitlines()]
+        [
+            json.loads(line)["learning_rate"]
+            for line in (work / METRICS_FILE).read_text().splitlines()
+        ]
         for work in (first, job.work)
     ]
     assert rates[0] == rates[1]
@@ -403,7 +406,7 @@ def test_layout_of_a_site() -> None:
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
-        offload_activations=True, activation_checkpointing=False, tensorboard=True,
+        offload_activations=True, activation_checkpointing=False, keep_attention=False, tensorboard=True,
         checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
