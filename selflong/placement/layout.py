@@ -27,13 +27,29 @@ def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node
     return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
-def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:
+BUSY_TOKENS = 8192
+"""Of a rank that shares a sequence's heads: enough for kernels and exchanges to be worth their start."""
+
+
+def even_sequence(length: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
+    """Ranks of a node that best share a sequence of `length`, whatever fits: by heads all have the same work,
+    while ranks with sequences of their own wait for the one with the longest documents."""
+    most = shared_heads(ranks_per_node, heads, key_value_heads, ranks_per_node)
+    return max(
+        n for n in range(1, most + 1) if most % n == 0 and n <= max(1, length // BUSY_TOKENS)
+    )
+
+
+def layouts(
+    ranks: int, sequences: int, offload: bool = True, least: int = 1
+) -> Iterator[Parallelism]:
     """Layouts to try, the cheapest first: rings as short as may be, then the longest with offloading.
 
-    What a ring leaves of the ranks is data parallel, as far as the `sequences` of a step keep them busy. What
-    is offloaded lies in the node's memory, where the longest ring needs the least.
+    At least `least` ranks share a sequence, where that divides them. What a ring leaves of the ranks is data
+    parallel, as far as the `sequences` of a step keep them busy. What is offloaded lies in the node's memory,
+    where the longest ring needs the least.
     """
-    for sequence in range(1, ranks + 1):
+    for sequence in range(least if ranks % least == 0 else 1, ranks + 1):
         if ranks % sequence == 0 and ranks // sequence <= sequences:
             yield Parallelism(ranks, sequence)
     if offload:

@@ -448,20 +448,24 @@ class FlashAttention2Kernel:
         return dq, dk, dv
 
 
-def gpu_kernel(capability: tuple[int, int]) -> BlockKernel:
-    """The fastest kernel whose package is installed and that knows GPUs of a compute capability."""
-    packages: list[tuple[str, Callable[[Any], BlockKernel]]] = []
-    if capability == (9, 0):
-        packages.append(("flash_attn_interface", FlashAttention3Kernel))
-    if capability >= (9, 0):
-        packages.append(("flash_attn.cute.interface", FlashAttention4Kernel))
-    packages.append(("flash_attn.flash_attn_interface", FlashAttention2Kernel))
-    for module, kernel in packages:
-        try:
-            return kernel(importlib.import_module(module))
-        except ImportError:
-            continue
-    return TorchFlashKernel()
+PACKAGES: dict[str, tuple[Callable[[Any], BlockKernel], tuple[int, int], tuple[int, int]]] = {
+    "flash_attn_interface": (FlashAttention3Kernel, (9, 0), (9, 0)),
+    "flash_attn.cute.interface": (FlashAttention4Kernel, (9, 0), (99, 0)),
+    "flash_attn.flash_attn_interface": (FlashAttention2Kernel, (8, 0), (99, 0)),
+}
+"""Modules of packages, the fastest first: the kernel, the least and the highest compute capability that it
+knows."""
+
+
+def gpu_kernels(capability: tuple[int, int]) -> Iterator[BlockKernel]:
+    """The kernels that are there for GPUs of a compute capability, the fastest first, torch's own last."""
+    for module, (kernel, least, most) in PACKAGES.items():
+        if least <= capability <= most:
+            try:
+                yield kernel(importlib.import_module(module))
+            except ImportError:
+                continue
+    yield TorchFlashKernel()
 
 
 @cache
@@ -470,7 +474,7 @@ def block_kernel(device: torch.device, dtype: torch.dtype) -> BlockKernel:
     if device.type == "cpu":
         kernel: BlockKernel = TorchCpuKernel()
     elif dtype in (torch.bfloat16, torch.float16):
-        kernel = gpu_kernel(torch.cuda.get_device_capability(device))
+        kernel = next(gpu_kernels(torch.cuda.get_device_capability(device)))
     else:
         kernel = PlainKernel()
     log.info("attention in %s by %s", dtype, kernel.name)

@@ -24,7 +24,7 @@ from selflong.training.kernels import (
     Rule,
     TorchCpuKernel,
     TorchFlashKernel,
-    gpu_kernel,
+    gpu_kernels,
 )
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
@@ -272,7 +272,7 @@ def test_the_fastest_kernel_that_knows_the_device_is_taken(
         return SimpleNamespace()
 
     monkeypatch.setattr("selflong.training.kernels.importlib.import_module", find)
-    assert gpu_kernel(capability).name == taken
+    assert next(gpu_kernels(capability)).name == taken
 
 
 def _declares(function: Any, stand_in: Any) -> bool:
