@@ -184,6 +184,45 @@ def test_resume_on_other_numbers_of_ranks(inputs: Path, alone: Path) -> None:
     assert_same_model(work / MODEL, alone / MODEL, 1e-4)
 
 
+def _train_split_until(job: TrainingJob, step: int) -> list[bool]:
+    """Train until a step with every parameter split over the ranks, as large ones are; which stay whole."""
+    from selflong.training import stage
+
+    original = stage.deepspeed_config
+
+    def all_split(job: TrainingJob, world: int) -> dict[str, Any]:
+        config = original(job, world)
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return config
+
+    stage.deepspeed_config = all_split
+    whole: list[bool] = []
+    build = stage.build_engine
+
+    def built(*args: Any) -> Any:
+        engine = build(*args)
+        whole.extend(parameter.ds_persist for parameter in engine.module.parameters())
+        return engine
+
+    stage.build_engine = built
+    try:
+        _train_until(job, step)
+    finally:
+        stage.deepspeed_config, stage.build_engine = original, build
+    return whole
+
+
+def test_each_rank_resumes_from_its_part_of_the_state(inputs: Path, alone: Path) -> None:
+    work = inputs / "split"
+    for layout, step in ((Layout(data=2), 4), (Layout(data=3), 7)):
+        job = make_job(inputs, STEPS, layout, work=work)
+        for whole in on_ranks(layout.world, _train_split_until, job, step):
+            assert whole and not any(whole)
+    curve = losses(work)
+    assert len(curve) == 6
+    np.testing.assert_allclose(curve, losses(alone)[:6], rtol=0, atol=1e-5)
+
+
 def test_bfloat16_resumes_to_the_same_bits(inputs: Path) -> None:
     whole = train(inputs, 12, Layout(data=2), work=inputs / "bf16", precision="bfloat16")
     broken = inputs / "bf16-broken"
