@@ -11,7 +11,7 @@ SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
 VLLM := .venv-vllm
 
-.PHONY: help setup demo recall plan test lint format test-slurm test-vllm clean
+.PHONY: help setup demo recall plan test lint format test-slurm test-vllm test-gpu clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
@@ -20,6 +20,7 @@ help:
 	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
 	@echo "make format      format and check the code"
 	@echo "make test-vllm   vLLM's build for CPUs in an environment of its own, and the tests that need it"
+	@echo "make test-gpu    on one GPU: kernels, a stage, its speed and memory; a JSON line and results/gpu.md"
 	@echo "make test-slurm  the small recipe through the SLURM profile, on an emulated two-node cluster"
 
 setup: $(VENV)/.installed
@@ -74,6 +75,12 @@ test-vllm: $(VLLM)/.installed
 
 test-slurm: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh
+
+# Takes the Python that trains, not this project's environment for CPUs: make test-gpu GPU_PYTHON=...
+GPU_PYTHON ?= python3
+
+test-gpu:
+	$(GPU_PYTHON) -m pytest -p no:cacheprovider -m gpu -rs tests/gpu
 
 clean:
 	rm -rf results/$(RECIPE) work/$(RECIPE)

@@ -142,15 +142,10 @@ class StageData:
     by_entry: dict[str, EntryData]
 
 
-def _of_stage(
-    offered: Samples,
-    entry: MixtureEntry,
-    mixture: Mixture,
-    length: int,
-    lengths: Sequence[int],
-    stage_tokens: float,
-) -> tuple[EntryData, float]:
-    """What an entry gives to the stage of `length`, and its tokens times what they attend."""
+def _fitting(
+    offered: Samples, entry: MixtureEntry, mixture: Mixture, length: int, lengths: Sequence[int]
+) -> tuple[Samples, np.ndarray, np.ndarray]:
+    """What an entry offers to the stage of `length`: lengths, and how many samples each stands for."""
     if entry.cuts:
         offered = _cut(offered, entry, length)
     sizes = offered.lengths
@@ -161,6 +156,19 @@ def _of_stage(
     if mixture.assignment == "one_stage":
         fitting = sum((sizes <= other).astype(float) for other in lengths)
         weight /= np.maximum(fitting, 1)
+    return offered, sizes, weight
+
+
+def _of_stage(
+    offered: Samples,
+    entry: MixtureEntry,
+    mixture: Mixture,
+    length: int,
+    lengths: Sequence[int],
+    stage_tokens: float,
+) -> tuple[EntryData, float]:
+    """What an entry gives to the stage of `length`, and its tokens times what they attend."""
+    offered, sizes, weight = _fitting(offered, entry, mixture, length, lengths)
     tokens = float((weight * sizes).sum())
     attended = float((weight * sizes * np.minimum(sizes, offered.document)).sum()) / 2
     if tokens == 0:
@@ -196,3 +204,26 @@ def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
         attended += attention
     total = sum(entry.tokens for entry in by_entry.values())
     return StageData(total, attended / total if total else 0.0, by_entry)
+
+
+def stage_documents(recipe: Recipe, name: str, stage: str) -> tuple[int, np.ndarray, np.ndarray]:
+    """Length of a stage's sequences; lengths that stand for its documents, and how many each stands for."""
+    if recipe.recall is not None and name in recipe.recall.data:
+        data = recipe.recall.data[name]
+        return data.length, np.array([float(data.length)]), np.array([float(data.documents)])
+    mixture = recipe.mixtures[name]
+    stages = stages_of_mixture(recipe, name)
+    sizes, counts = [], []
+    for entry in mixture.entries.values():
+        offered, lengths, weight = _fitting(
+            samples(recipe, entry), entry, mixture, stages[stage], list(stages.values())
+        )
+        tokens = float((weight * lengths).sum())
+        if tokens == 0:
+            continue
+        share = entry.wanted(tokens, tokens_of_stage(recipe, name, stage)) / tokens
+        # A row of several documents counts as so many.
+        documents = np.minimum(lengths, offered.document)
+        sizes.append(documents)
+        counts.append(weight * share * lengths / documents)
+    return stages[stage], np.concatenate(sizes), np.concatenate(counts)

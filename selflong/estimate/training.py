@@ -1,15 +1,17 @@
 """A training stage on a site: its layout, its time, and how often its job must be started."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selflong.cluster import WARNING_SECONDS, asked, usable_seconds
+from selflong.estimate.balance import STEPS, packed_documents, useful_share
 from selflong.estimate.data import stage_data
 from selflong.estimate.shapes import model_shape
 from selflong.job import UserError
 from selflong.placement.fit import Fit, choose, site_fit
-from selflong.placement.machines import Machine, choose_machine
-from selflong.placement.memory import OPTIMIZER_BYTES
+from selflong.placement.layout import Parallelism, shared_heads
+from selflong.placement.machines import Machine, Speed, choose_machine
+from selflong.placement.memory import OPTIMIZER_BYTES, kept_bytes, layer_bytes
 from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
@@ -44,15 +46,36 @@ def estimate_stage(
     built = model_shape(recipe, site, model)
     steps = -(-stage.tokens // stage.global_batch_tokens)
     tokens = steps * stage.global_batch_tokens
-    attended = stage_data(recipe, stage.mixture, stage.name).attended
     best = choose(built, stage.length, stage.sequences_per_step, machine)
     # Where only the machine that is counted with has GPUs, the site's layout says nothing about it.
     elsewhere = machine.has_gpus and site.training.device == "cpu"
     fit = best if elsewhere else site_fit(built, stage, site.training, machine)
-    devices = fit.nodes * machine.devices_per_node
-    seconds = seconds_of(built, tokens, attended, machine, devices)
+    attended = stage_data(recipe, stage.mixture, stage.name).attended
+    # A site's CPU says nothing of the machine that is counted with.
+    ranks = fit.nodes * machine.devices_per_node
+    layout = replace(fit.layout, ranks=ranks)
+    useful = stage_share(recipe, stage, built, layout, machine) if machine.has_gpus else 1.0
+    seconds = seconds_of(built, tokens, attended, machine, layout, useful)
     _check_time_limit(site, machine, f"{model}/{stage.name}", built, seconds / steps)
     return StageEstimate(STARTS * machine.start_seconds + seconds, steps, tokens, fit, best)
+
+
+def stage_share(
+    recipe: Recipe, stage: Stage, model: Architecture, layout: Parallelism, machine: Machine
+) -> float:
+    """The share of attention's time that a stage's ranks do not wait for each other."""
+    assert stage.mixture is not None
+    data = layout.ranks // layout.sequence
+    per_node = machine.devices_per_node
+    ring = layout.sequence // shared_heads(
+        layout.sequence, model.heads, model.key_value_heads, per_node
+    )
+    if ring == data == 1:
+        return 1.0
+    size = stage.sequences_per_step
+    return useful_share(
+        packed_documents(recipe, stage.mixture, stage.name, STEPS * size), size, ring, data
+    )
 
 
 def _save_seconds(built: Architecture, machine: Machine) -> float:
@@ -100,10 +123,55 @@ def step_flops(model: Architecture, tokens: float, attended: float) -> float:
 
 
 def seconds_of(
-    model: Architecture, tokens: float, attended: float, machine: Machine, devices: int
+    model: Architecture,
+    tokens: float,
+    attended: float,
+    machine: Machine,
+    layout: Parallelism,
+    useful: float = 1.0,
 ) -> float:
-    """Time to train on `tokens`; the machine's share of its peak holds the recomputation already."""
-    return step_flops(model, tokens, attended) / (devices * machine.flops * machine.training_share)
+    """Time to train on `tokens`, each of which looks back at `attended`; ranks compute attention for the
+    share `useful` of their time, and wait for each other else."""
+    speed = machine.training
+    if isinstance(speed, float):
+        flops = step_flops(model, tokens, attended)
+        return flops / (layout.ranks * machine.flops * speed)
+    return tokens / layout.ranks * _token_seconds(model, attended, speed, layout, useful)
+
+
+def _token_seconds(
+    model: Architecture, attended: float, speed: Speed, layout: Parallelism, useful: float
+) -> float:
+    """Of one device and one of its tokens.
+
+    The backward pass of attention has 2.5 times the products of the forward pass (arXiv 2307.08691, section
+    2.3), that of a dense layer twice. Each activation that a layer keeps is written once and read twice in
+    each of its passes. Ulysses exchanges queries, keys, values and the output, and their gradients.
+    """
+    again = 1 if layout.activation_checkpointing else 0
+    kept = layout.keep_attention or not again
+    forward = 4 * model.attention_width * attended
+    attention = (1 if kept else 2) * forward / speed.kernel.forward
+    attention += 2.5 * forward / speed.kernel.backward
+    dense = 2 * (3 + again) * model.layer_parameters / speed.dense
+    memory = 3 * (2 + again) * layer_bytes(model, 1) / speed.memory
+    exchanged = 2 * (2 + again) * 2 * (model.attention_width + model.key_value_width)
+    exchange = exchanged * (1 - 1 / layout.sequence) / speed.link
+    host = 2 * kept_bytes(model, 1, layout) / speed.host if layout.offload_activations else 0.0
+    head = 6 * model.embedding_parameters / speed.dense
+    return model.layers * (attention / useful + dense + memory + exchange + host) + head
+
+
+def utilisation(
+    model: Architecture,
+    attended: float,
+    machine: Machine,
+    layout: Parallelism,
+    useful: float = 1.0,
+) -> float:
+    """Causal model FLOPs over what the devices' peak would do in the same time."""
+    seconds = seconds_of(model, layout.ranks, attended, machine, layout, useful)
+    return step_flops(model, layout.ranks, attended) / (seconds * layout.ranks * machine.flops)
 
 
 def retries(recipe: Recipe, site: Site) -> int | None:

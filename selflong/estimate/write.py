@@ -12,9 +12,20 @@ from selflong.estimate.index import embedding_bytes
 from selflong.estimate.schedule import Span, peak_bytes, schedule
 from selflong.estimate.shapes import model_shape
 from selflong.estimate.steps import Planner, Step
+from selflong.estimate.training import seconds_of, stage_share, utilisation
 from selflong.formats import publish, write_json, write_text
-from selflong.placement.fit import choose
-from selflong.placement.machines import H100, Machine, choose_machine
+from selflong.placement.fit import choose, longest
+from selflong.placement.layout import Parallelism
+from selflong.placement.machines import (
+    FLASH_2,
+    FLASH_3,
+    H100,
+    Kernel,
+    Machine,
+    choose_machine,
+    with_kernel,
+)
+from selflong.placement.shapes import Architecture
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
@@ -26,6 +37,10 @@ COLUMNS = (
     "stage", "jobs", "GPU hours", "wall time", "tokens", "requests", "prompt tokens",
     "answer tokens", "USD", "disk kept", "disk in work",
 )  # fmt: skip
+
+
+LONGEST_ON = (1, 8, 16, 32)
+"""GPUs for which the plan says the longest sequence."""
 
 
 def write_plan(recipe: Recipe, site: Site, output: Path) -> None:
@@ -195,6 +210,8 @@ def _markdown(
         "",
         *printed_costs(recipe, machine, steps),
         *(_training_lines(recipe, site) if machine.has_gpus else []),
+        *(_speed_lines(recipe, site) if machine.has_gpus else []),
+        *(_longest_lines(recipe, site) if machine.has_gpus else []),
         *_index_lines(recipe, machine),
         *_mixture_lines(recipe),
         "## Steps",
@@ -278,7 +295,7 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
                 _size(need.parameters + need.gradients + need.optimizer),
                 _size(need.checkpoints),
                 _size(need.layer),
-                _size(need.gathered + need.ring + need.loss + need.framework),
+                _size(need.gathered + need.bucket + need.loss + need.framework),
                 ("activations" if fit.layout.offload_activations else "nothing")
                 + (" and optimizer" if fit.layout.offload_optimizer else ""),
             )
@@ -289,11 +306,88 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
             [
                 (
                     "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
-                    "kept hidden states", "one layer", "other", "to the CPU",
+                    "kept by layers", "one layer", "other", "to the CPU",
                 ),
                 *rows.values(),
             ]
         )  # fmt: skip
+        yield ""
+
+
+def _speed_lines(recipe: Recipe, site: Site) -> Iterator[str]:
+    """Time of a sequence and utilisation by kernel: of one document, and of the recipe's own."""
+    rows: dict[tuple[str, int], list[Sequence[str]]] = {}
+    for name, model in recipe.models.items():
+        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
+        for stage in model.stages:
+            if stage.mixture is None or (start, stage.length) in rows:
+                continue
+            shape = model_shape(recipe, site, name)
+            layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
+            useful = stage_share(recipe, stage, shape, layout, H100)
+            attended = stage_data(recipe, stage.mixture, stage.name).attended
+            rows[start, stage.length] = [
+                _speed(start, stage.length, shape, layout, kernel, attended, useful)
+                for kernel in (FLASH_2, FLASH_3)
+            ]
+    if rows:
+        yield "## Speed of training on H100 80 GB, by published rates of kernels; nothing was measured"
+        yield ""
+        yield "Model FLOPs utilisation (MFU) is that of causal attention, recomputation not counted."
+        yield ""
+        yield from _rows(
+            [
+                ("start", "length", "kernel", "GPUs", "one document", "tokens a second and GPU",
+                 "its MFU", "MFU on the recipe's documents", "ranks that wait: useful share"),
+                *(row for pair in rows.values() for row in pair),
+            ]
+        )  # fmt: skip
+        yield ""
+
+
+def _speed(
+    start: str,
+    length: int,
+    shape: Architecture,
+    layout: Parallelism,
+    kernel: Kernel,
+    attended: float,
+    useful: float,
+) -> Sequence[str]:
+    machine = with_kernel(H100, kernel)
+    alone = seconds_of(shape, length, length / 2, machine, layout)
+    return (
+        start,
+        f"{length:,}",
+        kernel.name,
+        str(layout.ranks),
+        f"{alone:.0f} s",
+        f"{length / alone / layout.ranks:,.0f}",
+        f"{utilisation(shape, length / 2, machine, layout):.1%}",
+        f"{utilisation(shape, attended, machine, layout, useful):.1%}",
+        f"{useful:.3f}",
+    )
+
+
+def _longest_lines(recipe: Recipe, site: Site) -> Iterator[str]:
+    """The longest sequence that devices hold."""
+    shapes: dict[str, Architecture] = {}
+    for name, model in recipe.models.items():
+        if any(stage.tokens for stage in model.stages):
+            start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
+            shapes[start] = model_shape(recipe, site, name)
+    if shapes:
+        yield "## The longest sequence that H100 80 GB train on, optimizer and activations offloaded"
+        yield ""
+        yield from _rows(
+            [
+                ("start", *(f"{count} GPUs" for count in LONGEST_ON)),
+                *(
+                    (start, *(f"{longest(shape, count, H100):,}" for count in LONGEST_ON))
+                    for start, shape in shapes.items()
+                ),
+            ]
+        )
         yield ""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selflong.job import UserError
-from selflong.placement.layout import Parallelism, layouts, shared_heads
+from selflong.placement.layout import Parallelism, even_sequence, layouts, shared_heads
 from selflong.placement.machines import TWO_CORES, Machine, choose_machine
 from selflong.placement.memory import Memory, memory
 from selflong.placement.shapes import Architecture, architecture
@@ -51,24 +51,47 @@ def first_fit(
 def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
     """The cheapest layout on the fewest nodes that hold the stage; the largest tried where none does."""
     for nodes in NODE_COUNTS:
-        tried = layouts(nodes * machine.devices_per_node, sequences)
+        per_node = machine.devices_per_node
+        even = even_sequence(length, model.heads, model.key_value_heads, per_node)
+        tried = layouts(nodes * per_node, sequences, least=even)
         fit = first_fit(model, length, tried, nodes, machine)
         if fit.fits:
             break
     return fit
 
 
+def longest(model: Architecture, devices: int, machine: Machine, step: int = 2**13) -> int:
+    """The longest sequence that so many devices hold with all offloaded that can be, in whole `step`s. What
+    the nodes' own memory holds is not looked at."""
+    layout = Parallelism(devices, devices, offload_optimizer=True, offload_activations=True)
+    low, high = 0, 2**30 // step
+    while low < high:
+        middle = (low + high + 1) // 2
+        if memory(model, middle * step, layout).total <= machine.usable_memory:
+            low = middle
+        else:
+            high = middle - 1
+    return low * step
+
+
 def site_fit(built: Architecture, stage: Stage, section: TrainingSite, machine: Machine) -> Fit:
     """The cheapest layout that fits and agrees with the site."""
     return first_fit(
-        built, stage.length, _site_layouts(section, stage.sequences_per_step),
+        built, stage.length, _site_layouts(built, stage, section),
         section.nodes, machine, section.device,
     )  # fmt: skip
 
 
-def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[Parallelism]:
+def _site_layouts(
+    built: Architecture, stage: Stage, section: TrainingSite
+) -> Iterator[Parallelism]:
     """The layouts of the site's ranks, with what the site gives in place of what is tried."""
-    for layout in layouts(section.ranks, sequences, section.device == "cuda"):
+    gpus, even = section.device == "cuda", 1
+    if gpus and section.ulysses is None:
+        even = even_sequence(
+            stage.length, built.heads, built.key_value_heads, section.ranks_per_node
+        )
+    for layout in layouts(section.ranks, stage.sequences_per_step, gpus, even):
         given = section.ring * section.ulysses_degree if section.ring else layout.sequence
         if given % section.ulysses_degree == 0:
             yield replace(
@@ -76,6 +99,7 @@ def _site_layouts(section: TrainingSite, sequences: int) -> Iterator[Parallelism
                 sequence=given,
                 zero_stage=section.zero_stage,
                 activation_checkpointing=section.activation_checkpointing,
+                keep_attention=_or(section.keep_attention, layout.keep_attention),
                 offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
             )
@@ -129,5 +153,6 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
             "ulysses": ulysses,
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
+            "keep_attention": layout.keep_attention,
         }
     )

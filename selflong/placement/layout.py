@@ -1,7 +1,7 @@
 """How the ranks of a training job share sequences, and what leaves their devices."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -16,6 +16,7 @@ class Parallelism:
     offload_optimizer: bool = False
     offload_activations: bool = False
     activation_checkpointing: bool = True
+    keep_attention: bool = True
 
 
 def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
@@ -26,15 +27,58 @@ def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node
     return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
-def layouts(ranks: int, sequences: int, offload: bool = True) -> Iterator[Parallelism]:
+BUSY_TOKENS = 8192
+"""Of a rank that shares a sequence's heads: enough for kernels and exchanges to be worth their start."""
+
+
+def even_sequence(length: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
+    """Ranks of a node that best share a sequence of `length`, whatever fits: by heads all have the same work,
+    while ranks with sequences of their own wait for the one with the longest documents."""
+    most = shared_heads(ranks_per_node, heads, key_value_heads, ranks_per_node)
+    return max(
+        n for n in range(1, most + 1) if most % n == 0 and n <= max(1, length // BUSY_TOKENS)
+    )
+
+
+def layouts(
+    ranks: int, sequences: int, offload: bool = True, least: int = 1
+) -> Iterator[Parallelism]:
     """Layouts to try, the cheapest first: rings as short as may be, then the longest with offloading.
 
-    What a ring leaves of the ranks is data parallel, as far as the `sequences` of a step keep them busy. What
-    is offloaded lies in the node's memory, where the longest ring needs the least.
+    At least `least` ranks share a sequence, where that divides them. What a ring leaves of the ranks is data
+    parallel, as far as the `sequences` of a step keep them busy. What is offloaded lies in the node's memory,
+    where the longest ring needs the least.
     """
-    for sequence in range(1, ranks + 1):
+    for sequence in range(least if ranks % least == 0 else 1, ranks + 1):
         if ranks % sequence == 0 and ranks // sequence <= sequences:
             yield Parallelism(ranks, sequence)
     if offload:
         yield Parallelism(ranks, ranks, offload_activations=True)
         yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
+    # Attention computed again costs more than its output's way to the node's memory and back.
+    yield Parallelism(ranks, ranks, 3, offload, offload, keep_attention=False)
+
+
+def ring_chunks(length: int, ring: int, index: int) -> list[range]:
+    """Global token ranges that ring index ``index`` holds, in local order. ``length`` is padded."""
+    if ring == 1:
+        return [range(0, length)]
+    chunk = length // (2 * ring)
+    return [range(i * chunk, (i + 1) * chunk) for i in (index, 2 * ring - 1 - index)]
+
+
+def balanced_slots(costs: Sequence[float], data: int) -> list[list[int | None]]:
+    """Assign the sequences of a global batch to data-parallel groups.
+
+    All groups step together, so a micro-step lasts as long as its dearest sequence: neighbours in cost
+    share a micro-step. Returns one row per micro-step with one sequence index per group; ``None`` where
+    a group has nothing left to do.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+    slots: list[list[int | None]] = []
+    for start in range(0, len(order), data):
+        row: list[int | None] = list(order[start : start + data])
+        row += [None] * (data - len(row))
+        # Reversing every other row evens out the totals as well.
+        slots.append(row[::-1] if len(slots) % 2 else row)
+    return slots

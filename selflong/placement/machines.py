@@ -10,6 +10,36 @@ GB = 10**9
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """An attention kernel's FLOP/s in causal bf16 attention with heads of 128."""
+
+    name: str
+    forward: float
+    backward: float
+
+
+# On an H100, 16k tokens, as the paper on FlashAttention-3 plots them (arXiv 2407.08608, figures 5 and 6).
+# torch's own operations are FlashAttention-2's.
+FLASH_2 = Kernel("flash-attn 2", 370e12, 322e12)
+FLASH_3 = Kernel("flash-attn 3", 648e12, 561e12)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a GPU does in a second of training, beside attention."""
+
+    dense: float
+    """bf16 FLOP/s of large matrix products."""
+    memory: float
+    """Bytes from and to the device's memory."""
+    link: float
+    """Bytes to the other devices of its node, one way."""
+    host: float
+    """Bytes to the node's memory, one way."""
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
 class Machine:
     """Nodes of one kind; rates are those of one device (a GPU, or a core of a machine without)."""
 
@@ -22,8 +52,8 @@ class Machine:
     """bf16 multiplications and additions a second: the peak of a GPU, what is reached on a core."""
     bandwidth: float
     """Bytes a second from a device's memory."""
-    training_share: float
-    """Of the peak, in model FLOPs of causal attention (no recomputation counted)."""
+    training: float | Speed
+    """Of a core, the share of its rate that training reaches in model FLOPs of causal attention."""
     prefill_share: float
     cores: int
     """Of a node, as far as one job of the data stages uses them."""
@@ -48,14 +78,19 @@ class Machine:
         return 0.92 * self.memory
 
 
-# Training: published causal model-FLOPs utilisation at 1M tokens on 8 H100 is 21-22% (ALST) and 34% (TRL's
-# ring); the middle is taken for every length. Prefill: what vLLM reaches on long prompts, an assumption.
-TRAINING_SHARE = 0.275
 PREFILL_SHARE = 0.4
+"""What vLLM reaches on long prompts, an assumption."""
+
+# 989 TFLOP/s, 3.35 TB/s, NVLink 900 GB/s both ways together and PCIe 5.0 x16 are the data sheet's. That large
+# products reach 0.6, and transfers 0.8, of what it says are assumptions: nothing here was measured on a GPU.
+# envs/training.txt installs flash-attn 2.
+H100_SPEED = Speed(
+    dense=0.6 * 989e12, memory=0.8 * 3.35e12, link=0.8 * 450e9, host=0.8 * 64e9, kernel=FLASH_2
+)
 
 H100 = Machine(
     name="H100 80 GB", nodes=4, devices_per_node=8, memory=80 * GB, flops=989e12, bandwidth=3.35e12,
-    training_share=TRAINING_SHARE, prefill_share=PREFILL_SHARE,
+    training=H100_SPEED, prefill_share=PREFILL_SHARE,
     cores=16, cpu_flops=5e11, cpu_tokens=2e5, disk_bandwidth=1e9,
     start_seconds=120.0, light_start_seconds=20.0,
 )  # fmt: skip
@@ -66,20 +101,40 @@ H100 = Machine(
 TWO_CORES = Machine(
     name="core of a machine with 24 GB",
     nodes=1, devices_per_node=2, memory=12 * GB, flops=1.4e11, bandwidth=8e9,
-    training_share=0.6, prefill_share=1.0,
+    training=0.6, prefill_share=1.0,
     cores=2, cpu_flops=5e10, cpu_tokens=1.6e5, disk_bandwidth=5e8, start_seconds=7.0,
     light_start_seconds=3.0, has_gpus=False,
 )  # fmt: skip
 
+
+def _scaled(flops: float, bandwidth: float) -> Speed:
+    """An H100's speed at another peak and another memory."""
+    share, kernel = flops / H100.flops, H100_SPEED.kernel
+    return replace(
+        H100_SPEED,
+        dense=share * H100_SPEED.dense,
+        memory=bandwidth / H100.bandwidth * H100_SPEED.memory,
+        kernel=Kernel(kernel.name, share * kernel.forward, share * kernel.backward),
+    )
+
+
 # One card in a workstation: bf16 with float32 sums and memory by the data sheets of the GeForce RTX 4090 and
-# of the H100 PCIe; the shares of those peaks are the H100 nodes', an assumption.
+# of the H100 PCIe; the shares of those peaks are the H100 nodes', an assumption, as is the link to the host.
 RTX_4090 = replace(
     H100, name="RTX 4090 24 GB", nodes=1, devices_per_node=1, memory=24 * GB, flops=165e12,
-    bandwidth=1.01e12,
+    bandwidth=1.01e12, training=_scaled(165e12, 1.01e12),
 )  # fmt: skip
 ONE_H100 = replace(
-    H100, name="single H100 80 GB", nodes=1, devices_per_node=1, flops=756e12, bandwidth=2.0e12
-)
+    H100, name="single H100 80 GB", nodes=1, devices_per_node=1, flops=756e12, bandwidth=2.0e12,
+    training=_scaled(756e12, 2.0e12),
+)  # fmt: skip
+
+
+def with_kernel(machine: Machine, kernel: Kernel) -> Machine:
+    """The same GPUs with another kernel for attention."""
+    assert isinstance(machine.training, Speed)
+    return replace(machine, training=replace(machine.training, kernel=kernel))
+
 
 MACHINES = {"h100": H100, "one_h100": ONE_H100, "rtx_4090": RTX_4090, "two_cores": TWO_CORES}
 

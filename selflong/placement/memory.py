@@ -7,11 +7,17 @@ from selflong.placement.machines import GB
 from selflong.placement.shapes import Architecture
 
 WEIGHT_BYTES = 2
-"""Of a parameter in bf16: in a device, in a model folder, and of its gradient."""
+"""Of a parameter in bf16: in a device and in a model folder."""
+GRADIENT_BYTES = 4
+"""Of a parameter: gradients are summed in float32."""
 OPTIMIZER_BYTES = 12
 """Of a parameter in float32: master weight and two moments, in memory and in a training checkpoint."""
 LOSS_CHUNK_ELEMENTS = 2**26
 """Logits that the loss holds at once: 0.27 GB in float32."""
+REDUCE_BUCKET = 2 * 10**8
+"""Gradients that are summed over ranks at once, in bf16 and as they are sent, in float32."""
+LIVE_PARAMETERS = 10**9
+"""Parameters that ZeRO-3 gathers ahead of their use, at most."""
 FRAMEWORK_BYTES = 2 * GB
 """CUDA context, NCCL buffers, kernels."""
 CPU_FRAMEWORK_BYTES = 3.3 * GB
@@ -26,12 +32,13 @@ class Memory:
     gradients: float
     optimizer: float
     gathered: float
-    """Whole layers that ZeRO-3 has gathered."""
+    """Layers that ZeRO-3 has gathered, and those that it gathers ahead."""
+    bucket: float
+    """Gradients that are summed over ranks."""
     checkpoints: float
-    """The hidden state that each layer keeps for the backward pass."""
+    """What each layer keeps for the backward pass: its hidden state, attention's output and log-sum-exp."""
     layer: float
     """What one layer holds while it is computed again and differentiated; all, without checkpointing."""
-    ring: float
     loss: float
     framework: float
 
@@ -53,6 +60,26 @@ def layer_bytes(model: Architecture, tokens: int, element: int = 2) -> float:
     return tokens * (element * elements + 4 * model.heads)
 
 
+def backward_bytes(model: Architecture, tokens: int, shared: bool) -> float:
+    """What the backward pass of a layer holds beside what autograd kept, at its peak.
+
+    In the MLP the gradients of its widest tensors; then, with the MLP's own activations freed, attention: its
+    operands and their gradients once more, as its kernels want them. Where ranks share a sequence, keys and
+    values that arrive, are used and leave, and their float32 gradients, as well.
+    """
+    feed_forward = 2 * (2 * model.intermediate + model.hidden)
+    freed = 2 * 4 * model.intermediate
+    copies = 2 * (4 * model.attention_width + 4 * model.key_value_width)
+    exchanged = 2 * (3 * 2 + 2 * 4) * model.key_value_width if shared else 0
+    return float(tokens * max(feed_forward, copies + exchanged - freed))
+
+
+def kept_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
+    """What a layer that is computed again keeps from the forward pass."""
+    attention = 2 * model.attention_width + 4 * model.heads if layout.keep_attention else 0
+    return float(tokens * (2 * model.hidden + attention))
+
+
 def loss_bytes(model: Architecture, tokens: int) -> float:
     """What the loss of a model in bf16 holds.
 
@@ -63,26 +90,28 @@ def loss_bytes(model: Architecture, tokens: int) -> float:
 
 
 def memory(model: Architecture, length: int, layout: Parallelism, device: str = "cuda") -> Memory:
-    """Peak of one device: weights and gradients in bf16, master weights and two moments in float32."""
+    """Peak of one device: weights in bf16; gradients, master weights and two moments in float32."""
     tokens = -(-length // layout.sequence)
     shard = [1, 1, 1, 1]  # of nothing, optimizer, gradients, parameters
     for stage in range(1, layout.zero_stage + 1):
         shard[stage] = layout.ranks
-    layer = layer_bytes(model, tokens) * (1 if layout.activation_checkpointing else model.layers)
-    kept_layers = 2 if layout.offload_activations else model.layers
-    gathered = WEIGHT_BYTES * max(model.embedding_parameters, 2 * model.layer_parameters)
+    again = layout.activation_checkpointing
+    layer = layer_bytes(model, tokens) * (1 if again else model.layers)
+    kept = kept_bytes(model, tokens, layout) if again else 0.0
+    gathered = min(model.parameters, max(model.embedding_parameters, LIVE_PARAMETERS))
+    # Under ZeRO 1 bf16 gradients of all parameters lie beside their float32 sums.
+    narrow = WEIGHT_BYTES * model.parameters if layout.zero_stage == 1 else 0.0
     return Memory(
         parameters=WEIGHT_BYTES * model.parameters / shard[3],
-        gradients=WEIGHT_BYTES * model.parameters / shard[2],
+        gradients=narrow
+        + (0.0 if layout.offload_optimizer else GRADIENT_BYTES * model.parameters / shard[1]),
         optimizer=0.0
         if layout.offload_optimizer
         else OPTIMIZER_BYTES * model.parameters / shard[1],
-        gathered=gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
-        checkpoints=2.0 * kept_layers * tokens * model.hidden,
-        # The gradients of the widest tensors live beside them.
-        layer=layer + 2 * tokens * (2 * model.intermediate + model.hidden),
-        # Keys and values that arrive, that are used and that leave, and their float32 gradients.
-        ring=(3 * 2 + 2 * 4) * 2.0 * tokens * model.key_value_width if layout.sequence > 1 else 0.0,
+        gathered=WEIGHT_BYTES * gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
+        bucket=(WEIGHT_BYTES + GRADIENT_BYTES) * float(min(REDUCE_BUCKET, model.parameters)),
+        checkpoints=kept * (2 if layout.offload_activations else model.layers),
+        layer=layer + backward_bytes(model, tokens, layout.sequence > 1),
         loss=loss_bytes(model, tokens),
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )

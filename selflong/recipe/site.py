@@ -157,6 +157,9 @@ class TrainingSite(Section):
     """To the node's memory; where null, only what does not fit otherwise."""
     activation_checkpointing: bool = True
     """Compute each layer again in the backward pass in place of keeping what it held."""
+    keep_attention: bool | None = None
+    """But not its attention: its output and log-sum-exp stay, on the device or with what is offloaded; where
+    null, unless nothing else fits."""
     tensorboard: bool = False
     checkpoint_minutes: Rate | None = None
     """Save the state also when so much time has passed since the last one."""

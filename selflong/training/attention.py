@@ -11,7 +11,7 @@ both, Ulysses gathers the two zigzag chunks of its ring index and the ring runs 
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from selflong.job import UserError
+from selflong.placement.layout import ring_chunks
 from selflong.training.kernels import Block, Rule, accumulator_dtype, block_kernel
-from selflong.training.layout import Groups, ring_chunks
+from selflong.training.layout import Groups
 
 ATTENTION_NAME = "packed_sequence_parallel"
 
@@ -60,16 +61,53 @@ class Piece:
         return self.block.causal
 
 
+class KeptAttention:
+    """Attention's output and log-sum-exp of each layer, from the forward pass until the backward pass.
+
+    Activation checkpointing computes a layer again; attention, by far the dearest part of a long sequence,
+    is then taken from here. ``offload`` holds it in pinned host memory meanwhile.
+    """
+
+    def __init__(self, offload: bool = False) -> None:
+        self._offload = offload
+        self._held: dict[int, list[tuple[Tensor, Tensor, torch.device]]] = {}
+
+    def __call__(
+        self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """What a layer's attention gives: computed in the forward pass, taken in the backward pass."""
+        if _in_backward():
+            # The last first: modules that several layers share are computed again in reverse.
+            out, lse, device = self._held[layer].pop()
+            return out.to(device, non_blocking=True), lse.to(device, non_blocking=True)
+        out, lse = compute()
+        self._held.setdefault(layer, []).append((self._store(out), self._store(lse), out.device))
+        return out, lse
+
+    def _store(self, value: Tensor) -> Tensor:
+        if not self._offload:
+            return value
+        held = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+        return held.copy_(value, non_blocking=True)
+
+
+def _in_backward() -> bool:
+    """Whether autograd is computing gradients in this thread: what runs then is computed again."""
+    return torch._C._current_graph_task_id() != -1
+
+
 @dataclass(frozen=True)
 class PackedSequence:
     """What attention must know about the sequence that the ranks share.
 
     ``bounds`` are the cumulative token bounds of its documents (the padding, if any, is one more),
     from 0 to the padded length. One object serves a micro-batch: what its layers share is made once.
+    ``kept``, where layers are computed again, saves them attention.
     """
 
     bounds: tuple[int, ...]
     groups: Groups
+    kept: KeptAttention | None = field(default=None, compare=False)
     _turns: dict[int | None, list[tuple[int, list[Piece]]]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -87,6 +125,11 @@ class PackedSequence:
         if window not in self._turns:
             self._turns[window] = list(self._needed(window))
         return self._turns[window]
+
+    def whole(self, window: int | None) -> Block:
+        """All documents as one block: what a rank holds that shares no ring."""
+        [(_, [piece])] = self.turns(window)
+        return piece.block
 
     def _needed(self, window: int | None) -> Iterator[tuple[int, list[Piece]]]:
         ring, own = self.groups.layout.ring, self.groups.place.ring
@@ -184,7 +227,8 @@ def _wait(works: list[dist.Work]) -> None:
 class RingAttention(torch.autograd.Function):
     """Zigzag ring attention. q [heads, local tokens, head_dim]; k, v [key-value heads, ...].
 
-    ``sinks`` ([heads], or None) are scores of a key without a value, which every query sees.
+    ``sinks`` ([heads], or None) are scores of a key without a value, which every query sees; ``layer`` names
+    the layer to what the sequence keeps.
     """
 
     @staticmethod
@@ -196,13 +240,12 @@ class RingAttention(torch.autograd.Function):
         sinks: Tensor | None,
         sequence: PackedSequence,
         rule: Rule,
+        layer: int,
     ) -> Tensor:
-        out, lse = _ring_forward(q, k, v, sequence, rule)
-        if sinks is not None:
-            with_sink = torch.logaddexp(lse, sinks.to(lse.dtype)[:, None])
-            out *= (lse - with_sink).exp()[..., None]
-            lse = with_sink
-        result = out.to(q.dtype)
+        def compute() -> tuple[Tensor, Tensor]:
+            return _attend(q, k, v, sinks, sequence, rule)
+
+        result, lse = compute() if sequence.kept is None else sequence.kept(layer, compute)
         ctx.save_for_backward(q, k, v, sinks, result, lse)
         ctx.sequence, ctx.rule = sequence, rule
         return result
@@ -217,15 +260,29 @@ class RingAttention(torch.autograd.Function):
             shares = (sinks.to(lse.dtype)[:, None] - lse).exp()
             sinks_grad = -(shares * moved).sum(1).to(sinks.dtype)
         dq, dk, dv = _ring_backward(grad, q, k, v, out, lse, ctx.sequence, ctx.rule)
-        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), sinks_grad, None, None
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), sinks_grad, None, None, None
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, sequence: PackedSequence, rule: Rule
+) -> tuple[Tensor, Tensor]:
+    """Output in the dtype of the queries, and its log-sum-exp, wide, with the sinks' share."""
+    out, lse = _ring_forward(q, k, v, sequence, rule)
+    if sinks is not None:
+        with_sink = torch.logaddexp(lse, sinks.to(lse.dtype)[:, None])
+        out = out * (lse - with_sink).exp()[..., None]
+        lse = with_sink
+    return out.to(q.dtype), lse
 
 
 def _ring_forward(
     q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, rule: Rule
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of this rank's queries, both wide."""
+    """Output and log-sum-exp of this rank's queries, both wide where blocks are merged."""
     kernel = block_kernel(q.device, q.dtype)
     wide = accumulator_dtype(q.dtype)
+    if sequence.groups.layout.ring == 1:
+        return kernel.forward(q, k, v, sequence.whole(rule.window), rule)
     out = torch.zeros(q.shape, dtype=wide, device=q.device)
     lse = torch.full(q.shape[:2], -torch.inf, dtype=wide, device=q.device)
     held = torch.stack([k, v])
@@ -264,9 +321,11 @@ def _ring_backward(
     sequence: PackedSequence,
     rule: Rule,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v, all wide."""
+    """Gradients of q, k, v, wide where those of blocks are added up."""
     layout, groups = sequence.groups.layout, sequence.groups
     kernel = block_kernel(q.device, q.dtype)
+    if layout.ring == 1:
+        return kernel.backward(grad, q, k, v, out, lse, sequence.whole(rule.window), rule)
     wide = accumulator_dtype(q.dtype)
     dq = torch.zeros(q.shape, dtype=wide, device=q.device)
     held = torch.stack([k, v])
@@ -357,20 +416,22 @@ def packed_attention(
     sequence: PackedSequence,
     rule: Rule,
     sinks: Tensor | None = None,
+    layer: int = 0,
 ) -> Tensor:
     """Causal attention within documents over the whole sequence, on this rank's slice of it.
 
     q is [heads, local tokens, head_dim], k and v [key-value heads, local tokens, head_dim]; the result
-    has q's shape, but for v's head_dim. ``sinks`` is [heads].
+    has q's shape, but for v's head_dim. ``sinks`` is [heads]; ``layer`` names the layer to what the sequence
+    keeps.
     """
     width = v.shape[-1]
     if width < q.shape[-1]:
         v = F.pad(v, (0, q.shape[-1] - width))
     group = sequence.groups.ulysses
     if group is None:
-        return RingAttention.apply(q, k, v, sinks, sequence, rule)[..., :width]
+        return RingAttention.apply(q, k, v, sinks, sequence, rule, layer)[..., :width]
     q, k, v = (_gather_tokens(x, group) for x in (q, k, v))
-    out = RingAttention.apply(q, k, v, _own_heads(sinks, group), sequence, rule)
+    out = RingAttention.apply(q, k, v, _own_heads(sinks, group), sequence, rule, layer)
     return _gather_heads(out, group)[..., :width]
 
 
@@ -400,7 +461,7 @@ def attention_forward(
         window=sliding_window or None,
         softcap=softcap or 0.0,
     )
-    out = packed_attention(query[0], key[0], value[0], packed_sequence, rule, s_aux)
+    out = packed_attention(query[0], key[0], value[0], packed_sequence, rule, s_aux, id(module))
     return out.transpose(0, 1)[None].contiguous(), None
 
 

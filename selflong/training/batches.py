@@ -13,7 +13,8 @@ from torch import Tensor
 
 from selflong.formats import SEQUENCES, PackedFiles, read_parquet
 from selflong.job import UserError
-from selflong.training.layout import Layout, Place, balanced_slots, token_ranges
+from selflong.placement.layout import balanced_slots
+from selflong.training.layout import Layout, Place, token_ranges
 from selflong.training.loss import IGNORE, target_mask
 
 

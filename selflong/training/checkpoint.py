@@ -140,6 +140,9 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
         owner = state["files"][name]
         if owner not in opened:
             opened[owner] = safe_open(folder / f"rank-{owner:05d}.safetensors", "pt")
+        if hasattr(parameter, "ds_id") and not parameter.ds_persist:
+            _load_part(opened[owner], name, parameter)
+            continue
         weight = opened[owner].get_tensor(f"weight/{name}").to(engine.device)
         with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
             parameter.copy_(weight)
@@ -148,6 +151,39 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
             value = opened[owner].get_tensor(f"{moment}/{name}").to(engine.device)
             _set_whole(parameter, value, moment)
     return state["progress"]
+
+
+def _load_part(file: Any, name: str, parameter: Any) -> None:
+    """Set this rank's part of a parameter that ZeRO-3 has split, reading no more than the rows it lies in.
+
+    ZeRO-3 splits the flat parameter, padded, into equal parts.
+    """
+    share, size = parameter.ds_tensor.numel(), parameter.ds_numel
+    row = size // parameter.ds_shape[0]
+    start = min(size, share * dist.get_rank())
+    stop = min(size, start + share)
+    first = start // row
+
+    def part(key: str) -> Tensor:
+        rows = file.get_slice(key)[first : -(-stop // row)].flatten()
+        mine = rows[start - first * row : stop - first * row]
+        return nn.functional.pad(mine, (0, share - mine.numel())).to(parameter.ds_tensor.device)
+
+    weight = part(f"weight/{name}")
+    parameter.ds_tensor.data.copy_(weight)
+    _set_part(parameter, weight, None)
+    for moment in MOMENTS:
+        _set_part(parameter, part(f"{moment}/{name}"), moment)
+
+
+def _set_part(parameter: nn.Parameter, mine: Tensor, moment: str | None) -> None:
+    """Set the float32 weight, or a moment, of this rank's part of a parameter that ZeRO-3 has split."""
+    from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+    if moment is None:
+        safe_set_local_fp32_param(parameter, mine)
+    else:
+        safe_set_local_optimizer_state(parameter, mine, moment)
 
 
 def create_moments(engine: Any) -> None:
@@ -167,12 +203,7 @@ def create_moments(engine: Any) -> None:
 
 def _set_whole(parameter: nn.Parameter, value: Tensor, moment: str | None) -> None:
     """Set the float32 weight, or a moment, of a partitioned parameter from its whole value."""
-    from deepspeed.utils import (
-        safe_set_full_fp32_param,
-        safe_set_full_optimizer_state,
-        safe_set_local_fp32_param,
-        safe_set_local_optimizer_state,
-    )
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
     if not hasattr(parameter, "ds_id"):
         if moment is None:
@@ -184,11 +215,7 @@ def _set_whole(parameter: nn.Parameter, value: Tensor, moment: str | None) -> No
     # overruns the last part where the ranks do not divide the size.
     share = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
     padded = nn.functional.pad(value.flatten(), (0, share * dist.get_world_size() - value.numel()))
-    mine = padded.narrow(0, share * dist.get_rank(), share)
-    if moment is None:
-        safe_set_local_fp32_param(parameter, mine)
-    else:
-        safe_set_local_optimizer_state(parameter, mine, moment)
+    _set_part(parameter, padded.narrow(0, share * dist.get_rank(), share), moment)
 
 
 # -------------------------------------------------------------------------------- model folders

@@ -4,10 +4,11 @@ Tensors are [heads, tokens, head_dim] and the log-sum-exp [heads, tokens], a nat
 (float64 for float64 inputs). Keys and values may have fewer heads than the queries by a whole factor.
 """
 
+import importlib
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
@@ -299,6 +300,54 @@ class FlashAttention4Kernel:
         return dq, dk, dv
 
 
+class FlashAttention3Kernel:
+    """FlashAttention-3 (module flash_attn_interface, built from the folder hopper) on Hopper."""
+
+    name = "flash-attn 3"
+
+    def __init__(self, interface: Any) -> None:
+        self._interface = interface
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
+    ) -> tuple[Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        out, lse, *_ = self._interface._flash_attn_forward(
+            *_by_token(q, k, v),
+            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
+            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
+            softmax_scale=rule.scale, causal=block.causal,
+            window_size_left=-1 if block.reach is None else block.reach,
+            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+        )  # fmt: skip
+        return out.transpose(0, 1), lse
+
+    def backward(
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        block: Block,
+        rule: Rule,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        lengths = block.lengths(q.device)
+        grad, q, k, v, out = _by_token(grad, q, k, v, out)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        self._interface._flash_attn_backward(
+            grad, q, k, v, out, lse.contiguous(),
+            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
+            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
+            dq=dq, dk=dk, dv=dv, softmax_scale=rule.scale, is_causal=block.causal,
+            window_size_left=-1 if block.reach is None else block.reach,
+            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+        )  # fmt: skip
+        dq, dk, dv = _by_head(dq, dk, dv)
+        return dq, dk, dv
+
+
 class TorchFlashKernel:
     """The flash operations that torch carries, without any package. They know no softcap."""
 
@@ -399,20 +448,24 @@ class FlashAttention2Kernel:
         return dq, dk, dv
 
 
-def _gpu_kernel(device: torch.device) -> BlockKernel:
-    """The fastest kernel whose package is installed and that knows the device."""
-    if torch.cuda.get_device_capability(device) >= (9, 0):
-        try:
-            from flash_attn.cute import interface as flash_attention_4
-        except ImportError:
-            pass
-        else:
-            return FlashAttention4Kernel(flash_attention_4)
-    try:
-        from flash_attn import flash_attn_interface as flash_attention_2
-    except ImportError:
-        return TorchFlashKernel()
-    return FlashAttention2Kernel(flash_attention_2)
+PACKAGES: dict[str, tuple[Callable[[Any], BlockKernel], tuple[int, int], tuple[int, int]]] = {
+    "flash_attn_interface": (FlashAttention3Kernel, (9, 0), (9, 0)),
+    "flash_attn.cute.interface": (FlashAttention4Kernel, (9, 0), (99, 0)),
+    "flash_attn.flash_attn_interface": (FlashAttention2Kernel, (8, 0), (99, 0)),
+}
+"""Modules of packages, the fastest first: the kernel, the least and the highest compute capability that it
+knows."""
+
+
+def gpu_kernels(capability: tuple[int, int]) -> Iterator[BlockKernel]:
+    """The kernels that are there for GPUs of a compute capability, the fastest first, torch's own last."""
+    for module, (kernel, least, most) in PACKAGES.items():
+        if least <= capability <= most:
+            try:
+                yield kernel(importlib.import_module(module))
+            except ImportError:
+                continue
+    yield TorchFlashKernel()
 
 
 @cache
@@ -421,7 +474,7 @@ def block_kernel(device: torch.device, dtype: torch.dtype) -> BlockKernel:
     if device.type == "cpu":
         kernel: BlockKernel = TorchCpuKernel()
     elif dtype in (torch.bfloat16, torch.float16):
-        kernel = _gpu_kernel(device)
+        kernel = next(gpu_kernels(torch.cuda.get_device_capability(device)))
     else:
         kernel = PlainKernel()
     log.info("attention in %s by %s", dtype, kernel.name)

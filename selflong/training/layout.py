@@ -8,12 +8,12 @@ holds chunks ``r`` and ``2 * ring - 1 - r``, so that each holds the same amount 
 Ulysses ranks hold equal contiguous slices of their ring index's two chunks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.distributed as dist
 
 from selflong.job import UserError
+from selflong.placement.layout import ring_chunks
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,6 @@ class Layout:
             )
 
 
-def ring_chunks(length: int, ring: int, index: int) -> list[range]:
-    """Global token ranges that ring index ``index`` holds, in local order. ``length`` is padded."""
-    if ring == 1:
-        return [range(0, length)]
-    chunk = length // (2 * ring)
-    return [range(i * chunk, (i + 1) * chunk) for i in (index, 2 * ring - 1 - index)]
-
-
 def token_ranges(length: int, layout: Layout, place: Place) -> list[range]:
     """Global token ranges (at most two) that a rank holds, in local order. ``length`` is padded."""
     chunks = ring_chunks(length, layout.ring, place.ring)
@@ -94,23 +86,6 @@ def token_ranges(length: int, layout: Layout, place: Place) -> list[range]:
             ranges.append(chunk[low:high])
         offset += len(chunk)
     return ranges
-
-
-def balanced_slots(costs: Sequence[float], data: int) -> list[list[int | None]]:
-    """Assign the sequences of a global batch to data-parallel groups.
-
-    All groups step together, so a micro-step lasts as long as its dearest sequence: neighbours in cost
-    share a micro-step. Returns one row per micro-step with one sequence index per group; ``None`` where
-    a group has nothing left to do.
-    """
-    order = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
-    slots: list[list[int | None]] = []
-    for start in range(0, len(order), data):
-        row: list[int | None] = list(order[start : start + data])
-        row += [None] * (data - len(row))
-        # Reversing every other row evens out the totals as well.
-        slots.append(row[::-1] if len(slots) % 2 else row)
-    return slots
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,6 @@ STRIP_ROWS = 2**14
 _RESPONSE_ROLES = (int(TokenRole.RESPONSE), int(TokenRole.END))
 
 
-def _targets(roles: NDArray[np.uint8], kind: str, mask_prompt: bool) -> NDArray[np.bool_]:
-    """Which tokens of a sample the loss counts.
-
-    Long samples train on all tokens (the paper's finding), short ones on their responses; with
-    ``mask_prompt``, its ablation, long ones do as well. Text is no conversation: a prompt in it is what its
-    source masks.
-    """
-    if kind == "pretraining":
-        return roles != TokenRole.PROMPT
-    if kind in ("long_input", "long_output") and not mask_prompt:
-        return np.ones(len(roles), dtype=bool)
-    return np.isin(roles, _RESPONSE_ROLES)
-
-
 def target_mask(
     roles: NDArray[np.uint8],
     start: int,
@@ -44,14 +30,22 @@ def target_mask(
 ) -> NDArray[np.bool_]:
     """Which tokens are targets, for the tokens ``start`` ... ``start + len(roles)`` of a sequence.
 
-    The first token of a document never is: nothing in its document predicts it.
+    Long samples train on all tokens (the paper's finding), short ones on their responses; with
+    ``mask_prompt``, its ablation, long ones do as well. Text is no conversation: a prompt in it is what its
+    source masks. The first token of a document never is a target: nothing in its document predicts it.
     """
+    responses = np.isin(roles, _RESPONSE_ROLES)
     mask = np.zeros(len(roles), dtype=bool)
     for first, stop, kind in zip(bounds, bounds[1:], kinds, strict=False):
         low, high = max(first - start, 0), min(stop - start, len(roles))
         if low >= high:
             continue
-        mask[low:high] = _targets(roles[low:high], kind, mask_prompt)
+        if kind == "pretraining":
+            mask[low:high] = roles[low:high] != TokenRole.PROMPT
+        elif kind in ("long_input", "long_output") and not mask_prompt:
+            mask[low:high] = True
+        else:
+            mask[low:high] = responses[low:high]
         if first >= start:
             mask[low] = False
     return mask

@@ -23,9 +23,10 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
+from selflong.placement.memory import LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.recipe.models import Optimizer
-from selflong.training.attention import ATTENTION_NAME, PackedSequence
-from selflong.training.batches import PackedData
+from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
+from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (
     OPTIMIZER_FOLDER,
     STAGE_FILE,
@@ -51,8 +52,11 @@ from selflong.training.rope import check_rotary_precision, rope_base
 
 log = logging.getLogger(__name__)
 
-# Dense bfloat16 FLOP/s of the vendors' data sheets.
-PEAK_FLOPS = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
+# Dense bfloat16 FLOP/s of the vendors' data sheets, by a part of the device's name.
+PEAK_FLOPS = {
+    "GH200": 989.4e12, "H100": 989.4e12, "H200": 989.4e12, "B200": 2250e12, "A100": 312e12,
+    "MI300X": 1307.4e12,
+}  # fmt: skip
 METRICS_FILE = "metrics.jsonl"
 NON_FINITE_FILE = "non_finite.json"
 
@@ -99,10 +103,10 @@ def sequence_flops(config: PreTrainedConfig, parameters: int, bounds: list[int])
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a rank's device: the data sheet's where it is known, else those of a matrix product."""
-    if device.type == "cuda":
+    if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         for known, flops in PEAK_FLOPS.items():
-            if known in name and dtype == torch.bfloat16:
+            if known in name:
                 return flops
     size, best = 1024, math.inf
     a = torch.ones(size, size, dtype=dtype, device=device)
@@ -124,7 +128,9 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
     """DeepSpeed's configuration of a stage."""
     assert job.stage.optimizer is not None
     slots = -(-job.sequences_per_step // job.layout.data)
-    zero: dict[str, Any] = {"stage": job.zero_stage}
+    zero: dict[str, Any] = {"stage": job.zero_stage, "reduce_bucket_size": REDUCE_BUCKET}
+    if job.zero_stage == 3:
+        zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
     if job.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": job.device == "cuda"}
     return {
@@ -310,7 +316,7 @@ class StageRun:
             # One decision of all ranks, whatever their clocks and signals say.
             if self._sum(float(self.stop_requested))[0] > 0:
                 raise Interrupted
-            loss = self.engine(part, PackedSequence(part.bounds, self.groups), self.device)
+            loss = self.engine(part, self._sequence(part), self.device)
             total += float(loss.detach())
             self.engine.backward(loss * scale)
             if index == len(slices) - 1:
@@ -322,6 +328,14 @@ class StageRun:
         self.saving = due > 0
         seconds = time.perf_counter() - started
         return self._measure(batch, summed / max(1.0, targets), rate, norm, int(targets), seconds)
+
+    def _sequence(self, part: MicroBatch) -> PackedSequence:
+        job = self.job
+        kept = None
+        if job.activation_checkpointing and job.keep_attention:
+            # On a CPU activations are in host memory already.
+            kept = KeptAttention(job.offload_activations and job.device == "cuda")
+        return PackedSequence(part.bounds, self.groups, kept)
 
     def _state_is_old(self) -> bool:
         minutes = self.job.checkpoint_minutes

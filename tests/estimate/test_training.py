@@ -1,5 +1,7 @@
 """How long a stage's job takes, and how often it is started."""
 
+from dataclasses import replace
+
 import pytest
 
 from selflong.cluster import WARNING_SECONDS
@@ -8,21 +10,40 @@ from selflong.estimate.training import (
     estimate_stage,
     retries,
     seconds_of,
+    utilisation,
     warning_seconds,
 )
 from selflong.job import UserError
-from selflong.placement.machines import H100
+from selflong.placement.fit import choose
+from selflong.placement.layout import Parallelism
+from selflong.placement.machines import FLASH_2, FLASH_3, H100, with_kernel
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Resources, Site, TrainingSite
 from tests.paper import PAPER, SITE, without_shapes
 
+LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+
 
 def test_the_speed_of_prolong_at_64k_is_met() -> None:
-    """2,770 tokens a second and H100 (arXiv 2410.02660), while the share of the peak comes from 1M runs."""
-    tokens, llama = 2**22, KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
-    seconds = seconds_of(llama, tokens, 65_536 / 2, H100, devices=64)
+    """2,770 tokens a second and H100 (arXiv 2410.02660), which had flash-attn 2."""
+    tokens, layout = 2**22, Parallelism(64, 8, keep_attention=False)
+    seconds = seconds_of(LLAMA_8B, tokens, 65_536 / 2, H100, layout)
     assert tokens / seconds / 64 == pytest.approx(2770, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [2**18, 2**19, 2**20])
+def test_by_the_rates_of_flash_attn_3_one_document_reaches_the_goal(length: int) -> None:
+    layout = choose(LLAMA_8B, length, 8, H100).layout
+    reached = [
+        utilisation(LLAMA_8B, length / 2, with_kernel(H100, kernel), layout)
+        for kernel in (FLASH_2, FLASH_3)
+    ]
+    assert 0.25 < reached[0] < 0.35 and 0.45 < reached[1] < 0.55
+    again = replace(layout, keep_attention=False)
+    assert utilisation(LLAMA_8B, length / 2, H100, again) < reached[0]
+    waiting = utilisation(LLAMA_8B, length / 2, H100, layout, useful=0.5)
+    assert reached[0] / 2 < waiting < 0.7 * reached[0]
 
 
 def with_limit(minutes: int, recipe: Recipe = PAPER) -> int | None:

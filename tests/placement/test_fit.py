@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from selflong.placement.fit import choose, stage_site
+from selflong.placement.fit import choose, longest, stage_site
+from selflong.placement.layout import Parallelism
 from selflong.placement.machines import GB, H100
+from selflong.placement.memory import memory
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
@@ -57,6 +59,14 @@ def test_the_papers_stages_fit_eight_h100(length: int) -> None:
     assert 20 * GB < fit.memory.total < 80 * GB
 
 
+def test_more_devices_hold_longer_sequences() -> None:
+    held = [longest(LLAMA_8B, devices, H100) for devices in (1, 8, 16, 32)]
+    assert held == sorted(held) and held[1] > 4 * held[0] > 2**18
+    lean = Parallelism(8, 8, offload_optimizer=True, offload_activations=True)
+    assert memory(LLAMA_8B, held[1], lean).total <= H100.usable_memory
+    assert memory(LLAMA_8B, held[1] + 2**13, lean).total > H100.usable_memory
+
+
 def test_short_stages_are_data_parallel() -> None:
     fit = choose(LLAMA_8B, 4096, 64, H100)
     assert fit.fits and fit.layout.sequence == 1 and not fit.layout.offload_activations
@@ -72,7 +82,8 @@ def test_a_model_is_laid_out_by_the_checkpoint_that_lies_there(tmp_path: Path) -
     )
     assert laid_out("selflong_8b/256k", without_shapes()).ring is None
     small = laid_out("selflong_8b/256k", without_shapes(), tmp_path)
-    assert (small.ring, small.ulysses) == (1, 1)
+    # However small, its heads are shared: with sequences of their own ranks would wait.
+    assert (small.ring, small.ulysses) == (1, 8)
     assert site_layout(laid_out("selflong_8b/256k")).sequence > 1
 
 

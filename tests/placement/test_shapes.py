@@ -39,8 +39,8 @@ def test_a_configuration_that_transformers_wrote_gives_the_known_shape(
     LlamaConfig(
         hidden_size=shape.hidden, intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_value_heads, vocab_size=shape.vocabulary,
-        tie_word_embeddings=shape.tied,
+        num_key_value_heads=shape.key_value_heads, head_dim=shape.head_size,
+        vocab_size=shape.vocabulary, tie_word_embeddings=shape.tied,
     ).save_pretrained(tmp_path)  # fmt: skip
     assert read_shape(tmp_path) == shape
 

@@ -1,6 +1,8 @@
 """Sequence-parallel attention is plain attention: every pair once, the same numbers, no leak."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,15 +17,18 @@ from benchmarks.attention import (
     model,
     tokens_and_labels,
 )
+from selflong.placement.layout import ring_chunks
 from selflong.training.attention import (
     ATTENTION_NAME,
+    KeptAttention,
     PackedSequence,
     Piece,
     packed_attention,
     ring_pieces,
 )
-from selflong.training.kernels import Rule
-from selflong.training.layout import Layout, make_groups, ring_chunks, single_process
+from selflong.training.kernels import Rule, TorchCpuKernel
+from selflong.training.layout import Layout, make_groups, single_process
+from selflong.training.model import LossModel
 from selflong.training.ranks import on_ranks
 
 
@@ -130,6 +135,42 @@ def test_a_changed_token_moves_no_other_document(layout: Layout) -> None:
         changed = (before != after).any(-1)
         moved |= set(places[changed].tolist())
     assert moved == set(range(position, starts[document + 1]))
+
+
+def _kept_and_not(layout: Layout) -> list[tuple[int, float, dict[str, torch.Tensor]]]:
+    """Calls of the kernel's forward pass, loss and gradients: layers computed again without attention's
+    output at hand, with it, and with a copy of it."""
+    groups = make_groups(layout)
+    results = []
+    for kept in (None, KeptAttention(), KeptAttention(offload=True)):
+        llama = model(torch.float32, ATTENTION_NAME, False)
+        llama.train().activation_checkpointing_enable({"use_reentrant": False})
+        counted, calls = TorchCpuKernel.forward, 0
+
+        def counting(*args: Any, forward: Any = counted) -> tuple[torch.Tensor, torch.Tensor]:
+            nonlocal calls
+            calls += 1
+            return forward(*args)
+
+        batch, sequence = local_batch(DOCUMENTS[2], groups, *tokens_and_labels(DOCUMENTS[2]))
+        whole = LossModel(llama)
+        TorchCpuKernel.forward = counting  # type: ignore[assignment]
+        loss = whole(batch, replace(sequence, kept=kept), torch.device("cpu"))
+        loss.backward()
+        TorchCpuKernel.forward = counted  # type: ignore[method-assign]
+        gradients = {n: p.grad for n, p in whole.named_parameters() if p.grad is not None}
+        results.append((calls, float(loss.detach()), gradients))
+    return results
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(ring=2), Layout(ulysses=2)], ids=str)
+def test_what_a_layer_keeps_of_its_attention_is_not_computed_again(layout: Layout) -> None:
+    for again, *others in on_ranks(layout.world, _kept_and_not, layout):
+        for other in others:
+            assert again[0] == 2 * other[0] > 0
+            assert other[1] == again[1] and other[2].keys() == again[2].keys()
+            for name, gradient in other[2].items():
+                assert torch.equal(gradient, again[2][name]), name
 
 
 def test_extreme_logits_stay_finite_in_low_precision() -> None:

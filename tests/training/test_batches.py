@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selflong.placement.layout import balanced_slots
 from selflong.training.batches import MicroBatch, PackedData
-from selflong.training.layout import Layout, balanced_slots, token_ranges
+from selflong.training.layout import Layout, token_ranges
 from selflong.training.loss import IGNORE
 from tests.training.jobs import write_packed
 

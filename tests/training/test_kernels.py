@@ -18,11 +18,13 @@ from selflong.training.kernels import (
     Block,
     BlockKernel,
     FlashAttention2Kernel,
+    FlashAttention3Kernel,
     FlashAttention4Kernel,
     PlainKernel,
     Rule,
     TorchCpuKernel,
     TorchFlashKernel,
+    gpu_kernels,
 )
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
@@ -122,6 +124,37 @@ def _fa4_backward(
     return tuple(_differentiate(dout, q, k, v, out, lse, block, rule))
 
 
+def _fa3_forward(
+    q, k, v, k_new=None, v_new=None, qv=None, out_=None, cu_seqlens_q=None, cu_seqlens_k=None,
+    cu_seqlens_k_new=None, seqused_q=None, seqused_k=None, max_seqlen_q=None, max_seqlen_k=None,
+    page_table=None, kv_batch_idx=None, leftpad_k=None, rotary_cos=None, rotary_sin=None,
+    seqlens_rotary=None, q_descale=None, k_descale=None, v_descale=None, softmax_scale=None,
+    causal=False, window_size_left=-1, window_size_right=-1, attention_chunk=0, softcap=0.0,
+    rotary_interleaved=True, scheduler_metadata=None, num_splits=1, pack_gqa=None, sm_margin=0,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    block = _block(
+        cu_seqlens_q, cu_seqlens_k, (max_seqlen_q, max_seqlen_k), causal, _reach(window_size_left)
+    )
+    assert window_size_right == (0 if causal else -1) and softcap >= 0
+    return *_compute(q, k, v, block, Rule(softmax_scale, None, softcap)), None, None
+
+
+def _fa3_backward(
+    dout, q, k, v, out, softmax_lse, cu_seqlens_q=None, cu_seqlens_k=None, sequed_q=None,
+    sequed_k=None, max_seqlen_q=None, max_seqlen_k=None, dq=None, dk=None, dv=None,
+    softmax_scale=None, is_causal=False, window_size_left=-1, window_size_right=-1, softcap=0.0,
+    deterministic=False, sm_margin=0,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    lengths = (max_seqlen_q, max_seqlen_k)
+    block = _block(cu_seqlens_q, cu_seqlens_k, lengths, is_causal, _reach(window_size_left))
+    assert window_size_right == (0 if is_causal else -1)
+    rule = Rule(softmax_scale, None, softcap)
+    parts = _differentiate(dout, q, k, v, out, softmax_lse, block, rule)
+    for given, part in zip((dq, dk, dv), parts, strict=True):
+        assert given.is_contiguous() and given.shape == part.shape
+        given.copy_(part)
+
+
 def _aten_forward(
     query, key, value, cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, return_debug_mask,
     *, scale=None, window_size_left=None, window_size_right=None,
@@ -172,6 +205,9 @@ KERNELS: dict[str, BlockKernel] = {
     "flash-attn 4": FlashAttention4Kernel(
         SimpleNamespace(_flash_attn_fwd=_fa4_forward, _flash_attn_bwd=_fa4_backward)
     ),
+    "flash-attn 3": FlashAttention3Kernel(
+        SimpleNamespace(_flash_attn_forward=_fa3_forward, _flash_attn_backward=_fa3_backward)
+    ),
     "torch": TorchFlashKernel(
         SimpleNamespace(
             _flash_attention_forward=_aten_forward, _flash_attention_backward=_aten_backward
@@ -217,6 +253,28 @@ def test_a_kernel_is_attention(name: str, shape: str, softcap: float) -> None:
         torch.testing.assert_close(given.double(), plain.grad, **tolerance)
 
 
+@pytest.mark.parametrize(
+    ("installed", "capability", "taken"),
+    [
+        ({"flash_attn_interface", "flash_attn.cute.interface"}, (9, 0), "flash-attn 3"),
+        ({"flash_attn_interface", "flash_attn.cute.interface"}, (10, 0), "flash-attn 4"),
+        ({"flash_attn.cute.interface", "flash_attn.flash_attn_interface"}, (9, 0), "flash-attn 4"),
+        ({"flash_attn_interface", "flash_attn.flash_attn_interface"}, (8, 0), "flash-attn 2"),
+        (set(), (9, 0), "torch's flash attention"),
+    ],
+)
+def test_the_fastest_kernel_that_knows_the_device_is_taken(
+    installed: set[str], capability: tuple[int, int], taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(module: str) -> SimpleNamespace:
+        if module not in installed:
+            raise ImportError(module)
+        return SimpleNamespace()
+
+    monkeypatch.setattr("selflong.training.kernels.importlib.import_module", find)
+    assert next(gpu_kernels(capability)).name == taken
+
+
 def _declares(function: Any, stand_in: Any) -> bool:
     """Whether a function takes what its stand-in takes, positional arguments in the same order."""
     declared = list(inspect.signature(function).parameters)
@@ -237,7 +295,16 @@ def test_stand_ins_declare_what_torch_declares() -> None:
 
 
 def test_stand_ins_declare_what_flash_attn_declares() -> None:
-    pytest.importorskip("flash_attn", reason="no flash-attn is installed")
+    names = ("flash_attn", "flash_attn_interface")
+    if not any(map(importlib.util.find_spec, names)):
+        pytest.skip("no flash-attn is installed")
+    if importlib.util.find_spec("flash_attn_interface") is not None:
+        import flash_attn_interface as flash_attention_3
+
+        assert _declares(flash_attention_3._flash_attn_forward, _fa3_forward)
+        assert _declares(flash_attention_3._flash_attn_backward, _fa3_backward)
+    if importlib.util.find_spec("flash_attn") is None:
+        return
     if importlib.util.find_spec("flash_attn.cute") is not None:
         from flash_attn.cute import interface
 

@@ -184,6 +184,45 @@ def test_resume_on_other_numbers_of_ranks(inputs: Path, alone: Path) -> None:
     assert_same_model(work / MODEL, alone / MODEL, 1e-4)
 
 
+def _train_split_until(job: TrainingJob, step: int) -> list[bool]:
+    """Train until a step with every parameter split over the ranks, as large ones are; which stay whole."""
+    from selflong.training import stage
+
+    original = stage.deepspeed_config
+
+    def all_split(job: TrainingJob, world: int) -> dict[str, Any]:
+        config = original(job, world)
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return config
+
+    stage.deepspeed_config = all_split
+    whole: list[bool] = []
+    build = stage.build_engine
+
+    def built(*args: Any) -> Any:
+        engine = build(*args)
+        whole.extend(parameter.ds_persist for parameter in engine.module.parameters())
+        return engine
+
+    stage.build_engine = built
+    try:
+        _train_until(job, step)
+    finally:
+        stage.deepspeed_config, stage.build_engine = original, build
+    return whole
+
+
+def test_each_rank_resumes_from_its_part_of_the_state(inputs: Path, alone: Path) -> None:
+    work = inputs / "split"
+    for layout, step in ((Layout(data=2), 4), (Layout(data=3), 7)):
+        job = make_job(inputs, STEPS, layout, work=work)
+        for whole in on_ranks(layout.world, _train_split_until, job, step):
+            assert whole and not any(whole)
+    curve = losses(work)
+    assert len(curve) == 6
+    np.testing.assert_allclose(curve, losses(alone)[:6], rtol=0, atol=1e-5)
+
+
 def test_bfloat16_resumes_to_the_same_bits(inputs: Path) -> None:
     whole = train(inputs, 12, Layout(data=2), work=inputs / "bf16", precision="bfloat16")
     broken = inputs / "bf16-broken"
@@ -211,13 +250,46 @@ def test_masked_prompt_needs_no_other_data(inputs: Path) -> None:
     assert 0 < masked_targets < targets
 
 
+def _moments(job: TrainingJob) -> tuple[int, float, dict[str, torch.Tensor]]:
+    """A stage's step, the optimizer's, and both moments of each parameter, before its first step."""
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    from selflong.training.stage import StageRun, start_process_group
+
+    run = StageRun(job, start_process_group(job.device))
+    run.resume()
+    steps = {float(state["step"]) for state in run.engine.optimizer.optimizer.state.values()}
+    moments = {
+        f"{moment}/{name}": safe_get_full_optimizer_state(parameter, moment).clone()
+        for name, parameter in run.engine.module.named_parameters()
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+    return run.progress.step, steps.pop(), moments
+
+
 def test_optimizer_state_continues_in_the_next_stage(inputs: Path) -> None:
     first = train(inputs, 6, Layout(ring=2), work=inputs / "first", keep_optimizer=True)
     job = make_job(
-        inputs, 6, Layout(), work=inputs / "second", stage={"continue_optimizer": True}
+        inputs, 6, Layout(data=2), work=inputs / "second", stage={"continue_optimizer": True}
     ).model_copy(update={"initial": first / MODEL})
-    on_ranks(1, train_stage, job)
+    kept: dict[str, torch.Tensor] = {}
+    for path in (first / MODEL / "optimizer").glob("*.safetensors"):
+        kept |= load_file(path)
+    for step, optimizer_step, moments in on_ranks(2, _moments, job):
+        # The schedule begins anew; what Adam knows, and how often it has been told, does not.
+        assert (step, optimizer_step) == (0, 6.0)
+        for name, value in moments.items():
+            assert torch.equal(value, kept[name]), name
+    on_ranks(2, train_stage, job)
     assert losses(job.work)[0] < losses(first)[0]
+    rates = [
+        [
+            json.loads(line)["learning_rate"]
+            for line in (work / METRICS_FILE).read_text().splitlines()
+        ]
+        for work in (first, job.work)
+    ]
+    assert rates[0] == rates[1]
     without = make_job(
         inputs, 6, Layout(), work=inputs / "third", stage={"continue_optimizer": True}
     )
@@ -373,7 +445,7 @@ def test_layout_of_a_site() -> None:
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
-        offload_activations=True, activation_checkpointing=False, tensorboard=True,
+        offload_activations=True, activation_checkpointing=False, keep_attention=False, tensorboard=True,
         checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
