@@ -22,6 +22,8 @@ class SuiteSection(External):
 
     by_depth: ClassVar[bool] = False
     """Whether it asks at certain depths, whose scores count one by one."""
+    counts_samples: ClassVar[bool] = False
+    """Whether its mean counts each sample alike, in place of each task."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     carries_predictions: ClassVar[bool] = False
@@ -46,6 +48,11 @@ class SuiteSection(External):
     def named_files(self) -> dict[str, Path]:
         """Setting below `files` -> a file that it reads in place of packaged data."""
         return {}
+
+    @property
+    def begins_answers(self) -> bool:
+        """Whether its prompts end in the beginning of an answer, before which no model can reason."""
+        return False
 
     def asked_of(self, reference: str) -> Self:
         """The suite as one of its models is asked it: all that its predictions of that model depend on."""
