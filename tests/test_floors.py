@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "launcher suites",
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
-        "catalogue check run workspace",
+        "catalogue check run workspace publish",
         "estimate verify",
         "cli demo",
     )

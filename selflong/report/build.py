@@ -66,7 +66,7 @@ def report_tables(
     tables = [*suite_tables(measured), *neighbours.tables(measured)]
     if recipe.report.paper is not None:
         tables += published.of_paper(measured.printed, recipe.report.paper)
-    tables += _data_tables(recipe, results)
+    tables += data_tables(recipe, results)
     for paper in recipe.report.also_published:
         tables += published.of_paper(measured.printed, paper)
     return tables
@@ -81,7 +81,8 @@ def suite_tables(measured: Measured) -> list[Table]:
     ]
 
 
-def _data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
+def data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
+    """What the stages of data and of training counted."""
     rows = data.accounting(recipe, results)
     if rows:
         yield data.composition(rows)

@@ -161,6 +161,7 @@ def write_metrics(recipe: Recipe, folder: Results, rng: np.random.Generator) -> 
                 "loss": 3.0 - 0.1 * step + float(rng.normal(0, 0.03)),
                 "tokens": 2048 * step,
                 "seconds": 1.5,
+                "tokens_per_second_per_device": 2048 / 1.5 / 2,
                 "memory_gb": 2.0,
             }
             for step in range(1, 6)
