@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "corpus retrieval synthesis mixture training evaluation report",
         "catalogue check run workspace publish",
         "estimate verify",
-        "cli demo",
+        "cli demo reference",
     )
 )
 ROOMS = {room: number for number, floor in enumerate(FLOORS) for room in floor}
