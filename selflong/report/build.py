@@ -175,6 +175,13 @@ def _training_figures(measured: Measured, results: Results) -> Iterator[ReportFi
 
 
 def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
+    if steps := data.funnel(recipe, results):
+        yield ReportFigure(
+            "data_funnel",
+            "From documents to training samples",
+            "Rows that each part of the data's way reads and keeps; a mixture's are those of its last stage.",
+            partial(figures.funnel, steps, "From documents to training samples"),
+        )
     for corpus in recipe.corpora:
         counts = data.document_lengths(recipe, results, corpus)
         yield ReportFigure(
