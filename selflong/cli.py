@@ -39,6 +39,10 @@ def main() -> None:
     run.set_defaults(command=_run)
     evaluation = "evaluate a model on suites of recipes/evaluate.yaml"
     _add_evaluate(commands.add_parser("evaluate", help=evaluation, epilog=of_snakemake))
+    state = commands.add_parser("status", help="where a run stands, while it runs too")
+    state.add_argument("--site", type=Path, default=Path("config.yaml"), metavar="FILE")
+    state.add_argument("--recipe", help="its name, where not the site's")
+    state.set_defaults(command=_status)
     publish = commands.add_parser("publish", help="give a finished run to the Hugging Face hub")
     publish.add_argument("owner", help="user or organisation of the hub")
     publish.add_argument("--parts", type=_words, default=["data", "models", "evaluation"])
@@ -179,6 +183,21 @@ def _remote(arguments: argparse.Namespace) -> "RemoteModel | None":
 def _endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
     variable = arguments.api_key_variable
     return {"kind": "remote", "url": arguments.endpoint, "api_key_variable": variable}
+
+
+# ------------------------------------------------------------------------------------------ status
+
+
+def _status(arguments: argparse.Namespace, _: list[str]) -> None:
+    # It imports what plans a run, which the other commands do not wait for.
+    from selflong.recipe.loading import load_run
+    from selflong.results import results_of
+    from selflong.status import status
+
+    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
+    recipe, site = load_run(arguments.site, given)
+    for line in status(recipe, site, results_of(recipe, site)):
+        print(line)
 
 
 # ----------------------------------------------------------------------------------------- publish

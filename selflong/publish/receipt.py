@@ -68,7 +68,7 @@ def _stage(recipe: Recipe, results: Results, checkpoint: str) -> dict[str, Any]:
 
 
 def synthesis_cost(recipe: Recipe, results: Results) -> dict[str, dict[str, Any]]:
-    """Generator -> answered requests, their tokens, and USD at the recipe's price (null without one)."""
+    """Generator -> answered requests of finished jobs, tokens, USD (null without a price)."""
     if recipe.synthesis is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
@@ -76,7 +76,8 @@ def synthesis_cost(recipe: Recipe, results: Results) -> dict[str, dict[str, Any]
         sums = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
         for step in SYNTHESIS_STEPS:
             for shard in synthesis_shards(recipe, step):
-                _add(sums, results.usage(name, step, shard))
+                if (usage := results.usage(name, step, shard)).exists():
+                    _add(sums, usage)
         price, usd = generator.price, None
         if price is not None:
             prompt, completion = sums["prompt_tokens"], sums["completion_tokens"]

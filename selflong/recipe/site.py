@@ -137,7 +137,6 @@ class TrainingSite(Section):
     """To the node's memory; where null, only what does not fit otherwise."""
     activation_checkpointing: bool = True
     """Compute each layer again in the backward pass in place of keeping what it held."""
-    tensorboard: bool = False
     checkpoint_minutes: Rate | None = None
     """Save the state also when so much time has passed since the last one."""
 
@@ -181,6 +180,15 @@ class HelmetSite(Section):
     """With what its requirements.txt names."""
 
 
+class TrackingSite(Section):
+    """The program by which a run is followed; its package is installed where the jobs run."""
+
+    kind: Literal["tensorboard", "wandb", "trackio"]
+    project: str = "selflong"
+    offline: bool = True
+    """Keep the numbers on this file system, and send none (wandb)."""
+
+
 class Resources(Section):
     """What a kind of job asks of the scheduler."""
 
@@ -219,3 +227,4 @@ class Site(Section):
     resources: dict[JobKind, Resources] = {}
     account: str | None = None
     plan: PlanSite | None = None
+    tracking: TrackingSite | None = None

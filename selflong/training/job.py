@@ -36,7 +36,6 @@ class TrainingJob(BaseModel):
     offload_optimizer: bool = False
     offload_activations: bool = False
     activation_checkpointing: bool = True
-    tensorboard: bool = False
     checkpoint_minutes: float | None = None
     """Save the state when so much time has passed since the last one, whatever the number of steps."""
     keep_optimizer: bool = False

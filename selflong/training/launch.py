@@ -82,7 +82,6 @@ def stage_job(
         offload_optimizer=bool(site.offload_optimizer),
         offload_activations=bool(site.offload_activations),
         activation_checkpointing=site.activation_checkpointing,
-        tensorboard=site.tensorboard,
         checkpoint_minutes=site.checkpoint_minutes,
         keep_optimizer=recipe.keeps_optimizer(checkpoint),
     )

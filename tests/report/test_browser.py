@@ -55,7 +55,7 @@ def browser(folder: Path, page: Path, *options: str) -> subprocess.CompletedProc
 def checked(
     report: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, object], str]:
-    """What a script found on the page in a window as narrow as Chromium makes one, and what the browser logged."""
+    """What a script found in the narrowest window that Chromium makes, and the browser's log."""
     folder = tmp_path_factory.mktemp("browser")
     page = report.page.with_name("checked.html")
     page.write_text(report.page.read_text().replace("</body>", CHECKS))

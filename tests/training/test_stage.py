@@ -373,8 +373,7 @@ def test_layout_of_a_site() -> None:
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
-        offload_activations=True, activation_checkpointing=False, tensorboard=True,
-        checkpoint_minutes=30,
+        offload_activations=True, activation_checkpointing=False, checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
     job = stage_job(recipe, site, "full/1k", tmp_path, tmp_path, tmp_path)
