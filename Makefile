@@ -11,13 +11,14 @@ SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
 VLLM := .venv-vllm
 
-.PHONY: help setup demo recall plan test lint format test-slurm test-vllm test-gpu clean
+.PHONY: help setup docs demo recall plan test lint format test-slurm test-vllm test-gpu clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
 	@echo "make recall      the study that shows on a CPU what the method rests on, in minutes"
 	@echo "make test        set up, then linters and the whole test suite"
 	@echo "make plan        what a recipe costs and whether it fits: make plan RECIPE=selflong"
+	@echo "make docs        the documentation site, into site/"
 	@echo "make format      format and check the code"
 	@echo "make test-vllm   vLLM's build for CPUs in an environment of its own, and the tests that need it"
 	@echo "make test-gpu    on one GPU: kernels, a stage, its speed and memory; a JSON line and results/gpu.md"
@@ -44,6 +45,9 @@ recall: setup
 
 plan: setup
 	$(SNAKEMAKE) plan --config recipe=$(RECIPE)
+
+docs: setup
+	$(BIN)/python -m mkdocs build --strict
 
 format: setup
 	$(BIN)/ruff format .

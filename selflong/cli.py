@@ -39,6 +39,22 @@ def main() -> None:
     run.set_defaults(command=_run)
     evaluation = "evaluate a model on suites of recipes/evaluate.yaml"
     _add_evaluate(commands.add_parser("evaluate", help=evaluation, epilog=of_snakemake))
+    state = commands.add_parser("status", help="where a run stands, while it runs too")
+    state.add_argument("--site", type=Path, default=Path("config.yaml"), metavar="FILE")
+    state.add_argument("--recipe", help="its name, where not the site's")
+    state.set_defaults(command=_status)
+    publish = commands.add_parser("publish", help="give a finished run to the Hugging Face hub")
+    publish.add_argument("owner", help="user or organisation of the hub")
+    publish.add_argument("--parts", type=_words, default=["data", "models", "evaluation"])
+    publish.add_argument("--site", type=Path, default=Path("config.yaml"), metavar="FILE")
+    publish.add_argument("--recipe", help="its name, where not the site's")
+    publish.add_argument(
+        "--public", action="store_true", help="new repositories are private without"
+    )
+    publish.add_argument(
+        "--dry-run", action="store_true", help="list files and sizes, send nothing"
+    )
+    publish.set_defaults(command=_publish)
     arguments, others = parser.parse_known_args()
     if others and arguments.command is _validate:
         parser.error(f"unknown: {' '.join(others)}")
@@ -167,6 +183,50 @@ def _remote(arguments: argparse.Namespace) -> "RemoteModel | None":
 def _endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
     variable = arguments.api_key_variable
     return {"kind": "remote", "url": arguments.endpoint, "api_key_variable": variable}
+
+
+# ------------------------------------------------------------------------------------------ status
+
+
+def _status(arguments: argparse.Namespace, _: list[str]) -> None:
+    # It imports what plans a run, which the other commands do not wait for.
+    from selflong.recipe.loading import load_run
+    from selflong.results import results_of
+    from selflong.status import status
+
+    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
+    recipe, site = load_run(arguments.site, given)
+    for line in status(recipe, site, results_of(recipe, site)):
+        print(line)
+
+
+# ----------------------------------------------------------------------------------------- publish
+
+
+def _publish(arguments: argparse.Namespace, _: list[str]) -> None:
+    # It imports what draws tables, which the other commands do not wait for.
+    from selflong.publish.contents import PARTS, Publisher
+    from selflong.publish.upload import upload
+    from selflong.recipe.loading import load_run
+    from selflong.results import results_of
+
+    if unknown := set(arguments.parts) - set(PARTS):
+        raise UserError(f"--parts: {sorted(unknown)[0]!r} is none of {', '.join(PARTS)}")
+    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
+    recipe, site = load_run(arguments.site, given)
+    results, folder = results_of(recipe, site), site.work / recipe.name / "publish"
+    made = Publisher(recipe, site, results, arguments.owner, folder)
+    for publication in made.publications(arguments.parts):
+        print(f"{publication.repository} ({publication.kind}): {publication.bytes:,} bytes")
+        if arguments.dry_run:
+            for name, path in sorted(publication.files.items()):
+                print(f"  {path.stat().st_size:>15,}  {name}")
+            continue
+        variable = site.hub_token_variable
+        private = not arguments.public
+        upload(
+            publication.repository, publication.kind, publication.files, variable, private=private
+        )
 
 
 if __name__ == "__main__":

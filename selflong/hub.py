@@ -69,6 +69,21 @@ OTHER_FORMATS = (
 OTHER_FOLDERS = ("onnx/*", "openvino/*", "original/*", "coreml/*")
 
 
+def hub_endpoint() -> str:
+    """Address of the hub; UserError where HF_ENDPOINT is none."""
+    given = os.environ.get("HF_ENDPOINT", HUB)
+    try:
+        parts = urlsplit(given)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if whole:
+        return given.rstrip("/")
+    raise UserError(
+        "HF_ENDPOINT is set and holds no address of a hub: unset it, or give one that begins with https://"
+    )
+
+
 @dataclass(frozen=True)
 class _Repository:
     """A repository of the hub, and how it is opened."""
@@ -85,17 +100,7 @@ class _Repository:
     @property
     def endpoint(self) -> str:
         """UserError where HF_ENDPOINT is no address."""
-        given = os.environ.get("HF_ENDPOINT", HUB)
-        try:
-            parts = urlsplit(given)
-            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            whole = False
-        if whole:
-            return given.rstrip("/")
-        raise UserError(
-            "HF_ENDPOINT is set and holds no address of a hub: unset it, or give one that begins with https://"
-        )
+        return hub_endpoint()
 
     @property
     def token(self) -> str | Literal[False]:

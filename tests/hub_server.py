@@ -23,7 +23,7 @@ SIGNATURE = "asignaturethatopensthefile"
 LARGE = 1024  # bytes from which a file is stored by its SHA-256
 
 
-def _blob(content: bytes) -> str:
+def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, body, {"Content-Type": "application/json"}, with_body)
 
     def _entry(self, name: str, content: bytes) -> dict[str, object]:
-        entry = {"type": "file", "path": name, "size": len(content), "oid": _blob(content)}
+        entry = {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
         if len(content) >= LARGE:
             sha256 = hashlib.sha256(content).hexdigest()
             entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 130}
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
         elif len(content) < LARGE:
-            headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": self.hub.commit}
+            headers = {"ETag": f'"{blob_id(content)}"', "X-Repo-Commit": self.hub.commit}
             self._send(200, content, headers, with_body)
         else:
             sha256 = hashlib.sha256(content).hexdigest()

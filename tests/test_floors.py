@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "job globs lengths",
         "integrity",
         "formats",
-        "recipe.section",
+        "recipe.section tracking",
         "recipe.weights recipe.recall hub scores similarity tables tokens",
         "packages drawing suites.section",
         "sources suites.registry",
@@ -32,9 +32,11 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "launcher suites",
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
-        "catalogue check run workspace",
+        "catalogue check run workspace publish",
         "estimate verify",
-        "cli demo",
+        "demo reference",
+        "status",
+        "cli",
     )
 )
 ROOMS = {room: number for number, floor in enumerate(FLOORS) for room in floor}

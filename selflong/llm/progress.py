@@ -5,6 +5,8 @@ import sys
 import time
 from typing import Protocol
 
+from selflong.tracking import numbers, open_tracker, this_job
+
 logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 60.0
@@ -53,6 +55,7 @@ class Progress:
         self._expected_samples = expected_samples
         self._start = self._last_line = time.monotonic()
         self._terminal = sys.stderr.isatty()
+        self._tracker = open_tracker(f"{name}/{this_job()}")
 
     def line(self, seconds: float) -> str:
         """The state after `seconds`. The rate leaves out what came from the cache."""
@@ -94,13 +97,26 @@ class Progress:
         now = time.monotonic()
         if self._terminal:
             print(f"\r\033[K{self.line(now - self._start)}", end="", file=sys.stderr, flush=True)
-        elif now - self._last_line >= LINE_SECONDS:
+        if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            logger.info("%s", self.line(now - self._start))
+            if not self._terminal:
+                logger.info("%s", self.line(now - self._start))
+            self._track(now - self._start)
 
     def finish(self) -> None:
         """The last line, where anything was asked."""
         if self._terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
         if self._counts.finished:
+            self._track(time.monotonic() - self._start)
             logger.info("%s", self.line(max(1e-3, time.monotonic() - self._start)))
+        if self._tracker is not None:
+            self._tracker.close()
+
+    def _track(self, seconds: float) -> None:
+        """By the seconds that have passed: requests have no order."""
+        if self._tracker is not None:
+            values = {
+                name: getattr(self._counts, name) for name in (*Counts.__annotations__, "finished")
+            }
+            self._tracker.log(round(seconds), numbers({**values, "samples": self.made}))

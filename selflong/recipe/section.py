@@ -104,7 +104,20 @@ class Download:
         return f"{self.repository.replace('/', '--')}--{told_apart}"
 
 
-class External(Section):
+def _is_none(value: object) -> bool:
+    """Where it holds the setting is left out, so that it changes no digest."""
+    return value is None
+
+
+class Licensed(Section):
+    """A section that names the work of others."""
+
+    licence: str | None = Field(default=None, exclude_if=_is_none)
+    republish: bool | None = Field(default=None, exclude_if=_is_none)
+    """Whether what is made from it may be published; null where its licence says it."""
+
+
+class External(Licensed):
     """A section that names what lies outside of the recipe."""
 
     @property

@@ -160,7 +160,6 @@ class TrainingSite(Section):
     keep_attention: bool | None = None
     """But not its attention: its output and log-sum-exp stay, on the device or with what is offloaded; where
     null, unless nothing else fits."""
-    tensorboard: bool = False
     checkpoint_minutes: Rate | None = None
     """Save the state also when so much time has passed since the last one."""
 
@@ -206,6 +205,15 @@ class HelmetSite(Section):
     """Where the model answers that a suite names as its judge."""
 
 
+class TrackingSite(Section):
+    """The program by which a run is followed; its package is installed where the jobs run."""
+
+    kind: Literal["tensorboard", "wandb", "trackio"]
+    project: str = "selflong"
+    offline: bool = True
+    """Keep the numbers on this file system, and send none (wandb)."""
+
+
 class Resources(Section):
     """What a kind of job asks of the scheduler."""
 
@@ -244,3 +252,4 @@ class Site(Section):
     resources: dict[JobKind, Resources] = {}
     account: str | None = None
     plan: PlanSite | None = None
+    tracking: TrackingSite | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import Licensed, Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
 
@@ -17,7 +17,7 @@ class Sampling(Section):
     top_p: float = Field(gt=0, le=1)
 
 
-class Generator(Section):
+class Generator(Licensed):
     """The LLM that synthesises."""
 
     weights: Weights | None = None

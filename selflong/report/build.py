@@ -74,7 +74,7 @@ def report_tables(
         tables.append(unknown)
     if recipe.report.paper is not None:
         tables += published.of_paper(measured.printed, recipe.report.paper)
-    tables += _data_tables(recipe, results)
+    tables += data_tables(recipe, results)
     for paper in recipe.report.also_published:
         tables += published.of_paper(measured.printed, paper)
     return tables
@@ -89,7 +89,8 @@ def suite_tables(measured: Measured) -> list[Table]:
     ]
 
 
-def _data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
+def data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
+    """What the stages of data and of training counted."""
     rows = data.accounting(recipe, results)
     if rows:
         yield data.composition(rows)
@@ -183,6 +184,13 @@ def _training_figures(measured: Measured, results: Results) -> Iterator[ReportFi
 
 
 def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
+    if steps := data.funnel(recipe, results):
+        yield ReportFigure(
+            "data_funnel",
+            "From documents to training samples",
+            "Rows that each part of the data's way reads and keeps; a mixture's are those of its last stage.",
+            partial(figures.funnel, steps, "From documents to training samples"),
+        )
     for corpus in recipe.corpora:
         counts = data.document_lengths(recipe, results, corpus)
         yield ReportFigure(

@@ -259,6 +259,41 @@ def synthesis_steps(recipe: Recipe, results: Results, generator: str) -> list[St
     return found
 
 
+def funnel(recipe: Recipe, results: Results) -> list[tuple[str, str, int]]:
+    """(part, what, rows) that corpora, synthesis and mixtures read and kept, in the workflow's order."""
+    found: list[tuple[str, str, int]] = []
+    by_corpus: dict[str, list[Step]] = {}
+    for step in corpus_steps(recipe, results):
+        by_corpus.setdefault(step.step, []).append(step)
+    for corpus, steps in by_corpus.items():
+        found.append((f"corpus {corpus}", "read", sum(step.rows for step in steps)))
+        found.append((f"corpus {corpus}", "kept", _kept(steps)))
+    for generator in recipe.generators:
+        made = synthesis_steps(recipe, results, generator)
+        found += [
+            (
+                generator,
+                f"{kind.replace('_', ' ')} kept",
+                _kept([s for s in made if s.step == kind]),
+            )
+            for kind in SYNTHESIS_STEPS
+        ]
+    last = {row["mixture"]: row["stage"] for _, row in accounting(recipe, results)}
+    for mixture, stage in last.items():
+        rows = [
+            row
+            for _, row in accounting(recipe, results)
+            if (row["mixture"], row["stage"]) == (mixture, stage)
+        ]
+        for what, key in (("read", "rows_in"), ("kept", "kept"), ("samples", "samples")):
+            found.append((f"mixture {mixture}", what, sum(row[key] for row in rows)))
+    return found
+
+
+def _kept(steps: Sequence[Step]) -> int:
+    return sum(step.rows for step in steps if step.outcome == "kept")
+
+
 def _steps(step: str, paths: Sequence[Path], results: Results) -> Iterator[Step]:
     """Counts summed over shards, in the order of first appearance."""
     frame = pl.concat([read_parquet(path, DROPS) for path in paths])

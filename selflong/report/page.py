@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from selflong.drawing import ReportFigure
 from selflong.formats import write_text
 from selflong.recipe.recipe import Recipe
+from selflong.report.answers import worst_answers
 from selflong.report.build import measured_run, read_scores, report_figures, report_tables
 from selflong.report.manifest import code_version, package_versions
 from selflong.report.summary import summarise, to_markdown
@@ -23,6 +24,8 @@ from selflong.tables import Table
 SHOWN_PACKAGES = ("torch", "transformers", "deepspeed", "snakemake", "polars", "seaborn", "lm_eval")
 
 TEMPLATE = "page.html.j2"
+MOST_ROWS = 25
+"""Of a table that is shown unfolded."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class _ShownCell:
     text: str
     link: str | None
     hint: str
+    answers: str | None
+    """Anchor of the worst answers that it counts."""
 
 
 def write_page(
@@ -53,6 +58,8 @@ def write_page(
         trim_blocks=True,
     )
     page = output.parent
+    answers = list(worst_answers(recipe, results))
+    anchors = {group.file: group.anchor for group in answers}
     drawn = [_figure(figure, figures, page) for figure in report_figures(recipe, results, scores)]
     text = environment.get_template(TEMPLATE).render(
         recipe=recipe,
@@ -62,9 +69,10 @@ def write_page(
         workflow={"image": embedded(workflow / "workflow.svg")},
         figures=drawn,
         tables=[
-            _table(table, results.root, tables, page)
+            _table(table, results.root, tables, page, anchors)
             for table in report_tables(recipe, results, scores)
         ],
+        answers=[(group, _link(results.root / group.file, page)) for group in answers],
         assumptions=list(assumptions(recipe)),
         code=code_version(),
         versions={
@@ -93,13 +101,17 @@ def _figure(figure: ReportFigure, folder: Path, page: Path) -> dict[str, Any]:
     }
 
 
-def _table(table: Table, results: Path, folder: Path, page: Path) -> dict[str, Any]:
+def _table(
+    table: Table, results: Path, folder: Path, page: Path, anchors: Mapping[str, str]
+) -> dict[str, Any]:
+    """anchors: file of predictions -> where its worst answers stand."""
     rows = [
         [
             _ShownCell(
                 cell.text,
                 _link(results / cell.file, page) if cell.file else None,
                 f"{cell.samples} samples, {cell.file}" if cell.samples else cell.file or "",
+                anchors.get(cell.file) if cell.file else None,
             )
             for cell in row
         ]
@@ -111,6 +123,7 @@ def _table(table: Table, results: Path, folder: Path, page: Path) -> dict[str, A
         "caption": table.caption,
         "columns": table.columns,
         "rows": rows,
+        "folded": len(rows) > MOST_ROWS,
         "links": _links(folder, table.name, ("md", "csv", "tex"), page),
     }
 

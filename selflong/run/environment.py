@@ -18,6 +18,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import JOB_KINDS, JobKind, Site, TransformersServing
 from selflong.root import IS_CHECKOUT, PACKAGE, ROOT
+from selflong.tracking import VARIABLE, Tracking
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Environment:
         for kind in JOB_KINDS:
             variables[f"{kind.upper()}_PYTHON"] = self.site.python.get(kind, python)
             variables[f"{kind.upper()}_LAUNCH"] = " ".join(launch(self.site, kind))
+        if (site := self.site.tracking) is not None:
+            folder = (self.work / "tracking" / site.kind).absolute()
+            chosen = Tracking(site.kind, site.project, site.offline, self.recipe.name, folder)
+            variables[VARIABLE] = chosen.variable()
         paths = [str(self.search_path), *filter(None, [os.environ.get("PYTHONPATH")])]
         return variables | {
             RUNNER_VARIABLE: runner(),

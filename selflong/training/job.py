@@ -37,7 +37,6 @@ class TrainingJob(BaseModel):
     offload_activations: bool = False
     activation_checkpointing: bool = True
     keep_attention: bool = True
-    tensorboard: bool = False
     checkpoint_minutes: float | None = None
     """Save the state when so much time has passed since the last one, whatever the number of steps."""
     keep_optimizer: bool = False

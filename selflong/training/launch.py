@@ -83,7 +83,6 @@ def stage_job(
         offload_activations=bool(site.offload_activations),
         activation_checkpointing=site.activation_checkpointing,
         keep_attention=site.keep_attention is not False,
-        tensorboard=site.tensorboard,
         checkpoint_minutes=site.checkpoint_minutes,
         keep_optimizer=recipe.keeps_optimizer(checkpoint),
     )

@@ -25,6 +25,7 @@ from selflong.formats import remove, write_json
 from selflong.job import UserError
 from selflong.placement.memory import LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.recipe.models import Optimizer
+from selflong.tracking import Tracker, numbers, open_tracker
 from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
 from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (
@@ -390,7 +391,7 @@ class StageRun:
     def run(self) -> None:
         """Train to the end, saving at the stage's interval; raises Interrupted when told to stop."""
         self.resume()
-        board = _tensorboard(self.job) if self.first and self.job.tensorboard else None
+        board = open_tracker(self.job.title) if self.first else None
         while self.progress.step < self.job.steps:
             try:
                 metrics = self._step()
@@ -404,6 +405,8 @@ class StageRun:
             due = self.saving or self.progress.step % self.job.stage.checkpoint_steps == 0
             if due and self.progress.step < self.job.steps:
                 self.save()
+        if board is not None:
+            board.close()
         self.publish_model()
 
     # ---------------------------------------------------------------------- output
@@ -461,22 +464,11 @@ def _truncate_metrics(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-def _tensorboard(job: TrainingJob) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "training.tensorboard: the package tensorboard is not installed; install it or set false"
-        ) from None
-    return SummaryWriter(str(job.work / "tensorboard"))
-
-
-def _report(job: TrainingJob, metrics: dict[str, Any], board: Any) -> None:
+def _report(job: TrainingJob, metrics: dict[str, Any], board: Tracker | None) -> None:
     with (job.work / METRICS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(metrics) + "\n")
     if board is not None:
-        for name, value in metrics.items():
-            board.add_scalar(name, value, metrics["step"])
+        board.log(metrics["step"], numbers(metrics))
     log.info(
         "%s step %d/%d loss %.4f, %.1f s, %.0f s left",
         job.title, metrics["step"], job.steps, metrics["loss"],

@@ -1,6 +1,7 @@
 """A folder of results as a run of the recipe `laptop` leaves it, with drawn scores and counts."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,12 +22,36 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.report import workflow
+from selflong.report.build import write_report_figures, write_report_tables
+from selflong.report.manifest import write_manifest
+from selflong.report.page import write_page
 from selflong.results import ALL_LENGTHS, SYNTHESIS_STEPS, Results, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.needle_grid.prompts import TASK
 from selflong.suites.needle_grid.section import NeedleGrid, depths
 from selflong.suites.recall.section import RecallSuite
 from selflong.suites.ruler.section import RulerSuite
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+DOT = """digraph snakemake_dag {
+    graph[bgcolor=white, margin=0];
+    0[label = "all", color = "0.13 0.6 0.85", style="rounded"];
+    1[label = "page", color = "0.33 0.6 0.85", style="rounded"];
+    2[label = "score", color = "0.43 0.6 0.85", style="rounded"];
+    3[label = "evaluate", color = "0.53 0.6 0.85", style="rounded"];
+    4[label = "load_model", color = "0.53 0.6 0.85", style="rounded"];
+    5[label = "scan_documents", color = "0.53 0.6 0.85", style="rounded"];
+    1 -> 0
+    2 -> 1
+    3 -> 2
+    3 -> 1
+    4 -> 3
+    4 -> 5
+    5 -> 3
+}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +62,33 @@ def results(laptop: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Results
     write_counts(laptop, folder, rng)
     write_metrics(laptop, folder, rng)
     return folder
+
+
+def page_of(recipe: Recipe, results: Results, page: Path, beside: Path) -> None:
+    """Write the page, and what belongs to it into the folder `beside`."""
+    write_page(
+        recipe=recipe, results=results, tables=results.tables, figures=results.figures,
+        workflow=results.workflow_figure, output=page, summary=beside / "summary.md",
+        times=beside / "time.json",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def report(laptop: Recipe, results: Results) -> Results:
+    """Everything that the report rules make, in the folder of the results."""
+    write_report_tables(laptop, results, results.tables)
+    write_report_figures(laptop, results, results.figures)
+    folder = results.workflow_figure
+    workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
+    page_of(laptop, results, results.page, results.page.parent)
+    write_manifest(
+        laptop,
+        REPOSITORY / "recipes" / "laptop.yaml",
+        results,
+        results.manifest,
+        results.crate,
+    )
+    return results
 
 
 def write_predictions(recipe: Recipe, folder: Results, rng: np.random.Generator) -> None:
@@ -188,6 +240,7 @@ def write_metrics(recipe: Recipe, folder: Results, rng: np.random.Generator) -> 
                 "loss": 3.0 - 0.1 * step + float(rng.normal(0, 0.03)),
                 "tokens": 2048 * step,
                 "seconds": 1.5,
+                "tokens_per_second_per_device": 2048 / 1.5 / 2,
                 "memory_gb": 2.0,
             }
             for step in range(1, 6)

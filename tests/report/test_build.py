@@ -20,65 +20,20 @@ from selflong.report.build import (
     report_figures,
     report_tables,
     write_report_figures,
-    write_report_tables,
 )
 from selflong.report.data import document_lengths
-from selflong.report.manifest import bill_of_materials, commit_date, downloads, write_manifest
-from selflong.report.page import write_page
+from selflong.report.manifest import bill_of_materials, commit_date, downloads
 from selflong.results import Results
+from tests.report.conftest import DOT, page_of
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-DOT = """digraph snakemake_dag {
-    graph[bgcolor=white, margin=0];
-    0[label = "all", color = "0.13 0.6 0.85", style="rounded"];
-    1[label = "page", color = "0.33 0.6 0.85", style="rounded"];
-    2[label = "score", color = "0.43 0.6 0.85", style="rounded"];
-    3[label = "evaluate", color = "0.53 0.6 0.85", style="rounded"];
-    4[label = "load_model", color = "0.53 0.6 0.85", style="rounded"];
-    5[label = "scan_documents", color = "0.53 0.6 0.85", style="rounded"];
-    1 -> 0
-    2 -> 1
-    3 -> 2
-    3 -> 1
-    4 -> 3
-    4 -> 5
-    5 -> 3
-}
-"""
 STAGES = {
     "corpus": ["scan_documents"],
     "training": ["load_model"],
     "evaluation": ["evaluate", "score"],
     "report": ["page"],
 }
-
-
-def page_of(recipe: Recipe, results: Results, page: Path, beside: Path) -> None:
-    """Write the page, and what belongs to it into the folder `beside`."""
-    write_page(
-        recipe=recipe, results=results, tables=results.tables, figures=results.figures,
-        workflow=results.workflow_figure, output=page, summary=beside / "summary.md",
-        times=beside / "time.json",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def report(laptop: Recipe, results: Results) -> Results:
-    """Everything that the report rules make, in the folder of the results."""
-    write_report_tables(laptop, results, results.tables)
-    write_report_figures(laptop, results, results.figures)
-    folder = results.workflow_figure
-    workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
-    page_of(laptop, results, results.page, results.page.parent)
-    write_manifest(
-        laptop,
-        REPOSITORY / "recipes" / "laptop.yaml",
-        results,
-        results.manifest,
-        results.crate,
-    )
-    return results
 
 
 class Page(HTMLParser):
@@ -115,6 +70,7 @@ def test_every_figure_has_three_formats(laptop: Recipe, report: Results) -> None
         "ruler_by_length",
         "needle_grid_heatmap",
         "loss_by_stage",
+        "data_funnel",
         "document_lengths_documents",
         "sample_lengths_full",
         "synthesis_smollm2",
@@ -160,7 +116,7 @@ def test_the_page_opens_without_a_network_and_its_links_lead_somewhere(
     page = Page()
     page.feed(path.read_text())
     assert page.open == []
-    assert len(page.images) == 1 + 7
+    assert len(page.images) == 1 + 8
     assert all(image.startswith("data:image/svg+xml;base64,") for image in page.images)
     for made in report_tables(laptop, report, read_scores(laptop, report)):
         assert f"table-{made.name}" in page.identifiers
@@ -241,7 +197,7 @@ def test_text_of_a_recipe_is_text_on_the_page(
     hostile = laptop.model_copy(update={"description": "<script>alert(1)</script>"})
     page = tmp_path / "report.html"
     page_of(hostile, report, page, tmp_path)
-    assert "<script" not in page.read_text(encoding="utf-8")
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.read_text(encoding="utf-8")
 
 

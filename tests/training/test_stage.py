@@ -445,7 +445,7 @@ def test_layout_of_a_site() -> None:
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
-        offload_activations=True, activation_checkpointing=False, keep_attention=False, tensorboard=True,
+        offload_activations=True, activation_checkpointing=False, keep_attention=False,
         checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")

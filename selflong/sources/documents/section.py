@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from selflong.recipe.section import Section
+from selflong.recipe.section import Licensed
 
 BYTES_PER_TOKEN = 4.6
 """Of English text: FineWeb-Edu's published bytes over its published tokens."""
@@ -39,7 +39,7 @@ class Size:
         )  # fmt: skip
 
 
-class DocumentSection(Section, ABC):
+class DocumentSection(Licensed, ABC):
     """A source of documents."""
 
     length_power: ClassVar[float] = -0.5
