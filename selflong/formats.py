@@ -205,8 +205,9 @@ PREDICTIONS = {
     "prompt": pl.String,
     "prompt_tokens": pl.Int64,
     "answers": pl.List(pl.String),
-    "prediction": pl.String,
-    "completion_tokens": pl.Int64,
+    "prediction": pl.String,  # what is scored
+    "reasoning": pl.String,  # what the model thought before, which is not; null where nothing is told apart
+    "completion_tokens": pl.Int64,  # of both
     "score": pl.Float64,  # 0 to 1
     "precision": pl.String,  # of the weights that answered; null where nobody says it
     "request_key": pl.String,

@@ -23,6 +23,12 @@ def bootstrap_means(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return counts @ scores / len(scores)
 
 
+def generator(seed: int, key: object) -> np.random.Generator:
+    """Random numbers that depend on the seed and on what they are for, as it prints, alone."""
+    state = hashlib.sha256(f"{seed} {key}".encode()).digest()[:8]
+    return np.random.default_rng(int.from_bytes(state))
+
+
 def interval(means: np.ndarray) -> tuple[float, float]:
     """The percentile interval of bootstrapped means."""
     tail = (1 - CONFIDENCE) / 2
@@ -31,14 +37,18 @@ def interval(means: np.ndarray) -> tuple[float, float]:
 
 
 def aggregate(
-    predictions: Mapping[str, pl.DataFrame], grids: frozenset[str], seed: int
+    predictions: Mapping[str, pl.DataFrame],
+    grids: frozenset[str],
+    seed: int,
+    pooled: frozenset[str] = frozenset(),
 ) -> pl.DataFrame:
     """formats.SCORES of formats.SCORED by file name (relative to the results' folder).
 
     For each suite, model and length: every task, the mean of the tasks (each task counts alike, whatever its
-    number of samples, and is resampled by itself), and each task at each depth. Suites in `grids` ask for
-    certain depths, which are kept; elsewhere depths are put into tenths, named by their middle. The
-    intervals depend on the seed and the group's own scores alone, not on what else is scored.
+    number of samples, and is resampled by itself; of suites in `pooled` each sample counts alike), and each
+    task at each depth. Suites in `grids` ask for certain depths, which are kept; elsewhere depths are put
+    into tenths, named by their middle. The intervals depend on the seed and the group's own scores alone, not
+    on what else is scored.
 
     Raises UserError where a prompt stands in two files or was predicted twice.
     """
@@ -56,22 +66,23 @@ def aggregate(
         "suite", "model", "length", maintain_order=True
     ):
         key = {"suite": suite, "model": model, "length": length}
-        resampled, means = [], []
+        resampled, means, weights = [], [], []
         for (task,), of_task in cell.group_by("task", maintain_order=True):
             row, drawn = _row({**key, "task": task, "depth": None}, of_task, seed)
             resampled.append(drawn)
             means.append(row["mean"])
+            weights.append(of_task.height if suite in pooled else 1)
             rows.append(row)
             at_depths = of_task.filter(pl.col("depth").is_not_null()).sort("depth", "index")
             for (depth,), at_depth in at_depths.group_by("depth", maintain_order=True):
                 rows.append(_row({**key, "task": task, "depth": depth}, at_depth, seed)[0])
-        low, high = interval(np.mean(resampled, axis=0))
+        low, high = interval(np.average(resampled, axis=0, weights=weights))
         rows.append(
             {
                 **key,
                 "task": MEAN_OF_TASKS,
                 "depth": None,
-                "mean": float(np.mean(np.array(means, dtype=np.float64))),
+                "mean": float(np.average(np.array(means, dtype=np.float64), weights=weights)),
                 "low": low,
                 "high": high,
                 "samples": cell.height,
@@ -82,7 +93,11 @@ def aggregate(
 
 
 def aggregate_files(
-    paths: list[Path], root: Path, grids: frozenset[str], seed: int
+    paths: list[Path],
+    root: Path,
+    grids: frozenset[str],
+    seed: int,
+    pooled: frozenset[str] = frozenset(),
 ) -> pl.DataFrame:
     """`aggregate` of prediction files below `root`, the folder of the results."""
     predictions = {
@@ -90,7 +105,7 @@ def aggregate_files(
     }
     if all(frame.is_empty() for frame in predictions.values()):
         raise UserError(f"{root} holds no predictions: evaluate a model first")
-    return aggregate(predictions, grids, seed)
+    return aggregate(predictions, grids, seed, pooled)
 
 
 def length_name(length: int) -> str:
@@ -114,10 +129,8 @@ def _depth_of_group(grids: frozenset[str]) -> pl.Expr:
 def _row(
     key: dict[str, object], samples: pl.DataFrame, seed: int
 ) -> tuple[dict[str, object], np.ndarray]:
-    name = f"{seed} {sorted(key.items(), key=lambda item: item[0])}"
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
     scores = samples["score"].to_numpy()
-    drawn = bootstrap_means(scores, rng)
+    drawn = bootstrap_means(scores, generator(seed, sorted(key.items(), key=lambda item: item[0])))
     low, high = interval(drawn)
     row = {
         **key,

@@ -59,7 +59,7 @@ def predict(
             async with Client(
                 endpoint, cache, concurrency=concurrency, budget=budget, count=tokenizer.count
             ) as client:
-                async for asked, result in _in_order(client.ask_all(requests)):
+                async for asked, result in _ask(client, requests, tokenizer, endpoint):
                     if isinstance(result, Answer):
                         if endpoint.takes_token_ids:
                             _check_count(suite, asked, result)
@@ -91,6 +91,8 @@ class _Asked(Request):
     prompt: Prompt
     """Without its ids, which take ten times its text."""
     tokens: int
+    reasoned: tuple["_Asked", Answer] | None = None
+    """What was asked before it, with its answer."""
 
 
 def _requests(
@@ -111,6 +113,22 @@ def _request(prompt: Prompt, tokenizer: Tokenizer, endpoint: Endpoint) -> Reques
         return completion(prompt.ids, **greedy, stop_token_ids=list(tokenizer.end_ids))
     assert prompt.message is not None, "the checks of recipe and site turn such suites away"
     return chat([{"role": "user", "content": prompt.message}], **greedy)
+
+
+async def _ask(
+    client: Client, requests: Iterable[_Asked], tokenizer: Tokenizer, endpoint: Endpoint
+) -> AsyncIterator[tuple[_Asked, Result]]:
+    """The last result of each prompt; prompts with something to ask after their answer come last."""
+    later: list[_Asked] = []
+    async for asked, result in _in_order(client.ask_all(requests)):
+        then = asked.prompt.then
+        if then is None or not isinstance(result, Answer):
+            yield asked, result
+            continue
+        (following,) = _requests([then(result.text)], tokenizer, endpoint)
+        later.append(replace(following, number=len(later), reasoned=(asked, result)))
+    async for asked, result in _in_order(client.ask_all(later)):
+        yield asked, result
 
 
 async def _in_order(
@@ -147,17 +165,20 @@ class _Rows:
 
 
 def _row(asked: _Asked, answer: Answer, metric: Metric) -> dict[str, Any]:
-    prompt = asked.prompt
+    first, thought = asked.reasoned or (asked, None)
+    prompt = first.prompt
     return {
         "task": prompt.task,
         "length": prompt.length,
         "index": prompt.index,
         "depth": prompt.depth,
         "prompt": prompt.text if asked.path == COMPLETIONS else prompt.message,
-        "prompt_tokens": answer.prompt_tokens,
+        "prompt_tokens": (thought or answer).prompt_tokens,
         "answers": list(prompt.answers),
         "prediction": answer.text,
-        "completion_tokens": answer.completion_tokens,
+        "reasoning": thought.text if thought else None,
+        "completion_tokens": answer.completion_tokens
+        + (thought.completion_tokens if thought else 0),
         "score": metric(answer.text, prompt.answers),
         "request_key": answer.key,
     }

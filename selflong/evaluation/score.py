@@ -21,7 +21,9 @@ def score(
     for path in predictions:
         check_scores(suite, path)
     grids = frozenset({name}) if suite.by_depth else frozenset()
-    write_parquet(aggregate_files(predictions, results, grids, seed), output, SCORES)
+    pooled = frozenset({name}) if suite.counts_samples else frozenset()
+    scores = aggregate_files(predictions, results, grids, seed, pooled)
+    write_parquet(scores, output, SCORES)
 
 
 def check_scores(suite: Suite, path: Path) -> None:

@@ -25,3 +25,5 @@ class Prompt:
     depth: float | None = None
     message: str | None = None
     """What the user says, for an endpoint that takes no token ids and writes its own template around it."""
+    then: "Callable[[str], Prompt] | None" = None
+    """What is asked after the answer, which is reasoning then: only the last answer is scored."""

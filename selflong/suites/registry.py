@@ -15,6 +15,8 @@ NAMES = (
     "recall",
     "counterfactual",
     "mrcr",
+    "graphwalks",
+    "longbench_v2",
 )
 
 

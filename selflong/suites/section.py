@@ -22,6 +22,8 @@ class SuiteSection(External):
 
     by_depth: ClassVar[bool] = False
     """Whether it asks at certain depths, whose scores count one by one."""
+    counts_samples: ClassVar[bool] = False
+    """Whether its mean counts each sample alike, in place of each task."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     carries_predictions: ClassVar[bool] = False

@@ -1,5 +1,7 @@
 """Rows of a benchmark that lies in a download, and the length at which each is asked."""
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from selflong.llm.protocol import Endpoint
 
 CHARACTERS_A_TOKEN = 8
 """More than any text of a benchmark has on average: English has four to five."""
+
+FILLED_SHARE = 0.5 / math.log(2)
+"""Mean of samples over their length, where those that fill more than half are as likely at any scale."""
 
 
 def parquet_rows(download: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -28,6 +33,21 @@ def parquet_rows(download: Path, columns: Sequence[str]) -> Iterator[dict[str, A
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1, columns=list(columns)):
                 yield from batch.to_pylist()
+
+
+def json_rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each object of a JSON list; UserError where the file is no such list, or one lacks a field."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): download it again") from None
+    if not isinstance(rows, list):
+        raise UserError(f"{path} must hold a list of objects")
+    for number, row in enumerate(rows):
+        missing = [field for field in fields if field not in row]
+        if missing:
+            raise UserError(f"{path}: row {number} lacks the field {missing[0]!r}")
+        yield row
 
 
 def require_columns(path: Path, columns: Sequence[str]) -> None:

@@ -1,15 +1,15 @@
 """Tables and figures that kinds of suites share: the mean of the tasks, each task, against length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from matplotlib.figure import Figure
 
 from selflong.drawing import lines_by_length
-from selflong.formats import MEAN_OF_TASKS
-from selflong.scores import length_name
+from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
+from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
-from selflong.tables import Cell, Table
+from selflong.tables import Cell, Table, number_cell, score_cell
 
 
 def mean_by_length(
@@ -46,6 +46,40 @@ def each_task(
     )
 
 
+def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterator[Table]:
+    """The mean of the tasks by the depth of what is looked for; nothing where no depth is known."""
+    cells = measured.scores.filter((pl.col("suite") == name) & pl.col("depth").is_not_null())
+    depths = sorted(cells["depth"].unique())
+    means = {
+        (model, length, depth): mean
+        for model, length, depth, mean in cells.group_by("model", "length", "depth")
+        .agg(pl.col("mean").mean())
+        .rows()
+    }
+    if not depths:
+        return
+    yield Table(
+        name=f"{name}_by_depth",
+        title="By depth of what is looked for",
+        caption="Per cent, mean of the tasks that have a depth, each counting alike. Columns: the middle of "
+        "each tenth of the context, in per cent; an empty cell has no sample.",
+        columns=("Model", "Length", *(f"{100 * depth:.0f}" for depth in depths)),
+        rows=tuple(
+            (
+                Cell(measured.label(checkpoint)),
+                Cell(length_name(length)),
+                *(_depth_cell(means.get((checkpoint, length, depth))) for depth in depths),
+            )
+            for checkpoint in measured.checkpoints(name)
+            for length in lengths
+        ),
+    )
+
+
+def _depth_cell(mean: float | None) -> Cell:
+    return Cell("") if mean is None else number_cell(100 * mean, digits=1)
+
+
 def mean_against_length(
     measured: Measured, name: str, lengths: Sequence[int], measure: str, title: str
 ) -> Figure:
@@ -66,3 +100,22 @@ def mean_against_length(
         for checkpoint in measured.checkpoints(name)
     ]
     return lines_by_length(lines, sorted(lengths), measure, title)
+
+
+def pooled_cell(
+    measured: Measured, name: str, checkpoint: str, tasks: Sequence[str], length: int
+) -> Cell:
+    """The mean over all samples of some tasks, each counting alike; why there is none where it is missing."""
+    frames = [read_parquet(path, SCORED) for path in measured.predictions.get(name, ())]
+    found = pl.concat([table([], SCORED), *frames]).filter(
+        (pl.col("model") == checkpoint)
+        & (pl.col("length") == length)
+        & pl.col("task").is_in(list(tasks))
+    )
+    whole = measured.cell(name, checkpoint, MEAN_OF_TASKS, length)
+    if found.is_empty():
+        return whole if whole.value is None else Cell("")
+    scores = found.sort("task", "index")["score"].to_numpy()
+    key = (name, checkpoint, tuple(tasks), length)
+    low, high = interval(bootstrap_means(scores, generator(measured.recipe.seed, key)))
+    return score_cell(float(scores.mean()), low, high, len(scores), whole.file)

@@ -188,7 +188,8 @@ def write_results(recipe: Recipe, results: Results) -> None:
         if suite.carries_predictions:
             write_parquet(table([], PREDICTIONS), results.stored_predictions(name), PREDICTIONS)
         grids = frozenset({name}) if suite.by_depth else frozenset[str]()
-        scores = aggregate_files(paths, results.root, grids, recipe.seed)
+        pooled = frozenset({name}) if suite.counts_samples else frozenset[str]()
+        scores = aggregate_files(paths, results.root, grids, recipe.seed, pooled)
         write_parquet(scores, results.scores(name), SCORES)
 
 

@@ -1,13 +1,11 @@
 """What MRCR asks of one model."""
 
-import math
 from collections.abc import Iterator
 
 from selflong.suites.load import Load, supported
 from selflong.suites.mrcr.section import SAMPLES, Mrcr
+from selflong.suites.stored_rows import FILLED_SHARE
 
-FILLED_SHARE = 0.5 / math.log(2)
-"""Mean of a bin from half a length to all of it, in which no doubling of lengths is likelier than another."""
 ANSWER_TOKENS = 700
 """Of the pieces that are to be repeated: a guess."""
 

@@ -1,0 +1,1 @@
+"""GraphWalks: nodes that a walk over a graph of the prompt reaches (openai/graphwalks)."""

@@ -1,0 +1,35 @@
+"""GraphWalks' tables and figure."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from selflong.drawing import ReportFigure
+from selflong.suites.graphwalks.section import GraphWalks
+from selflong.suites.measured import Measured
+from selflong.suites.views import each_task, mean_against_length, mean_by_length
+from selflong.tables import Table
+
+
+def tables(suite: GraphWalks, name: str, measured: Measured) -> Iterator[Table]:
+    """By length, and for each problem."""
+    caption = (
+        "F1 of the nodes named against the nodes reached, per cent, mean over the problems. A length holds "
+        "the samples of more than half of it, counted with the model's own tokenizer"
+    )
+    title = "GraphWalks by model and length"
+    yield mean_by_length(measured, name, suite.lengths, title, caption)
+    yield each_task(measured, name, suite.lengths, suite.asked_tasks, "GraphWalks by problem")
+
+
+def figures(suite: GraphWalks, name: str, measured: Measured) -> Iterator[ReportFigure]:
+    """The mean against length."""
+    draw = partial(
+        mean_against_length, measured, name, suite.lengths,
+        "F1 of the nodes (%)", "GraphWalks by length",
+    )  # fmt: skip
+    yield ReportFigure(
+        f"{name}_by_length",
+        "GraphWalks against length",
+        "Mean over the problems with 95% intervals by bootstrap over samples.",
+        draw,
+    )
