@@ -76,8 +76,15 @@ def difference_cell(measured: Cell, published: float) -> Cell:
     """Measured minus published; the interval is the measured one's, since none is published."""
     assert measured.value is not None and measured.low is not None and measured.high is not None
     value, low, high = (x - published for x in (measured.value, measured.low, measured.high))
+    return signed_cell(value, low, high, measured.samples, measured.file)
+
+
+def signed_cell(
+    value: float, low: float, high: float, samples: int | None, file: str | None = None
+) -> Cell:
+    """A difference in points of per cent with its interval."""
     text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
-    return Cell(text, value, low, high, measured.samples, measured.file)
+    return Cell(text, value, low, high, samples, file)
 
 
 def to_markdown(table: Table) -> str:

@@ -16,6 +16,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.report import data, figures, neighbours, published
 from selflong.report.diversity import diversity
 from selflong.report.published import PUBLISHED_RESULTS
+from selflong.report.side_by_side import comparisons
 from selflong.results import Results, prediction_files, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.kinds import kind_of
@@ -38,7 +39,8 @@ def scores_from_predictions(recipe: Recipe, results: Results) -> pl.DataFrame:
     for name, suite in recipe.suites.items():
         grids = frozenset({name}) if suite.by_depth else frozenset()
         paths = prediction_files(recipe, results, name)
-        frames.append(aggregate_files(paths, results.root, grids, recipe.seed))
+        pooled = frozenset({name}) if suite.counts_samples else frozenset()
+        frames.append(aggregate_files(paths, results.root, grids, recipe.seed, pooled))
     return pl.concat([table([], SCORES), *frames])
 
 
@@ -65,6 +67,11 @@ def report_tables(
     """Every table of the report: evaluation, published numbers, data, training."""
     measured = measured_run(recipe, results, scores, published_results)
     tables = [*suite_tables(measured), *neighbours.tables(measured)]
+    if compared := comparisons(measured):
+        tables.append(compared)
+    papers = [paper for paper in (recipe.report.paper, *recipe.report.also_published) if paper]
+    if unknown := published.unknown_settings(papers):
+        tables.append(unknown)
     if recipe.report.paper is not None:
         tables += published.of_paper(measured.printed, recipe.report.paper)
     tables += _data_tables(recipe, results)

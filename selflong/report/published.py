@@ -1,5 +1,6 @@
 """The numbers that the papers print, as tables of their own (resources/published_results.csv)."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +21,28 @@ TITLES = {
 }
 
 
+UNKNOWN: Mapping[str, Sequence[tuple[str, str]]] = {
+    "SelfLong": (
+        ("decoding", "not printed; RULER's own default, and here, is greedy"),
+        (
+            "version of RULER's code",
+            "not printed; here 2024's, or the published prompts themselves",
+        ),
+        ("answer prefix", "not printed; the published prompts show what was asked"),
+        ("precision of the weights", "not printed; here the site's, which each prediction names"),
+        ("intervals", "not printed; a difference carries the measurement's alone"),
+        ("needle grid", "depths, lengths, haystack and scorer are not printed"),
+        ("output length", "prompts and scores behind the figure are not printed"),
+        ("short tasks", "version, shots and chat template of the harness are not printed"),
+    ),
+    "RULER-leaderboard": (
+        ("version of RULER's code", "changed under the table; rows are of different times"),
+        ("serving", "engine and precision of most rows are not printed"),
+    ),
+}
+"""Paper -> settings behind its numbers that are not printed, and what stands here in their place."""
+
+
 def read(path: Path) -> pl.DataFrame:
     """The published cells, each value as the text that is printed."""
     if not path.exists():
@@ -31,6 +54,25 @@ def read(path: Path) -> pl.DataFrame:
     if not twice.is_empty():
         raise UserError(f"{path}: the cell {twice.row(0)[:5]} stands twice: remove one of them")
     return frame
+
+
+def unknown_settings(papers: Sequence[str]) -> Table | None:
+    """What is not known of how papers measured; None where nothing of them is compared."""
+    rows = [
+        (Cell(paper), Cell(setting), Cell(known))
+        for paper in papers
+        for setting, known in UNKNOWN.get(paper, ())
+    ]
+    if not rows:
+        return None
+    return Table(
+        name="published_unknown",
+        title="What is not known of the published numbers",
+        caption="Settings that may move a score by points, so that a difference between measured and "
+        "published may be theirs.",
+        columns=("Paper", "Setting", "What is known"),
+        rows=tuple(rows),
+    )
 
 
 def of_paper(frame: pl.DataFrame, paper: str) -> list[Table]:

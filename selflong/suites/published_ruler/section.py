@@ -31,5 +31,9 @@ class PublishedRulerSuite(AnyRuler):
         return "published prompts"
 
     @property
+    def asked_how(self) -> str:
+        return "template and answer prefix as they were published"
+
+    @property
     def comparable(self) -> bool:
         return True

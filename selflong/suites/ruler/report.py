@@ -1,16 +1,20 @@
 """RULER's tables and figures, for its own prompts and for the published ones (`published_ruler`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from selflong.drawing import ReportFigure
+from selflong.formats import MEAN_OF_TASKS
+from selflong.recipe.models import INITIAL
 from selflong.scores import length_name
 from selflong.suites.measured import INTERVALS, Measured, three_rows
 from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
-from selflong.suites.views import each_task, mean_against_length, mean_by_length
+from selflong.suites.views import each_depth, each_task, mean_against_length, mean_by_length
 from selflong.tables import Cell, Table
 
 RULER_AVERAGE = "RULER-13task-avg"
+THRESHOLD = 85.6
+"""Score from which RULER's authors call a length effective (arXiv 2404.06654, section 4)."""
 
 # Table 3 of SelfLong prints variants of one model; on the right the row of a recipe's `report.ablation`.
 ABLATION_ROWS = {
@@ -28,6 +32,8 @@ def tables(suite: AnyRuler, name: str, measured: Measured) -> Iterator[Table]:
     yield by_length(measured, name, suite)
     title = f"RULER by task ({suite.which_prompts})"
     yield each_task(measured, name, suite.lengths, suite.asked_tasks, title)
+    yield from each_depth(measured, name, suite.lengths)
+    yield effective_length(measured, name, suite)
     if beside := beside_published(measured, name, suite):
         yield beside
     if rows := ablation(measured, name, suite):
@@ -55,8 +61,61 @@ def by_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
         name,
         suite.lengths,
         title=f"RULER by model and length ({suite.which_prompts})",
-        caption=f"Per cent, mean over {which}, each task counting alike",
+        caption=f"Per cent, mean over {which}, each task counting alike; {suite.asked_how}",
     )
+
+
+def effective_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
+    """How far each model reads, by the authors' threshold and by its base's score at the shortest length."""
+    shortest = min(suite.lengths)
+    whole = len(suite.asked_tasks) == len(RULER_TASKS)
+    rows: list[tuple[Cell, ...]] = []
+    for checkpoint in measured.checkpoints(name):
+        lengths = sorted(suite.lengths)
+        cells = dict(zip(lengths, measured.mean_cells(name, checkpoint, lengths), strict=True))
+        base = measured.cell(name, _base(measured, name, checkpoint), MEAN_OF_TASKS, shortest)
+        rows.append(
+            (
+                Cell(measured.label(checkpoint)),
+                _longest(cells, THRESHOLD if whole else None, lambda cell: cell.value),
+                _longest(cells, base.low, lambda cell: cell.high),
+            )
+        )
+    return Table(
+        name=f"{name}_effective_length",
+        title=f"Effective length ({suite.which_prompts})",
+        caption="The longest length up to which every score holds. Against "
+        f"{THRESHOLD}, what RULER's authors measured of Llama-2-7B at 4k with their prompts and all 13 "
+        f"tasks; and against the model's base at {length_name(shortest)} (the model itself where the base "
+        "was not asked), where a score holds unless its 95% interval lies wholly below the base's.",
+        columns=("Model", f"score of at least {THRESHOLD}", "not below the base"),
+        rows=tuple(rows),
+    )
+
+
+def _base(measured: Measured, name: str, checkpoint: str) -> str:
+    recipe = measured.recipe
+    if checkpoint not in set(recipe.checkpoints()):
+        return checkpoint
+    base = f"{recipe.root(checkpoint)}/{INITIAL}"
+    return base if base in measured.checkpoints(name) else checkpoint
+
+
+def _longest(
+    cells: Mapping[int, Cell], least: float | None, reach: Callable[[Cell], float | None]
+) -> Cell:
+    """The longest of the lengths, shortest first, up to which all reach `least`."""
+    if least is None:
+        return Cell("")
+    held = 0
+    for length, cell in cells.items():
+        reached = reach(cell)
+        if reached is None and not held:
+            return Cell(cell.text)
+        if reached is None or reached < least:
+            break
+        held = length
+    return Cell(length_name(held), held) if held else Cell(f"< {length_name(min(cells))}")
 
 
 def beside_published(measured: Measured, name: str, suite: AnyRuler) -> Table | None:

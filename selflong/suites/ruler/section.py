@@ -62,6 +62,11 @@ class AnyRuler(PromptLengthsSection):
         raise NotImplementedError
 
     @property
+    def asked_how(self) -> str:
+        """What stands around a prompt, for the tables."""
+        raise NotImplementedError
+
+    @property
     def comparable(self) -> bool:
         """Whether its scores may stand beside SelfLong's: its published prompts, or the code of its time.
 
@@ -113,6 +118,11 @@ class RulerSuite(AnyRuler):
     @property
     def which_prompts(self) -> str:
         return self.convention
+
+    @property
+    def asked_how(self) -> str:
+        parts = {"the chat template": self.chat, "the answer prefix": self.answer_prefix}
+        return ", ".join(f"{'with' if on else 'without'} {part}" for part, on in parts.items())
 
     @property
     def comparable(self) -> bool:

@@ -6,6 +6,7 @@ from selflong.formats import MEAN_OF_TASKS, SCORES, table
 from selflong.recipe.recipe import Recipe
 from selflong.report import published
 from selflong.report.build import PUBLISHED_RESULTS, suite_tables
+from selflong.scores import length_name
 from selflong.suites.measured import Measured
 from selflong.tables import NOT_ASKED, NOT_RUN, NOT_SUPPORTED, Table
 
@@ -90,3 +91,30 @@ def test_short_tasks_stand_beside_table_4(tables: dict[str, Table]) -> None:
     assert row(found, "SelfLong-8B-1M", "published")["BBH"] == "48.7"
     assert row(found, "SelfLong-8B-1M", "difference")["BBH"].startswith("+1.3")
     assert row(found, "SelfLong-8B-1M", "measured")["GPQA"] == NOT_RUN
+
+
+def effective(selflong: Recipe, scores: list[dict[str, object]], model: str) -> list[str]:
+    measured = Measured(selflong, table(scores, SCORES), published.read(PUBLISHED_RESULTS))
+    made = {found.name: found for found in suite_tables(measured)}
+    found = made["ruler_2024_effective_length"]
+    return list(row(found, measured.label(model)).values())[1:]
+
+
+def test_the_effective_length_ends_before_the_first_score_that_is_too_low(selflong: Recipe) -> None:
+    lengths = sorted(selflong.suites["ruler_2024"].lengths)
+    model = "selflong_8b/1m"
+
+    def measured(*means: float) -> list[dict[str, object]]:
+        return [
+            score("ruler_2024", model, length, mean)
+            for length, mean in zip(lengths, means, strict=False)
+        ]
+
+    names = [length_name(length) for length in lengths]
+    # The base has 0.90 [0.88, 0.91] at the shortest length, which 0.88 [0.86, 0.89] meets.
+    base = score("ruler_2024", "llama_3.1_8b/initial", lengths[0], 0.90)
+    found = effective(selflong, [base, *measured(0.90, 0.88, 0.84, 0.95)], model)
+    assert found == [names[1], names[1]]
+    found = effective(selflong, [base, *measured(0.80, 0.95)], model)
+    assert found == [f"< {names[0]}"] * 2
+    assert effective(selflong, measured(0.88, 0.95), model) == [names[1], ""]

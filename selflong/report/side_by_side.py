@@ -1,0 +1,128 @@
+"""Checkpoints on the same prompts, pair by pair: whether a difference of few points is one.
+
+Each pair is compared on the prompts that both answered, by a paired bootstrap over prompts: what makes one
+hard for both cancels, so that much smaller differences are told apart than by two intervals.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from selflong.formats import SCORED, read_parquet, table
+from selflong.scores import RESAMPLES, generator, interval, length_name
+from selflong.suites.measured import Measured
+from selflong.suites.section import SuiteSection
+from selflong.tables import Cell, Table, number_cell, signed_cell
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score minus another, of 0 to 1, on the same prompts."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    """Two-sided, by the share of resamples on the other side of nothing."""
+    samples: int
+
+    @property
+    def cell(self) -> Cell:
+        """In points of per cent."""
+        return signed_cell(100 * self.mean, 100 * self.low, 100 * self.high, self.samples)
+
+
+def comparisons(measured: Measured) -> Table | None:
+    """Every two checkpoints of every suite at every length; None where no suite asks two."""
+    rows = [
+        row
+        for name, suite in measured.recipe.suites.items()
+        for row in _rows_of_suite(measured, name, suite)
+    ]
+    if not rows:
+        return None
+    return Table(
+        name="comparisons",
+        title="Models on the same prompts",
+        caption="The first model's score minus the second's in points of per cent, on the prompts that both "
+        "answered, with the 95% interval and the two-sided p of a paired bootstrap over prompts; p (Holm) "
+        "counts all comparisons of the suite. Where it is below 0.05 the two differ.",
+        columns=("Suite", "Length", "Model", "Other", "Difference", "p", "p (Holm)"),
+        rows=tuple(rows),
+    )
+
+
+def _rows_of_suite(
+    measured: Measured, name: str, suite: SuiteSection
+) -> Iterator[tuple[Cell, ...]]:
+    frames = [read_parquet(path, SCORED) for path in measured.predictions.get(name, ())]
+    scored = pl.concat([table([], SCORED), *frames])
+    checkpoints = measured.checkpoints(name)
+    found: list[tuple[int | None, Pair, Difference]] = []
+    for (length,), cell in scored.sort("length").group_by("length", maintain_order=True):
+        differences = paired_differences(
+            cell, checkpoints, measured.recipe.seed, by_sample=suite.counts_samples
+        )
+        found += [(length, pair, difference) for pair, difference in differences.items()]
+    adjusted = holm([difference.p for _, _, difference in found])
+    for (length, pair, difference), p in zip(found, adjusted, strict=True):
+        yield (
+            Cell(name),
+            Cell("" if length is None else length_name(length)),
+            *(Cell(measured.label(checkpoint)) for checkpoint in pair),
+            difference.cell,
+            number_cell(difference.p, digits=4),
+            number_cell(p, digits=4),
+        )
+
+
+def paired_differences(
+    scored: pl.DataFrame, checkpoints: Sequence[str], seed: int, by_sample: bool = False
+) -> Mapping[Pair, Difference]:
+    """Of formats.SCORED at one length: each two checkpoints that answered some of the same prompts.
+
+    Each task counts alike, whatever its number of prompts, and is resampled by itself; with `by_sample` each
+    prompt counts alike. Pairs with the same number of prompts of a task share their resamples.
+    """
+    parts: dict[Pair, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for (suite, length, task), of_task in scored.sort("task").group_by(
+        "suite", "length", "task", maintain_order=True
+    ):
+        wide = of_task.pivot("model", index="index", values="score").sort("index")
+        counts: dict[int, np.ndarray] = {}
+        for pair in combinations([name for name in checkpoints if name in wide.columns], 2):
+            both = wide.select(pair).drop_nulls()
+            size = both.height
+            if size == 0:
+                continue
+            if size not in counts:
+                rng = generator(seed, ("paired", suite, length, task, size))
+                counts[size] = rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
+            difference = (both[pair[0]] - both[pair[1]]).to_numpy()
+            parts.setdefault(pair, []).append((difference, counts[size] @ difference / size))
+    return {pair: _together(of_pair, by_sample) for pair, of_pair in parts.items()}
+
+
+def _together(tasks: Sequence[tuple[np.ndarray, np.ndarray]], by_sample: bool) -> Difference:
+    weights = [len(difference) if by_sample else 1 for difference, _ in tasks]
+    drawn = np.average([resampled for _, resampled in tasks], axis=0, weights=weights)
+    mean = float(np.average([difference.mean() for difference, _ in tasks], weights=weights))
+    low, high = interval(drawn)
+    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+    return Difference(mean, low, high, p, sum(len(difference) for difference, _ in tasks))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values that hold for all of them together (Holm 1979), in the same order."""
+    adjusted = [0.0] * len(values)
+    largest = 0.0
+    for rank, position in enumerate(np.argsort(values, kind="stable").tolist()):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[position]))
+        adjusted[position] = largest
+    return adjusted
