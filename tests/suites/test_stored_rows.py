@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.job import UserError
@@ -27,12 +27,14 @@ def test_a_download_without_rows_is_named(tmp_path: Path) -> None:
         next(parquet_rows(tmp_path, ["prompt"]))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**21), st.lists(st.sampled_from(LENGTHS), min_size=1, unique=True))
 def test_a_length_holds_the_tokens_of_its_upper_half(tokens: int, lengths: list[int]) -> None:
     holding = [length for length in lengths if length / 2 < tokens <= length]
     assert length_of(tokens, lengths) == (holding[0] if holding else None)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**20), st.floats(1, 8))
 def test_what_has_a_length_is_not_ruled_out_by_its_characters(tokens: int, ratio: float) -> None:
     if length_of(tokens, LENGTHS) is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.llm.protocol import Endpoint
@@ -73,6 +73,7 @@ def test_its_texts_are_graphs_and_operations(download: Path) -> None:
     assert found[1][1].startswith("Operation:\nDo a parents")
 
 
+@settings(deadline=None)
 @given(NODES, NODES)
 def test_the_score_is_f1_of_sets(named: list[str], wanted: list[str]) -> None:
     found = score(f"Looking.\nFinal Answer: [{', '.join(named)}]\n", wanted)
@@ -86,6 +87,7 @@ def test_the_score_is_f1_of_sets(named: list[str], wanted: list[str]) -> None:
         assert found == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+@settings(deadline=None)
 @given(NODES)
 def test_only_a_list_in_the_last_line_counts(wanted: list[str]) -> None:
     line = f"Final Answer: [{', '.join(wanted)}]"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.evaluation.evaluate import evaluate
@@ -98,6 +98,7 @@ def test_its_texts_are_documents_and_questions(download: Path) -> None:
     assert "Which is it?" in found[1][1] and "colour D" in found[1][1]
 
 
+@settings(deadline=None)
 @given(st.sampled_from("ABCDE"), st.text(max_size=10), st.booleans())
 def test_the_bracketed_choice_counts_first(letter: str, around: str, bold: bool) -> None:
     star = "**" if bold else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.evaluation.evaluate import evaluate
@@ -102,6 +102,7 @@ def test_a_conversation_that_is_none_is_named(tmp_path: Path) -> None:
             list(read_messages(text, tmp_path))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40), st.text(min_size=1, max_size=5))
 def test_the_marker_must_stand_first_and_does_not_count(
     said: str, wanted: str, marker: str
