@@ -6,6 +6,7 @@ from pathlib import Path
 from selflong.evaluation.evaluate import evaluate
 from selflong.launcher import launch
 from selflong.precision import decided_serving
+from selflong.recipe.models import Chat
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.recipe.weights import EndpointWeights
@@ -43,6 +44,7 @@ def ask(
         files=files,
         parts={place: recipe.part(place) for place in section.reads},
         helmet=site.helmet,
+        chat=recipe.models[name].chat or Chat(),
         endpoint=remote,
     )
     evaluate(job, output, None if lengths == ALL_LENGTHS else [int(lengths)])

@@ -7,7 +7,7 @@ data; only the chat template writes control tokens.
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -94,11 +94,19 @@ class _Span:
 class Tokenizer:
     """A fast tokenizer of transformers with its chat template; see `load_tokenizer`."""
 
-    def __init__(self, pretrained: "PreTrainedTokenizerFast", chat_date: str) -> None:
+    def __init__(
+        self,
+        pretrained: "PreTrainedTokenizerFast",
+        chat_date: str,
+        system_prompt: str | None = None,
+        template_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
         self._pretrained = pretrained
         self._chat_date = chat_date
+        self._system_prompt = system_prompt
+        self._arguments = dict(template_arguments or {})
         self._moment = _parse_date(chat_date)
         template = pretrained.chat_template and pretrained.get_chat_template()
         # apply_chat_template itself cannot be given another clock.
@@ -127,7 +135,8 @@ class Tokenizer:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tokenizer, (self._pretrained, self._chat_date)
+        given = (self._pretrained, self._chat_date, self._system_prompt, self._arguments)
+        return Tokenizer, given
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no token is added, and text like a control token stays text."""
@@ -164,7 +173,7 @@ class Tokenizer:
 
         Raises CannotRender where the template refuses the conversation or changes its text.
         """
-        text, controls, spans = self._lay_out(messages, add_generation_prompt)
+        text, controls, spans = self._lay_out(self._introduced(messages), add_generation_prompt)
         ends = _response_ends(controls, spans)
         bounds = [(before, after) for before, after in _gaps(controls, len(text))]
         encodings = self.plain.encode_batch(
@@ -181,6 +190,13 @@ class Tokenizer:
                 role = TokenRole.END if position in ends else TokenRole.TEMPLATE
                 roles.append(np.array([role], dtype=np.uint8))
         return Rendered(np.concatenate(ids), np.concatenate(roles))
+
+    def _introduced(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The conversation after the system prompt, where there is one and it begins with no other."""
+        if self._system_prompt is None or (messages and messages[0]["role"] == "system"):
+            return messages
+        parts = [{"kind": "prompt", "text": self._system_prompt}]
+        return [{"role": "system", "parts": parts}, *messages]
 
     def _lay_out(
         self, messages: Sequence[Message], add_generation_prompt: bool
@@ -253,6 +269,7 @@ class Tokenizer:
                 add_generation_prompt=add_generation_prompt,
                 date_string=self._chat_date,
                 strftime_now=self._moment.strftime,
+                **self._arguments,
                 **self._pretrained.special_tokens_map,
             )
         except jinja2.TemplateError as error:
@@ -291,9 +308,10 @@ class Tokenizer:
         if self._template is None:
             return tuple(sorted(eos))
         rendered = self.render(_TRIAL)
+        trial = self._introduced(_TRIAL)
         text = self._write(
-            [message["role"] for message in _TRIAL],
-            [message["parts"][0]["text"] for message in _TRIAL],
+            [message["role"] for message in trial],
+            [message["parts"][0]["text"] for message in trial],
             add_generation_prompt=False,
         )
         expected = self._pretrained.encode(text, add_special_tokens=False)
@@ -305,8 +323,15 @@ class Tokenizer:
         return tuple(sorted(eos | set(rendered.ids[rendered.roles == TokenRole.END].tolist())))
 
 
-def load_tokenizer(folder: Path, chat_date: str = DEFAULT_CHAT_DATE) -> Tokenizer:
+def load_tokenizer(
+    folder: Path,
+    chat_date: str = DEFAULT_CHAT_DATE,
+    system_prompt: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
+) -> Tokenizer:
     """The tokenizer of a Hugging Face model folder, with the date that its chat template prints pinned.
+
+    Conversations begin with `system_prompt` where one is given; the template gets `template_arguments` too.
 
     Raises UserError where the folder holds no fast tokenizer, or one that cannot keep text and control tokens
     apart.
@@ -322,7 +347,7 @@ def load_tokenizer(folder: Path, chat_date: str = DEFAULT_CHAT_DATE) -> Tokenize
         raise UserError(f"{folder} holds no tokenizer that can be loaded: {first_line}") from None
     if not isinstance(pretrained, PreTrainedTokenizerFast):
         raise UserError(f"{folder} holds no fast tokenizer: a tokenizer.json is needed")
-    return Tokenizer(pretrained, chat_date)
+    return Tokenizer(pretrained, chat_date, system_prompt, template_arguments)
 
 
 def vocabulary_digest(backend: tokenizers.Tokenizer) -> str:

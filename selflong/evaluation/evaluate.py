@@ -45,7 +45,10 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
 
 def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: Path) -> None:
     assert isinstance(job.suite, LengthsSection)
-    tokenizer = load_tokenizer(job.tokenizer, job.chat_date)
+    said = job.chat
+    tokenizer = load_tokenizer(
+        job.tokenizer, job.chat_date, said.system_prompt, said.template_arguments
+    )
     with _served(job, mine / "server.log") as endpoint:
         predict(
             job.suite_name,
@@ -58,6 +61,7 @@ def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: P
             job.work / "requests",
             output,
             budget=budget_of(job.serving),
+            chat=job.chat,
             longest=1 if job.suite.lengths_of_answers else max(asked),
         )
 

@@ -13,7 +13,9 @@ from selflong.job import UserError
 from selflong.llm.cache import Cache
 from selflong.llm.client import Client, run
 from selflong.llm.limits import Budget
-from selflong.llm.protocol import COMPLETIONS, Answer, Endpoint, Request, Result, chat, completion
+from selflong.llm.protocol import COMPLETIONS, Answer, Endpoint, Request, Result, completion
+from selflong.llm.protocol import chat as chat_request
+from selflong.recipe.models import Chat
 from selflong.recipe.section import Precision
 from selflong.suites.prompt import Metric, Prompt
 from selflong.tokens import Tokenizer
@@ -37,6 +39,7 @@ def predict(
     output: Path,
     longest: int,
     budget: Budget | None = None,
+    chat: Chat | None = None,
 ) -> None:
     """Publish formats.PREDICTIONS of greedy answers, in the order of the prompts, at `output`.
 
@@ -47,7 +50,8 @@ def predict(
     Raises UserError where the endpoint refuses a prompt, after all others were asked, or counts other tokens
     than were sent.
     """
-    requests = _requests(prompts, tokenizer, endpoint)
+    asking = _Asking(tokenizer, endpoint, chat or Chat())
+    requests = asking.requests(prompts)
     concurrency = max(1, min(endpoint.slots, TOKENS_IN_FLIGHT // longest))
 
     same = {"suite": suite, "model": model, "precision": precision}
@@ -59,13 +63,13 @@ def predict(
             async with Client(
                 endpoint, cache, concurrency=concurrency, budget=budget, count=tokenizer.count
             ) as client:
-                async for asked, result in _ask(client, requests, tokenizer, endpoint):
+                async for asked, result in asking.ask(client, requests):
                     if isinstance(result, Answer):
                         if endpoint.takes_token_ids:
                             _check_count(suite, asked, result)
                         metric = metrics(asked.prompt.task)
                         assert metric is not None, "what asks prompts scores the answers"
-                        rows.add({**same, **_row(asked, result, metric)})
+                        rows.add({**same, **_row(asked, result, metric, asking.chat)})
                     elif unanswered is None:
                         unanswered = UserError(
                             f"{suite}: {_name(asked.prompt)} has no answer ({result.reason}): see to "
@@ -95,40 +99,62 @@ class _Asked(Request):
     """What was asked before it, with its answer."""
 
 
-def _requests(
-    prompts: Iterable[Prompt], tokenizer: Tokenizer, endpoint: Endpoint
-) -> Iterator[_Asked]:
-    for number, prompt in enumerate(prompts):
-        _check_room(prompt, endpoint)
-        request = _request(prompt, tokenizer, endpoint)
-        tokens = len(prompt.ids)
-        yield _Asked(request.path, request.body, number, replace(prompt, ids=()), tokens)
+@dataclass(frozen=True)
+class _Asking:
+    """How prompts become requests of an endpoint."""
 
+    tokenizer: Tokenizer
+    endpoint: Endpoint
+    chat: Chat
 
-def _request(prompt: Prompt, tokenizer: Tokenizer, endpoint: Endpoint) -> Request:
-    """Token ids where the endpoint takes them, else the user's message in the endpoint's own template."""
-    greedy = {"max_tokens": prompt.answer_tokens, "temperature": 0.0}
-    if endpoint.takes_token_ids:
-        check_bos(prompt, tokenizer.bos_id)
-        return completion(prompt.ids, **greedy, stop_token_ids=list(tokenizer.end_ids))
-    assert prompt.message is not None, "the checks of recipe and site turn such suites away"
-    return chat([{"role": "user", "content": prompt.message}], **greedy)
+    def requests(self, prompts: Iterable[Prompt]) -> Iterator[_Asked]:
+        for number, given in enumerate(prompts):
+            room = given.answer_tokens + self.chat.reasoning_tokens
+            prompt = replace(given, answer_tokens=room)
+            _check_room(prompt, self.endpoint)
+            request = self._request(prompt)
+            tokens = len(prompt.ids)
+            yield _Asked(request.path, request.body, number, replace(prompt, ids=()), tokens)
 
+    def _request(self, prompt: Prompt) -> Request:
+        """Token ids where the endpoint takes them, else the user's message in the endpoint's own template."""
+        greedy = {"max_tokens": prompt.answer_tokens, "temperature": 0.0}
+        if self.endpoint.takes_token_ids:
+            check_bos(prompt, self.tokenizer.bos_id)
+            ends = list(self.tokenizer.end_ids)
+            return completion(prompt.ids, **greedy, stop_token_ids=ends)
+        assert prompt.message is not None, "the checks of recipe and site turn such suites away"
+        messages = [{"role": "user", "content": prompt.message}]
+        if self.chat.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": self.chat.system_prompt})
+        arguments = self.chat.template_arguments
+        # Not of the protocol, but vLLM and SGLang know it.
+        template = {"chat_template_kwargs": arguments} if arguments else {}
+        return chat_request(messages, **greedy, **template)
 
-async def _ask(
-    client: Client, requests: Iterable[_Asked], tokenizer: Tokenizer, endpoint: Endpoint
-) -> AsyncIterator[tuple[_Asked, Result]]:
-    """The last result of each prompt; prompts with something to ask after their answer come last."""
-    later: list[_Asked] = []
-    async for asked, result in _in_order(client.ask_all(requests)):
-        then = asked.prompt.then
-        if then is None or not isinstance(result, Answer):
+    async def ask(
+        self, client: Client, requests: Iterable[_Asked]
+    ) -> AsyncIterator[tuple[_Asked, Result]]:
+        """The last result of each prompt; prompts with something to ask after their answer come last."""
+        later: list[_Asked] = []
+        async for asked, result in _in_order(client.ask_all(requests)):
+            then = asked.prompt.then
+            if then is None or not isinstance(result, Answer):
+                yield asked, result
+                continue
+            _, said = told_apart(result.text, self.chat)
+            (following,) = self.requests([then(said)])
+            later.append(replace(following, number=len(later), reasoned=(asked, result)))
+        async for asked, result in _in_order(client.ask_all(later)):
             yield asked, result
-            continue
-        (following,) = _requests([then(result.text)], tokenizer, endpoint)
-        later.append(replace(following, number=len(later), reasoned=(asked, result)))
-    async for asked, result in _in_order(client.ask_all(later)):
-        yield asked, result
+
+
+def told_apart(text: str, chat: Chat) -> tuple[str | None, str]:
+    """A model's reasoning and its answer: None where it does not reason, no answer where it does not end."""
+    if chat.reasoning_end is None:
+        return None, text
+    reasoning, ended, answer = text.partition(chat.reasoning_end)
+    return reasoning, answer.lstrip() if ended else ""
 
 
 async def _in_order(
@@ -164,9 +190,10 @@ class _Rows:
         self._waiting, self._characters = [], 0
 
 
-def _row(asked: _Asked, answer: Answer, metric: Metric) -> dict[str, Any]:
+def _row(asked: _Asked, answer: Answer, metric: Metric, chat: Chat) -> dict[str, Any]:
     first, thought = asked.reasoned or (asked, None)
     prompt = first.prompt
+    reasoning, said = told_apart(answer.text, chat)
     return {
         "task": prompt.task,
         "length": prompt.length,
@@ -175,11 +202,11 @@ def _row(asked: _Asked, answer: Answer, metric: Metric) -> dict[str, Any]:
         "prompt": prompt.text if asked.path == COMPLETIONS else prompt.message,
         "prompt_tokens": (thought or answer).prompt_tokens,
         "answers": list(prompt.answers),
-        "prediction": answer.text,
-        "reasoning": thought.text if thought else None,
+        "prediction": said,
+        "reasoning": thought.text if thought else reasoning,
         "completion_tokens": answer.completion_tokens
         + (thought.completion_tokens if thought else 0),
-        "score": metric(answer.text, prompt.answers),
+        "score": metric(said, prompt.answers),
         "request_key": answer.key,
     }
 

@@ -267,6 +267,7 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
             checkpoints = [recipe.resolve(reference) for reference in suite.models]
             for twice in {name for name in checkpoints if checkpoints.count(name) > 1}:
                 yield f"suites.{name}.models: {twice} stands twice"
+            yield from _reasoning_mistakes(recipe, name, checkpoints)
         yield from suite.mistakes(
             f"suites.{name}", {part: recipe.part(part) for part in suite.reads}
         )
@@ -274,6 +275,18 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
     yield from _report_mistakes(recipe)
+
+
+def _reasoning_mistakes(recipe: Recipe, suite: str, checkpoints: list[str]) -> Iterator[str]:
+    """Of models that reason where the prompt begins the answer already."""
+    if recipe.suites[suite].begins_answers:
+        for checkpoint in checkpoints:
+            chat = recipe.models[checkpoint.partition("/")[0]].chat
+            if chat is not None and chat.reasoning_end is not None:
+                yield (
+                    f"suites.{suite}.answer_prefix: {checkpoint} reasons before it answers, but the prompts "
+                    "begin the answer; set answer_prefix to false"
+                )
 
 
 def _report_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -75,6 +75,34 @@ class Stage(Section):
         return self
 
 
+class Chat(Section):
+    """What a model's chat template is given in an evaluation, and how its reasoning is told apart."""
+
+    system_prompt: str | None = None
+    template_arguments: dict[str, Any] = {}
+    """Such as `enable_thinking`."""
+    reasoning_end: str | None = None
+    """What ends its reasoning, such as </think>: nothing before it is scored."""
+    reasoning_tokens: NonNegative = 0
+    """Room for the reasoning beside the answer's; where it is used up before the end, nothing is scored."""
+
+    @model_validator(mode="after")
+    def _reasons_or_not(self) -> Self:
+        if (self.reasoning_end is None) != (self.reasoning_tokens == 0):
+            raise ValueError("give reasoning_end and reasoning_tokens both, or none of them")
+        return self
+
+    @property
+    def note(self) -> str:
+        """For the tables."""
+        parts = (
+            "with a system prompt" if self.system_prompt else "",
+            ", ".join(f"{name}: {value}" for name, value in self.template_arguments.items()),
+            f"reasons with {self.reasoning_tokens:,} tokens" if self.reasoning_tokens else "",
+        )
+        return "; ".join(filter(None, parts))
+
+
 class Model(Section):
     """An entry of the recipe: where it starts and what its stages do. Without stages it is only evaluated."""
 
@@ -91,6 +119,7 @@ class Model(Section):
     """Of random weights and of the order of the data; the recipe's where it is null."""
     published: str | None = None
     """Its name in resources/published_results.csv."""
+    chat: Chat | None = None
     supports: Positive | None = None
     """Longest length that it is evaluated at."""
 

@@ -123,11 +123,15 @@ class Digests:
         if lengths != ALL_LENGTHS:
             assert isinstance(section, LengthsSection)
             section = section.at([int(lengths)])
-        return self._suite(section.model_copy(update={"models": []}))
+        chat = self.recipe.models[checkpoint.partition("/")[0]].chat
+        spoken = [] if chat is None else [chat]
+        return self._suite(section.model_copy(update={"models": []}), *spoken)
 
-    def _suite(self, section: SuiteSection) -> str:
+    def _suite(self, section: SuiteSection, *chat: Section) -> str:
         precision = section.own_precision or getattr(self.site.evaluation, "precision", None)
-        return self.of("evaluation", section, *map(self.recipe.part, section.reads), precision)
+        return self.of(
+            "evaluation", section, *map(self.recipe.part, section.reads), precision, *chat
+        )
 
     def report(self) -> str:
         """Of what the report reads of the recipe."""

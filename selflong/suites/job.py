@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selflong.job import UserError
+from selflong.recipe.models import Chat
 from selflong.recipe.section import Section
 from selflong.recipe.site import HelmetSite, Serving
 from selflong.recipe.weights import EndpointWeights
@@ -34,6 +35,8 @@ class Job:
     parts: Mapping[str, Section | None] = field(default_factory=dict)
     """The recipe's sections that it `reads`."""
     helmet: HelmetSite | None = None
+    chat: Chat = field(default_factory=Chat)
+    """How the model is spoken to."""
     endpoint: EndpointWeights | None = None
     """The model, where it answers at an endpoint."""
 

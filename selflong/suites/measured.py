@@ -77,8 +77,9 @@ class Measured:
         name, _, stage = checkpoint.partition("/")
         if name not in self.recipe.models or checkpoint not in set(self.recipe.checkpoints()):
             return f"{checkpoint} (stored predictions)"
-        label = self.recipe.models[name].label
-        if isinstance(self.recipe.models[name].weights, EndpointWeights):
+        model = self.recipe.models[name]
+        label = f"{model.label} ({model.chat.note})" if model.chat else model.label
+        if isinstance(model.weights, EndpointWeights):
             return f"{label} (endpoint's own chat template, no answer prefix)"
         last = checkpoint == self.recipe.last_checkpoint(name)
         return label if last or stage == INITIAL else f"{label}, after {stage}"

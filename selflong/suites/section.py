@@ -49,6 +49,11 @@ class SuiteSection(External):
         """Setting below `files` -> a file that it reads in place of packaged data."""
         return {}
 
+    @property
+    def begins_answers(self) -> bool:
+        """Whether its prompts end in the beginning of an answer, before which no model can reason."""
+        return False
+
     def asked_of(self, reference: str) -> Self:
         """The suite as one of its models is asked it: all that its predictions of that model depend on."""
         return self.model_copy(update={"models": [reference]})

@@ -112,6 +112,10 @@ class RulerSuite(AnyRuler):
         return self.files.named if self.files else {}
 
     @property
+    def begins_answers(self) -> bool:
+        return self.answer_prefix
+
+    @property
     def asked_tasks(self) -> tuple[str, ...]:
         return tuple(self.tasks)
 
