@@ -5,6 +5,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -16,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from selflong import formats
 from selflong.estimate.retrieval import alternatives, encode_seconds, index_use
+from selflong.estimate.training import seconds_of
 from selflong.estimate.usage import CHARACTERS_PER_TOKEN
 from selflong.placement.fit import first_fit
 from selflong.placement.layout import layouts
@@ -269,8 +271,8 @@ def scale_of_training() -> str:
             for gpus in GPUS:
                 fit = first_fit(shape, length, layouts(gpus, gpus), gpus // 8, H100)
                 ranks = fit.layout.sequence
-                flops = 3 * shape.forward_flops(length, length / 2)
-                seconds = flops / (ranks * H100.flops * H100.training_share)
+                layout = replace(fit.layout, ranks=ranks)
+                seconds = seconds_of(shape, length, length / 2, H100, layout)
                 body.append(
                     (
                         model, name, str(gpus), _bytes(fit.memory.total), "yes" if fit.fits else "**no**",

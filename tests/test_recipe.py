@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "unknown key, near none": (
         put("models/full/zzz", 1),
-        "models.full.zzz: unknown key; allowed are assumed, label, mask_prompt, precision, "
+        "models.full.zzz: unknown key; allowed are assumed, chat, label, mask_prompt, precision, "
         "published, seed, stages, start, supports, weights",
     ),
     "unknown key of one of several kinds": (
