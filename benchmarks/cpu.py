@@ -32,9 +32,9 @@ from selflong.recipe.models import Optimizer, Stage
 from selflong.recipe.section import Precision
 from selflong.recipe.site import TrainingSite
 from selflong.recipe.weights import GgufWeights
-from selflong.training.job import TrainingJob
 from selflong.training.launch import run_stage, site_layout
 from selflong.training.stage import METRICS_FILE
+from selflong.training.stage_job import TrainingJob
 from selflong.training.weights import load_weights
 
 ROOT = Path(__file__).parents[1]

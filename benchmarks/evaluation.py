@@ -23,7 +23,7 @@ from selflong.llm import Answer, answers, completion
 from selflong.llm.serve import serve
 from selflong.recipe.site import Serving, TransformersServing, VllmCpu, VllmServing
 from selflong.recipe.weights import FolderWeights, GgufWeights
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.ruler.generator import generate_samples, packaged_sources
 from selflong.tokens import load_tokenizer

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from transformers import AutoTokenizer
 
-from selflong.estimate.data import samples, stage_data
+from selflong.estimate.data_stages import samples, stage_data
 from selflong.formats import (
     ACCOUNTING,
     EVALUATION_TEXTS,

@@ -13,8 +13,8 @@ computes on one core, so on an idle machine they are what the clock shows (besid
 - seconds_1m, peak_gb_1m: ruler_exact alone, one process, nothing extrapolated.
 - min_fill: of all samples of ruler_exact; over_limit: samples of both conventions beyond their length.
 - nanoseconds_per_token: of ruler_exact by length, the mean over the tasks of the median sample.
-  Beforehand each task makes one sample of the longest length, so that units are tokenised: that happens once
-  a process.
+  Beforehand each task makes one sample of the longest length, so that segments are tokenised: that happens
+  once a process.
 - job_peak_gb_1m (with --job): the whole job of a suite of that many prompts of 1M tokens, asked of a server
   on loopback that answers at once, predictions in parquet.
 
@@ -45,7 +45,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from selflong.evaluation.evaluate import evaluate
 from selflong.recipe.site import RemoteServing
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.ruler.generator import Sources, generate_samples, packaged_sources
 from selflong.suites.ruler.generator.sources import haystack_text, load_questions
 from selflong.suites.ruler.generator.tasks import TASKS

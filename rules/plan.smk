@@ -52,7 +52,7 @@ for kind in JOB_KINDS:
             kind=kind,
             start=f'${kind.upper()}_LAUNCH "${kind.upper()}_PYTHON"',
         shell:
-            '{params.start} -m selflong.check {params.kind} --site "$SELFLONG_SITE" --report'
+            '{params.start} -m selflong.node_check {params.kind} --site "$SELFLONG_SITE" --report'
             " > {output:q} 2> {log:q}"
 
 

@@ -6,7 +6,7 @@ Standard input is what `snakemake --rulegraph dot` prints.
 import sys
 
 from selflong.launcher import launch
-from selflong.report.workflow import write_workflow_figure
+from selflong.report.rule_graph import write_workflow_figure
 
 
 def rule_graph() -> str:

@@ -11,7 +11,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.recipe.weights import EndpointWeights
 from selflong.results import ALL_LENGTHS
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 
 
 def ask(

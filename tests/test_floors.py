@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
         "guardian logs root",
-        "job globs lengths",
+        "job globs histograms",
         "integrity",
         "formats",
         "recipe.section tracking",
@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "launcher suites",
         "decontamination",
         "corpus retrieval synthesis mixture training evaluation report",
-        "catalogue check run workspace publish",
+        "catalogue node_check run workspace publish",
         "estimate verify",
         "demo reference",
         "status",

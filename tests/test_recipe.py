@@ -135,9 +135,9 @@ MISTAKES = {
         put("suites/ruler/tasks", ["niah_single_9"]),
         "suites.ruler.tasks[0]: Input should be 'niah_single_1', ",
     ),
-    "a stage shorter than its forerunner": (
+    "a stage shorter than its start": (
         put("models/full/stages/2/length", 512),
-        "models.full.stages[2].length: 512 is shorter than its forerunner full/1k with 1024",
+        "models.full.stages[2].length: 512 is shorter than its start full/1k with 1024",
     ),
     "a batch that is no multiple of the length": (
         put("models/full/stages/0/global_batch_tokens", 500),
@@ -444,10 +444,10 @@ class TestTheChainOfCheckpoints:
     recipe = load_recipe(ROOT / "recipes" / "laptop.yaml")
 
     def test_each_stage_starts_from_the_one_before(self) -> None:
-        assert self.recipe.forerunner("full/2k") == "full/1k"
-        assert self.recipe.forerunner("full/1k") == "full/512"
-        assert self.recipe.forerunner("full/512") == "base/initial"
-        assert self.recipe.forerunner("base/initial") is None
+        assert self.recipe.start_of("full/2k") == "full/1k"
+        assert self.recipe.start_of("full/1k") == "full/512"
+        assert self.recipe.start_of("full/512") == "base/initial"
+        assert self.recipe.start_of("base/initial") is None
 
     def test_the_root_is_the_loaded_model(self) -> None:
         assert self.recipe.root("full/2k") == "base"

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from selflong.estimate.data import stage_documents
+from selflong.estimate.data_stages import stage_documents
 from selflong.mixture.pack import pack
 from selflong.placement.layout import balanced_slots, ring_chunks
 from selflong.recipe.recipe import Recipe

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from selflong.estimate import evaluation, retrieval
-from selflong.estimate.data import (
+from selflong.estimate.data_stages import (
     documents,
     samples,
     stage_data,
@@ -339,7 +339,7 @@ class Planner:
 
     def _train(self, name: str, model: Model, stage: Stage, size: float) -> Step:
         checkpoint = f"{name}/{stage.name}"
-        before = self.recipe.forerunner(checkpoint)
+        before = self.recipe.start_of(checkpoint)
         if stage.tokens == 0:
             return Step(
                 f"model {checkpoint}", "training", 1,

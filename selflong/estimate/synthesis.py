@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from selflong.estimate.data import documents
+from selflong.estimate.data_stages import documents
 from selflong.estimate.usage import expected_usage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import RemoteServing, Serving

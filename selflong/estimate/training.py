@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from selflong.cluster import WARNING_SECONDS, asked, usable_seconds
 from selflong.estimate.balance import STEPS, packed_documents, useful_share
-from selflong.estimate.data import stage_data
+from selflong.estimate.data_stages import stage_data
 from selflong.estimate.shapes import model_shape
 from selflong.job import UserError
 from selflong.placement.fit import Fit, choose, site_fit

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from selflong.estimate import retrieval
-from selflong.estimate.data import EntryData, documents, stage_data
+from selflong.estimate.data_stages import EntryData, documents, stage_data
 from selflong.estimate.index import embedding_bytes
 from selflong.estimate.schedule import Span, peak_bytes, schedule
 from selflong.estimate.shapes import model_shape

@@ -15,7 +15,7 @@ from selflong.llm.protocol import Endpoint
 from selflong.llm.serve import serve
 from selflong.precision import serving_precision
 from selflong.recipe.weights import FolderWeights
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.kinds import Prompts, kind_of
 from selflong.suites.section import LengthsSection
 from selflong.tokens import load_tokenizer

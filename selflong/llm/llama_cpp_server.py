@@ -6,8 +6,8 @@ import signal
 
 import xllamacpp
 
-from selflong.llm.child import say_port
 from selflong.llm.serve import API_KEY_VARIABLE
+from selflong.llm.server_process import say_port
 
 
 def main() -> None:

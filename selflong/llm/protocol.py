@@ -31,7 +31,7 @@ class Endpoint:
     """A model that answers over HTTP.
 
     `identity` says which weights answer, in which precision: it is part of every request's key, the
-    address is not, so that a server on another port finds the answers of its forerunner.
+    address is not, so that a server on another port finds the answers of the one before.
     """
 
     base_url: str

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 import selflong
 from selflong.formats import file_sha256
 from selflong.job import UserError
-from selflong.llm import child
+from selflong.llm import server_process
 from selflong.llm.protocol import Batches, Endpoint
 from selflong.packages import find_gguf
 from selflong.precision import decided_serving
@@ -74,7 +74,7 @@ class _Server:
     package: str
     api_key: str = field(repr=False)
     socket: Path | None = None
-    """Where it listens; without one it says its port at the end of a pipe (see selflong.llm.child)."""
+    """Where it listens; without one it says its port at the end of a pipe (selflong.llm.server_process)."""
 
 
 @dataclass(frozen=True)
@@ -387,11 +387,17 @@ def _running(server: _Server, name: str, log: Path) -> Iterator[int | None]:
     said, saying = os.pipe()
     with log.open("wb") as output, os.fdopen(said, "rb") as word:
         process = subprocess.Popen(
-            [sys.executable, "-m", "selflong.llm.child", str(os.getpid()), *server.command],
+            [
+                sys.executable,
+                "-m",
+                "selflong.llm.server_process",
+                str(os.getpid()),
+                *server.command,
+            ],
             env={
                 **os.environ,
                 "PYTHONPATH": ":".join(search_path),
-                child.PORT_VARIABLE: str(saying),
+                server_process.PORT_VARIABLE: str(saying),
                 **server.environment,
             },
             stdin=subprocess.DEVNULL,

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selflong.llm.child import say_port
 from selflong.llm.generation import ATTENTION, Generated, Generator
 from selflong.llm.protocol import COMPLETIONS
 from selflong.llm.serve import API_KEY_VARIABLE
+from selflong.llm.server_process import say_port
 
 UNDERSTOOD = frozenset(
     {

@@ -16,11 +16,11 @@ from selflong.formats import (
     table,
     write_parquet,
 )
+from selflong.histograms import histogram
 from selflong.job import UserError, sole_owner
-from selflong.lengths import histogram
 from selflong.mixture import duplicates, select
 from selflong.mixture.pack import Pieces, joined, place
-from selflong.mixture.prepare import (
+from selflong.mixture.rendered_sources import (
     HITS,
     HITS_FILE,
     SIGNATURES_FILE,

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from selflong.formats import read_parquet, table
-from selflong.mixture.prepare import ROWS, ROWS_FILE, Task
+from selflong.mixture.rendered_sources import ROWS, ROWS_FILE, Task
 from selflong.recipe.mixture import Mixture
 
 

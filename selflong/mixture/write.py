@@ -10,8 +10,8 @@ import polars as pl
 
 from selflong.formats import KINDS, SEQUENCES, PackedFiles, publish, write_json, write_parquet
 from selflong.mixture.pack import Pieces
-from selflong.mixture.prepare import Task
 from selflong.mixture.render import targets
+from selflong.mixture.rendered_sources import Task
 from selflong.mixture.rows import Rows
 from selflong.tokens import Tokenizer
 

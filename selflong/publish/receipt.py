@@ -40,7 +40,7 @@ def receipt(recipe: Recipe, site: Site, results: Results, checkpoint: str) -> di
 def _lineage(recipe: Recipe, checkpoint: str) -> list[str]:
     """The checkpoint and those before it, the last one first."""
     found = [checkpoint]
-    while (before := recipe.forerunner(found[-1])) is not None:
+    while (before := recipe.start_of(found[-1])) is not None:
         found.append(before)
     return found
 

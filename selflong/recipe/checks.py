@@ -144,12 +144,12 @@ def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
                 yield f"models.{name}.start: {' -> '.join(seen)} goes round in a circle"
                 return
         for position, stage in enumerate(model.stages):
-            forerunner = recipe.forerunner(f"{name}/{stage.name}")
-            before = recipe.stage(forerunner) if forerunner else None
+            start = recipe.start_of(f"{name}/{stage.name}")
+            before = recipe.stage(start) if start else None
             if before is not None and stage.length < before.length and not stage.shorter:
                 yield (
                     f"models.{name}.stages[{position}].length: {stage.length} is shorter than its "
-                    f"forerunner {forerunner} with {before.length}; give at least that, or set shorter"
+                    f"start {start} with {before.length}; give at least that, or set shorter"
                 )
 
 
@@ -316,7 +316,7 @@ def _unmeasured(recipe: Recipe, place: str, reference: str, table: PrintedTable)
     for name, column in table.columns.items():
         for part in column.parts:
             lengths = list(table.contexts.values()) or part.lengths
-            of = (recipe.forerunner(checkpoint) or checkpoint) if part.before else checkpoint
+            of = (recipe.start_of(checkpoint) or checkpoint) if part.before else checkpoint
             for mistake in _unasked(recipe, part, of, lengths):
                 yield f"{place}: column {name!r}: {mistake}"
 

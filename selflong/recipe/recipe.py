@@ -68,7 +68,7 @@ class Recipe(Section):
         named = (name for name in section.models if self.resolve(name) == checkpoint)
         return next((section.asked_of(name) for name in named), None)
 
-    def forerunner(self, checkpoint: str) -> str | None:
+    def start_of(self, checkpoint: str) -> str | None:
         """The checkpoint that a stage starts from; None for a model that is only loaded."""
         model, _, name = checkpoint.partition("/")
         if name == INITIAL:
@@ -89,14 +89,14 @@ class Recipe(Section):
     def keeps_optimizer(self, checkpoint: str) -> bool:
         """Whether a later stage continues from this checkpoint's optimizer state."""
         return any(
-            stage.continue_optimizer and self.forerunner(f"{name}/{stage.name}") == checkpoint
+            stage.continue_optimizer and self.start_of(f"{name}/{stage.name}") == checkpoint
             for name, model in self.models.items()
             for stage in model.stages
         )
 
     def root(self, checkpoint: str) -> str:
         """The loaded model that a chain of stages began with: its tokenizer is everyone's in the chain."""
-        while (before := self.forerunner(checkpoint)) is not None:
+        while (before := self.start_of(checkpoint)) is not None:
             checkpoint = before
         return checkpoint.partition("/")[0]
 

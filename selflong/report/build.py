@@ -13,7 +13,7 @@ from selflong.drawing import ReportFigure, save
 from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
-from selflong.report import data, figures, neighbours, published
+from selflong.report import counts, figures, neighbours, published
 from selflong.report.diversity import diversity
 from selflong.report.published import PUBLISHED_RESULTS
 from selflong.report.side_by_side import comparisons
@@ -91,33 +91,33 @@ def suite_tables(measured: Measured) -> list[Table]:
 
 def data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
     """What the stages of data and of training counted."""
-    rows = data.accounting(recipe, results)
+    rows = counts.accounting(recipe, results)
     if rows:
-        yield data.composition(rows)
-        yield data.left_out(rows)
+        yield counts.composition(rows)
+        yield counts.left_out(rows)
     if recipe.corpora:
-        yield data.steps_table(
+        yield counts.steps_table(
             "corpus",
             "Documents of the corpus",
             "Documents of each source by what became of them.",
-            data.corpus_steps(recipe, results),
+            counts.corpus_steps(recipe, results),
         )
     if recipe.corpora or rows:
-        yield data.overlaps(recipe, results)
+        yield counts.overlaps(recipe, results)
     if recipe.synthesis is not None:
-        yield data.retrieval(recipe.synthesis, results)
+        yield counts.retrieval(recipe.synthesis, results)
         for generator in recipe.generators:
-            yield data.steps_table(
+            yield counts.steps_table(
                 f"synthesis_{generator}",
                 f"Synthesis with {generator}",
                 "What became of all that each step read or asked, in the order of the workflow.",
-                data.synthesis_steps(recipe, results, generator),
+                counts.synthesis_steps(recipe, results, generator),
             )
             yield diversity(recipe, results, generator)
-        if used := data.usage(recipe, results):
+        if used := counts.usage(recipe, results):
             yield used
     if trained_checkpoints(recipe):
-        yield data.training(recipe, results)
+        yield counts.training(recipe, results)
 
 
 def write_report_tables(recipe: Recipe, results: Results, output: Path) -> None:
@@ -172,7 +172,7 @@ def _suite_figures(measured: Measured) -> Iterator[ReportFigure]:
 
 
 def _training_figures(measured: Measured, results: Results) -> Iterator[ReportFigure]:
-    metrics = data.metrics_files(measured.recipe, results)
+    metrics = counts.metrics_files(measured.recipe, results)
     if metrics:
         yield ReportFigure(
             "loss_by_stage",
@@ -184,7 +184,7 @@ def _training_figures(measured: Measured, results: Results) -> Iterator[ReportFi
 
 
 def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
-    if steps := data.funnel(recipe, results):
+    if steps := counts.funnel(recipe, results):
         yield ReportFigure(
             "data_funnel",
             "From documents to training samples",
@@ -192,16 +192,16 @@ def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
             partial(figures.funnel, steps, "From documents to training samples"),
         )
     for corpus in recipe.corpora:
-        counts = data.document_lengths(recipe, results, corpus)
+        lengths = counts.document_lengths(recipe, results, corpus)
         yield ReportFigure(
             f"document_lengths_{corpus}",
             f"Lengths of documents, corpus {corpus}",
             "Documents that the corpus keeps by length in the trained model's tokens.",
-            partial(figures.lengths, counts, f"Document lengths, corpus {corpus}", "document"),
+            partial(figures.lengths, lengths, f"Document lengths, corpus {corpus}", "document"),
         )
-    rows = data.accounting(recipe, results)
+    rows = counts.accounting(recipe, results)
     for mixture in recipe.mixtures:
-        counts = data.sample_lengths(recipe, rows, mixture)
+        lengths = counts.sample_lengths(recipe, rows, mixture)
         yield ReportFigure(
             f"sample_lengths_{mixture}",
             f"Lengths of samples, mixture {mixture}",
@@ -211,14 +211,14 @@ def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
                 if recipe.mixtures[mixture].assignment == "every_stage"
                 else ", over all stages."
             ),
-            partial(figures.lengths, counts, f"Sample lengths, mixture {mixture}", "sample"),
+            partial(figures.lengths, lengths, f"Sample lengths, mixture {mixture}", "sample"),
         )
     if recipe.synthesis is None:
         return
     for generator in recipe.generators:
         steps = [
             (step.source.replace("_", " "), step.outcome, step.rows)
-            for step in data.synthesis_steps(recipe, results, generator)
+            for step in counts.synthesis_steps(recipe, results, generator)
         ]
         yield ReportFigure(
             f"synthesis_{generator}",

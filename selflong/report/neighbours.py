@@ -88,7 +88,7 @@ def _score(measured: Measured, neighbour: Neighbour, checkpoint: str, length: in
     if neighbour.mean:
         return mean([_score(measured, part, checkpoint, length) for part in neighbour.mean])
     if neighbour.before:
-        checkpoint = measured.recipe.forerunner(checkpoint) or checkpoint
+        checkpoint = measured.recipe.start_of(checkpoint) or checkpoint
     own: list[int | None] = [*neighbour.lengths] or [None]
     lengths = own if length is None else [length]
     return mean(

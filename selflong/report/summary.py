@@ -16,7 +16,7 @@ from selflong.formats import MEAN_OF_TASKS, TOKEN_COUNTS, read_parquet
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import RandomWeights
-from selflong.report import data
+from selflong.report import counts
 from selflong.report.timing import RunTime
 from selflong.results import Results, corpus_shards
 from selflong.scores import length_name
@@ -315,7 +315,7 @@ def _what_ran(measured: Measured, results: Results, time: RunTime) -> Iterator[s
         documents = sum(read_parquet(path, TOKEN_COUNTS).height for path in shards)
         yield f"A corpus of {documents:,} documents was collected."
     for generator in recipe.generators:
-        steps = data.synthesis_steps(recipe, results, generator)
+        steps = counts.synthesis_steps(recipe, results, generator)
         kept = {
             name: sum(
                 step.rows
@@ -351,7 +351,7 @@ def _trained_tokens(recipe: Recipe, results: Results) -> dict[str, tuple[int, in
     """Label -> tokens and steps of all stages of a model, of its first seed."""
     found: dict[str, tuple[int, int]] = {}
     seen: dict[str, str] = {}
-    for checkpoint, path in data.metrics_files(recipe, results).items():
+    for checkpoint, path in counts.metrics_files(recipe, results).items():
         name = checkpoint.partition("/")[0]
         label = recipe.models[name].label
         if seen.setdefault(label, name) != name:

@@ -228,9 +228,9 @@ class Inputs:
 
     def initial(self, checkpoint: str) -> Path:
         """Folder of the checkpoint that a stage starts from."""
-        forerunner = self.recipe.forerunner(checkpoint)
-        assert forerunner is not None
-        return self.checkpoint(forerunner)
+        start = self.recipe.start_of(checkpoint)
+        assert start is not None
+        return self.checkpoint(start)
 
     def packed(self, checkpoint: str) -> Path:
         """Folder of the packed sequences that a stage trains on."""

@@ -12,7 +12,7 @@ from selflong.recipe.loading import MOST_SAID, load_run
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import Results, results_of
-from selflong.run.checks import mistakes
+from selflong.run.compatibility import mistakes
 from selflong.run.digests import Digests
 from selflong.run.environment import Environment
 from selflong.run.inputs import Inputs

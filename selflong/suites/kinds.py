@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from selflong.drawing import ReportFigure
     from selflong.llm.protocol import Endpoint
-    from selflong.suites.job import Job
+    from selflong.suites.evaluation_job import Job
     from selflong.suites.load import Load
     from selflong.suites.measured import Measured
     from selflong.suites.prompt import Metric, Prompt

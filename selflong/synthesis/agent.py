@@ -27,7 +27,7 @@ from selflong.recipe.prompts import Prompt, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.synthesis.prompting import without_controls
-from selflong.synthesis.seeds import random_of, seed_of
+from selflong.synthesis.randomness import random_of, seed_of
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
 

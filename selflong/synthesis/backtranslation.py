@@ -23,7 +23,7 @@ from selflong.synthesis.quality import (
     find_task,
     is_truncated,
 )
-from selflong.synthesis.seeds import sample_ids
+from selflong.synthesis.randomness import sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.tokens import Tokenizer
 

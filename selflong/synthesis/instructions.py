@@ -15,10 +15,10 @@ from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.briefs import Brief, draw_brief
 from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import DocumentDraw
-from selflong.synthesis.lengths import draw_length
 from selflong.synthesis.quality import find_instruction, find_task
-from selflong.synthesis.seeds import random_of, sample_ids
+from selflong.synthesis.randomness import random_of, sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
+from selflong.synthesis.target_lengths import draw_length
 
 logger = logging.getLogger(__name__)
 

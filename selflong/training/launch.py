@@ -19,9 +19,9 @@ from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.precision import training_precision
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Layout
 from selflong.training.nodes import Meeting, Nodes, meeting
+from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
 
 log = logging.getLogger(__name__)
 

@@ -75,7 +75,7 @@ def rotary_size(config: PreTrainedConfig) -> int:
 
 
 def stage_rope_base(rule: RopeRule, before: float, scale: float, rotary_dim: int) -> float:
-    """The base of a stage that reads ``scale`` times the length that its forerunner was trained for.
+    """The base of a stage that reads ``scale`` times the length that its start was trained for.
 
     x4_per_doubling: arXiv 2412.18860, section 3.2. ntk: base * scale ** (d / (d - 2)), the NTK-aware
     rule, which stretches the lowest frequency by exactly ``scale``. Both leave the base as it is where

@@ -46,10 +46,10 @@ from selflong.training.checkpoint import (
     whole_parameters,
 )
 from selflong.training.families import check_exact
-from selflong.training.job import CHECKPOINTS, MODEL, TrainingJob
 from selflong.training.layout import Groups, make_groups
 from selflong.training.model import LossModel
 from selflong.training.rope import check_rotary_precision, rope_base
+from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
 
 log = logging.getLogger(__name__)
 

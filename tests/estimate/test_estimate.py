@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selflong.estimate.data import documents, stage_data
+from selflong.estimate.data_stages import documents, stage_data
 from selflong.estimate.evaluation import loads
 from selflong.estimate.schedule import peak_bytes, schedule
 from selflong.estimate.steps import Planner, Step

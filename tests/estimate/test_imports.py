@@ -60,7 +60,7 @@ def test_no_job_imports_the_estimate() -> None:
         for path in [*(ROOT / "rules").glob("*.smk"), *(ROOT / "selflong").rglob("*.py")]
         for module in re.findall(r"""-m["']?,? ["']?(selflong[\w.]+)""", path.read_text())
     }
-    assert {"selflong.check", "selflong.training.launch"} <= started
+    assert {"selflong.node_check", "selflong.training.launch"} <= started
     modules = reached(started.union(*map(modules_in, launchers)))
     assert "selflong.placement.fit" in modules
     assert of_package(modules, "estimate") == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selflong.estimate.data import stage_data
+from selflong.estimate.data_stages import stage_data
 from selflong.estimate.schedule import schedule
 from selflong.estimate.steps import Planner
 from selflong.placement.machines import H100, MACHINES

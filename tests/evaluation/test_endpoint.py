@@ -16,7 +16,7 @@ from selflong.job import UserError
 from selflong.recipe.site import RemoteServing
 from selflong.recipe.suites import Suite
 from selflong.recipe.weights import EndpointWeights, FolderWeights, Price
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from tests.suites.jobs import GRID, RULER, job_of
 
 KEY_VARIABLE = "ENDPOINT_TEST_KEY"

@@ -16,7 +16,7 @@ from selflong.formats import PREDICTIONS, SCORES, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.llm.generation import ATTENTION, Generator
 from selflong.recipe.suites import Suite
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.prompts import cells
 from selflong.suites.output_length.section import OutputLength
 from selflong.suites.ruler.generator.sources import suite_sources

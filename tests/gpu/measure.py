@@ -24,11 +24,11 @@ from selflong.placement.memory import memory
 from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Optimizer, Stage
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import TrainingJob
 from selflong.training.kernels import Block, BlockKernel, PlainKernel, Rule
 from selflong.training.launch import run_stage
 from selflong.training.layout import Layout
 from selflong.training.stage import METRICS_FILE
+from selflong.training.stage_job import TrainingJob
 
 Device = Literal["cpu", "cuda"]
 LAUNCHER = """
@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 from selflong.job import run
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import TrainingJob
+from selflong.training.stage_job import TrainingJob
 from selflong.training.launch import run_stage
 job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text())
 site = TrainingSite.model_validate_json(sys.argv[2])

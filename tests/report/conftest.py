@@ -22,7 +22,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.recipe.recipe import Recipe, stages_of_mixture
-from selflong.report import workflow
+from selflong.report import rule_graph
 from selflong.report.build import write_report_figures, write_report_tables
 from selflong.report.manifest import write_manifest
 from selflong.report.page import write_page
@@ -79,7 +79,7 @@ def report(laptop: Recipe, results: Results) -> Results:
     write_report_tables(laptop, results, results.tables)
     write_report_figures(laptop, results, results.figures)
     folder = results.workflow_figure
-    workflow.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
+    rule_graph.write_workflow_figure(DOT, REPOSITORY / "rules", folder)
     page_of(laptop, results, results.page, results.page.parent)
     write_manifest(
         laptop,

@@ -14,14 +14,14 @@ from selflong.hub import RECORD
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import HubWeights
-from selflong.report import workflow
+from selflong.report import rule_graph
 from selflong.report.build import (
     read_scores,
     report_figures,
     report_tables,
     write_report_figures,
 )
-from selflong.report.data import document_lengths
+from selflong.report.counts import document_lengths
 from selflong.report.manifest import bill_of_materials, commit_date, downloads
 from selflong.results import Results
 from tests.report.conftest import DOT, page_of
@@ -202,18 +202,18 @@ def test_text_of_a_recipe_is_text_on_the_page(
 
 
 def test_the_rule_graph_is_read_and_reduced() -> None:
-    rules, edges = workflow.parse_rule_graph(DOT)
+    rules, edges = rule_graph.parse_rule_graph(DOT)
     assert len(rules) == 6
     assert ("evaluate", "page") in edges
-    reduced = workflow.without_shortcuts(rules, edges)
+    reduced = rule_graph.without_shortcuts(rules, edges)
     assert ("evaluate", "page") not in reduced
     assert ("load_model", "evaluate") not in reduced
     assert {("evaluate", "score"), ("score", "page"), ("load_model", "scan_documents")} <= reduced
 
 
 def test_rules_stand_in_their_stage_and_sources_where_they_are_first_read() -> None:
-    rules, edges = workflow.parse_rule_graph(DOT)
-    placed = workflow.columns(rules, edges, STAGES)
+    rules, edges = rule_graph.parse_rule_graph(DOT)
+    placed = rule_graph.columns(rules, edges, STAGES)
     assert placed == {
         "corpus": ["load_model", "scan_documents"],
         "evaluation": ["evaluate", "score"],
@@ -223,6 +223,6 @@ def test_rules_stand_in_their_stage_and_sources_where_they_are_first_read() -> N
 
 def test_a_graph_without_rules_or_with_a_circle_is_refused() -> None:
     with pytest.raises(UserError, match="holds no rule"):
-        workflow.parse_rule_graph("Building DAG of jobs...")
+        rule_graph.parse_rule_graph("Building DAG of jobs...")
     with pytest.raises(UserError, match="circle"):
-        workflow.columns(["a", "b"], {("a", "b"), ("b", "a")}, {"corpus": ["a", "b"]})
+        rule_graph.columns(["a", "b"], {("a", "b"), ("b", "a")}, {"corpus": ["a", "b"]})

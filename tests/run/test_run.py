@@ -45,7 +45,7 @@ def test_every_stage_either_trains_or_is_adjusted(selflong: Run) -> None:
     assert trained | adjusted | loaded == set(selflong.recipe.checkpoints())
 
 
-def test_a_stage_starts_from_its_forerunner(laptop: Run) -> None:
+def test_a_stage_starts_from_the_one_before(laptop: Run) -> None:
     assert laptop.inputs.initial("full/512") == Path("results/laptop/models/base/initial")
     assert laptop.inputs.initial("full/2k") == Path("results/laptop/models/full/1k")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from selflong.recipe.site import TransformersServing
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.ruler.section import RulerSuite
 from selflong.suites.section import SuiteSection

@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
 from selflong.recipe.models import Optimizer, Stage
-from selflong.training.job import TrainingJob
 from selflong.training.layout import Layout
+from selflong.training.stage_job import TrainingJob
 
 VOCABULARY = 251
 KINDS = ("long_input", "short", "long_output")

@@ -12,11 +12,11 @@ from selflong.job import UserError
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.weights import FolderWeights
 from selflong.training.families import check_exact, tiny, twin
-from selflong.training.job import MODEL
 from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
 from selflong.training.rope import rope_base
 from selflong.training.stage import train_stage
+from selflong.training.stage_job import MODEL
 from selflong.training.weights import load_weights
 from tests.training.jobs import VOCABULARY, make_job, write_packed
 

@@ -18,9 +18,9 @@ from torch.distributed import TCPStore
 
 from selflong.job import UserError
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import CHECKPOINTS, MODEL
 from selflong.training.launch import site_layout
 from selflong.training.nodes import LOOPBACK, meeting
+from selflong.training.stage_job import CHECKPOINTS, MODEL
 from tests.training.jobs import make_job, write_model, write_packed
 
 STEPS = 12
@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from selflong.job import run
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import TrainingJob
+from selflong.training.stage_job import TrainingJob
 from selflong.training.launch import run_stage
 job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text())
 site = TrainingSite.model_validate_json(sys.argv[2])

@@ -23,7 +23,6 @@ from selflong.job import UserError
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.models import Optimizer
 from selflong.recipe.site import TrainingSite
-from selflong.training.job import MODEL, TrainingJob
 from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
@@ -32,6 +31,7 @@ from selflong.training.stage import (
     learning_rate,
     train_stage,
 )
+from selflong.training.stage_job import MODEL, TrainingJob
 from tests import waiting
 from tests.training.jobs import make_job, write_model, write_packed
 from tests.waiting import ends_within
@@ -312,7 +312,7 @@ def _start(job_file: Path, site: TrainingSite, output: Path) -> subprocess.Popen
     program = (
         "import sys; from pathlib import Path; from selflong.job import run; "
         "from selflong.recipe.site import TrainingSite; from selflong.training.launch import run_stage; "
-        "from selflong.training.job import TrainingJob; "
+        "from selflong.training.stage_job import TrainingJob; "
         "job = TrainingJob.model_validate_json(Path(sys.argv[1]).read_text()); "
         "site = TrainingSite.model_validate_json(sys.argv[2]); "
         "run(lambda: run_stage(job, site, Path(sys.argv[3])))"

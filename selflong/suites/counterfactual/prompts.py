@@ -17,7 +17,7 @@ from selflong.suites.counterfactual.section import (
     REMEMBERED,
     Counterfactual,
 )
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator import suite_sources
 from selflong.suites.ruler.generator.sources import load_questions

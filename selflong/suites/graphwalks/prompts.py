@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from selflong.llm.protocol import Endpoint
+from selflong.suites.evaluation_job import Job
 from selflong.suites.graphwalks.section import GraphWalks
-from selflong.suites.job import Job
 from selflong.suites.prompt import Prompt
 from selflong.suites.stored_rows import answer_room, length_of, may_be_of, parquet_rows
 from selflong.tokens import Tokenizer

@@ -20,11 +20,11 @@ from selflong.formats import PREDICTIONS, table
 from selflong.job import UserError
 from selflong.recipe.reader import read_yaml
 from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmServing
+from selflong.suites.evaluation_job import Job
 from selflong.suites.helmet import driver
 from selflong.suites.helmet.judge import judged
 from selflong.suites.helmet.metric import JUDGED
 from selflong.suites.helmet.section import Helmet
-from selflong.suites.job import Job
 from selflong.suites.load import supported
 from selflong.suites.program import run_program, state_folder
 

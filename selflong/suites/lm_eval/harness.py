@@ -17,7 +17,7 @@ from selflong.formats import PREDICTIONS, remove, table
 from selflong.job import UserError
 from selflong.recipe.site import Serving, TransformersServing, VllmServing
 from selflong.scores import length_name
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.lm_eval.section import HarnessTask, LmEval
 from selflong.suites.program import run_program, state_folder
 

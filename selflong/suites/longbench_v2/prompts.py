@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.longbench_v2.section import LongBenchV2, task_name
 from selflong.suites.prompt import Prompt
 from selflong.suites.stored_rows import json_rows

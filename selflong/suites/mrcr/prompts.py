@@ -8,7 +8,7 @@ from typing import Any
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.mrcr.section import Mrcr, task_name
 from selflong.suites.prompt import Prompt
 from selflong.suites.stored_rows import answer_room, length_of, may_be_of, parquet_rows

@@ -17,7 +17,7 @@ import numpy as np
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.output_length.section import TOKENS_PER_WORD, OutputLength
 from selflong.suites.prompt import Prompt
 from selflong.tokens import Tokenizer

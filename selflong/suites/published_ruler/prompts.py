@@ -8,7 +8,7 @@ import polars as pl
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.prompt import Prompt
 from selflong.suites.published_ruler.files import read_files
 from selflong.suites.published_ruler.section import PublishedRulerSuite

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from selflong.formats import PREDICTIONS, table
 from selflong.recall.language import answer_positions, random_sequences
 from selflong.recipe.recall import RecallLanguage
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.recall.metric import share_in_place
 from selflong.suites.recall.section import LANGUAGE, RecallSuite
 

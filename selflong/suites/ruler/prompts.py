@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from selflong.llm.protocol import Endpoint
-from selflong.suites.job import Job
+from selflong.suites.evaluation_job import Job
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator import RulerSample, generate_samples, suite_sources
 from selflong.suites.ruler.section import NEEDLES_IN_ONE_HAYSTACK, RulerSuite

@@ -17,9 +17,9 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import HelmetSite, RemoteServing, TransformersServing, VllmServing
 from selflong.recipe.weights import FolderWeights
 from selflong.scores import aggregate
+from selflong.suites.evaluation_job import Job
 from selflong.suites.helmet import driver, harness, report
 from selflong.suites.helmet.section import Helmet, Judge
-from selflong.suites.job import Job
 from selflong.suites.measured import Measured
 from tests.suites.jobs import job_of
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import Sources, load_counting_words, load_more_words
 from selflong.suites.ruler.generator.tasks import (
     COMMON_WORDS_TOKENS,
@@ -14,7 +15,6 @@ from selflong.suites.ruler.generator.tasks import (
     Body,
     Draw,
 )
-from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
 
 COMMON = 10
 _UNREACHABLE = 2**62
@@ -37,10 +37,10 @@ class CommonWordsTask:
     def __init__(self, encoder: Encoder, sources: Sources, length: int) -> None:
         self._encoder = encoder
         self._sources = sources
-        self._units = UnitTable(encoder)
-        self.usual_words = self._units.add([f" {word}" for word in load_counting_words()])
-        """Units of the words of wonderwords."""
-        self._number_units = np.zeros(0, dtype=np.int64)
+        self._segments = SegmentTable(encoder)
+        self.usual_words = self._segments.add([f" {word}" for word in load_counting_words()])
+        """Segments of the words of wonderwords."""
+        self._number_segments = np.zeros(0, dtype=np.int64)
         self._number_sums = np.zeros(1, dtype=np.int64)
         if length < SHORT_LENGTH:
             self.example_words, self.example_repeats, self.repeats = 20, (3, 1), (6, 1)
@@ -70,17 +70,17 @@ class CommonWordsTask:
 
     @cached_property
     def more_words(self) -> np.ndarray:
-        """Units of the words beyond wonderwords."""
-        return self._units.add([f" {word}" for word in load_more_words(self._sources)])
+        """Segments of the words beyond wonderwords."""
+        return self._segments.add([f" {word}" for word in load_more_words(self._sources)])
 
-    def word(self, unit: int) -> str:
-        """The word of a unit."""
-        return self._units.texts[unit][1:]
+    def word(self, segment: int) -> str:
+        """The word of a segment."""
+        return self._segments.texts[segment][1:]
 
     def example(self, slots: np.ndarray, common: np.ndarray, separator: str) -> Chain:
         """The worked example up to the number of a new list; `separator` stands before its answer."""
         answers = " ".join(
-            f"{number}. {self.word(unit)}" for number, unit in enumerate(common.tolist(), 1)
+            f"{number}. {self.word(segment)}" for number, segment in enumerate(common.tolist(), 1)
         )
         ending = f"{self.answer_prefix}{separator}{answers}\n{self.intro}1."
         return chained([self._start, self._listed(slots), self._closing(slots[-1], ending)])
@@ -88,13 +88,13 @@ class CommonWordsTask:
     def fill(
         self, opening: Chain, words: np.ndarray, order: Callable[[int], np.ndarray], budget: int
     ) -> Draw:
-        """A list of `words` (units, [words], the ten common ones first) after the worked example.
+        """A list of `words` (segments, [words], the ten common ones first) after the worked example.
 
-        `order` gives the units of all entries of a list of so many words.
+        `order` gives the segments of all entries of a list of so many words.
         """
         prefix = self._encoder.chain(self.answer_prefix)
         common, other = self.repeats
-        counts = self._units.counts[words]
+        counts = self._segments.counts[words]
         sums = np.concatenate([[0], np.cumsum(counts)])
 
         def tokens(size: int) -> int:
@@ -106,7 +106,7 @@ class CommonWordsTask:
             return int(
                 len(opening)
                 + (self._number_sums[len(slots)] - self._number_sums[1])
-                + (listed - self._units.counts[slots[-1]])
+                + (listed - self._segments.counts[slots[-1]])
                 + len(self._closing(slots[-1]))
                 + len(prefix)
             )
@@ -114,7 +114,7 @@ class CommonWordsTask:
         def body(size: int) -> Body:
             slots = order(size)
             message = chained([opening, self._listed(slots), self._closing(slots[-1])])
-            answers = [self.word(unit) for unit in words[:COMMON].tolist()]
+            answers = [self.word(segment) for segment in words[:COMMON].tolist()]
             return Body(message, self.answer_prefix, answers, [])
 
         per_word = other * (float(counts.mean()) + 4)
@@ -127,25 +127,25 @@ class CommonWordsTask:
 
     def _listed(self, slots: np.ndarray) -> Chain:
         """Words of a list that begins with its first number, without the last word."""
-        units = np.empty(2 * len(slots) - 2, dtype=np.int64)
-        units[0::2] = slots[:-1]
-        units[1::2] = self._numbers(len(slots))[1:]
-        return self._units.chain(units)
+        segments = np.empty(2 * len(slots) - 2, dtype=np.int64)
+        segments[0::2] = slots[:-1]
+        segments[1::2] = self._numbers(len(slots))[1:]
+        return self._segments.chain(segments)
 
     def _closing(self, last: int, ending: str = "") -> Chain:
         """The last word of a list, the question, and what follows it."""
-        return self._encoder.chain(f"{self._units.texts[last]}\n{self.question}{ending}")
+        return self._encoder.chain(f"{self._segments.texts[last]}\n{self.question}{ending}")
 
     def _numbers(self, count: int) -> np.ndarray:
-        """Units of the first numbers of a list; their tokens are added up in `_number_sums`."""
-        known = len(self._number_units)
+        """Segments of the first numbers of a list; their tokens are added up in `_number_sums`."""
+        known = len(self._number_segments)
         if known < count:
             last = max(count, known + known // 4)
-            more = self._units.add([f" {number}." for number in range(known + 1, last + 1)])
-            self._number_units = np.concatenate([self._number_units, more])
-            counts = self._units.counts[self._number_units]
+            more = self._segments.add([f" {number}." for number in range(known + 1, last + 1)])
+            self._number_segments = np.concatenate([self._number_segments, more])
+            counts = self._segments.counts[self._number_segments]
             self._number_sums = np.concatenate([[0], np.cumsum(counts)])
-        return self._number_units[:count]
+        return self._number_segments[:count]
 
 
 def repeated(words: np.ndarray, repeats: tuple[int, int]) -> np.ndarray:
@@ -190,7 +190,7 @@ class FrequentWordsTask:
         self, words: Sequence[str], shuffled: Callable[[np.ndarray], np.ndarray], budget: int
     ) -> Draw:
         """Dots as the first rank, then `words` by rank, in the order that `shuffled` gives their slots."""
-        table = UnitTable(self._encoder)
+        table = SegmentTable(self._encoder)
         table.add([" ..."])
         opening = self._encoder.chain(self.intro)
         prefix = self._encoder.chain(self.answer_prefix)

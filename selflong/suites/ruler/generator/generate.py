@@ -24,11 +24,11 @@ from selflong.suites.ruler.generator.reference import (
     stepwise_size,
 )
 from selflong.suites.ruler.generator.reference_tracing import Tracing2024
+from selflong.suites.ruler.generator.segments import Encoder, Tokens
 from selflong.suites.ruler.generator.sizing import TooShort, largest_that_fits
 from selflong.suites.ruler.generator.sources import Sources
 from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, TASKS, Body, Convention, Task
 from selflong.suites.ruler.generator.tracing import TracingTask
-from selflong.suites.ruler.generator.units import Encoder, Tokens
 
 
 @dataclass(frozen=True)

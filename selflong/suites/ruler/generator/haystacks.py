@@ -5,13 +5,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import (
     Sources,
     haystack_text,
     load_words_of_haystack,
     sentence_splitter,
 )
-from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
 
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 
@@ -21,12 +21,12 @@ _UNSETTLED_SENTENCES = 4
 
 @dataclass(frozen=True)
 class Sentences:
-    """The first words of a haystack, cut into sentences; each is a unit that begins with a space."""
+    """The first words of a haystack, cut into sentences; each is a segment that begins with a space."""
 
-    copied: UnitTable
+    copied: SegmentTable
     numbers: np.ndarray
     """int64 [sentences but for the last few]: which of `copied`"""
-    last: UnitTable
+    last: SegmentTable
     borders: np.ndarray
     """int64 [sentences + 1]: tokens before each sentence and after the last"""
 
@@ -73,8 +73,8 @@ class Essays:
         return _sentence_spans(self._sources)
 
     @cached_property
-    def _table(self) -> UnitTable:
-        table = UnitTable(self._encoder)
+    def _table(self) -> SegmentTable:
+        table = SegmentTable(self._encoder)
         table.add([f" {self._copy[start:end]}" for start, end in self._spans])
         return table
 
@@ -99,7 +99,7 @@ class Essays:
         complete = int(np.searchsorted(self._spans[:, 1], int(self._word_ends[rest]), side="right"))
         settled = max(0, copies * len(self._spans) + complete - _UNSETTLED_SENTENCES)
         begin = self._start(settled)
-        last = UnitTable(self._encoder)
+        last = SegmentTable(self._encoder)
         last.add([f" {text}" for text in self._splitter.tokenize(self._raw(begin, end).strip())])
         numbers = np.arange(settled) % len(self._spans)
         counts = np.concatenate([self._table.counts[numbers], last.counts])
@@ -133,11 +133,11 @@ def _sentence_spans(sources: Sources) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lines:
-    """A haystack of lines; each is a row of units that ends the line."""
+    """A haystack of lines; each is a row of segments that ends the line."""
 
-    table: UnitTable
+    table: SegmentTable
     numbers: np.ndarray
-    """int64 [lines, units of a line]"""
+    """int64 [lines, segments of a line]"""
 
     @cached_property
     def borders(self) -> np.ndarray:
@@ -156,6 +156,6 @@ class Lines:
 
 def noise_lines(encoder: Encoder, lines: int) -> Lines:
     """The noise line again and again."""
-    table = UnitTable(encoder)
+    table = SegmentTable(encoder)
     table.add([f"{NOISE}\n"])
     return Lines(table, np.zeros((lines, 1), dtype=np.int64))

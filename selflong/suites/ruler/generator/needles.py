@@ -15,9 +15,9 @@ from selflong.suites.ruler.generator.haystacks import (
     load_essays,
     noise_lines,
 )
+from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import KeyWords, Sources, load_key_words
 from selflong.suites.ruler.generator.tasks import NEEDLE_TOKENS, Body, Draw, NeedleSpec
-from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
 
 _SMALLEST_NUMBER, _LARGEST_NUMBER = 10**6, 10**7 - 1
 _FIRST_LINES = 64
@@ -40,15 +40,15 @@ class Hidden:
     """From the tokens [borders] before each place to the place of each needle, ascending."""
 
 
-class _KeyUnits(NamedTuple):
-    """The units that the lines of needles share."""
+class _KeySegments(NamedTuple):
+    """The segments that the lines of needles share."""
 
-    table: UnitTable
-    """Unit 0 stands before the key, unit 1 after it; then adjectives and nouns where keys are words."""
+    table: SegmentTable
+    """Segment 0 stands before the key, segment 1 after it; then adjectives and nouns where keys are words."""
     adjectives: np.ndarray
-    """int64 [adjectives]: their units"""
+    """int64 [adjectives]: their segments"""
     nouns: np.ndarray
-    """int64 [nouns]: their units"""
+    """int64 [nouns]: their segments"""
 
 
 class _Slice(NamedTuple):
@@ -230,15 +230,15 @@ class NeedleTask:
         return noise_lines(self._encoder, max(1, budget // int(per_line) + 1))
 
     @cached_property
-    def _key_units(self) -> "_KeyUnits":
-        table = UnitTable(self._encoder)
+    def _key_segments(self) -> "_KeySegments":
+        table = SegmentTable(self._encoder)
         before, after = self._line(Needle("\0", "\1")).split("\0")
         table.add([before.rstrip(" "), after.partition(" \1")[0]])
         if self.spec.key_kind == "uuids":
-            return _KeyUnits(table, np.zeros(0, np.int64), np.zeros(0, np.int64))
+            return _KeySegments(table, np.zeros(0, np.int64), np.zeros(0, np.int64))
         adjectives = table.add([f" {adjective}" for adjective in self._words.adjectives])
         nouns = table.add([f"-{noun}" for noun in self._words.nouns])
-        return _KeyUnits(table, adjectives, nouns)
+        return _KeySegments(table, adjectives, nouns)
 
     def needle_lines(
         self, keys: "Keys", first: int, values: Sequence[str], room: float = math.inf
@@ -247,40 +247,40 @@ class NeedleTask:
 
         They end with the first line that goes beyond `room` tokens: what no prompt holds is not tokenised.
         """
-        table = self._key_units.table.copy()
+        table = self._key_segments.table.copy()
         shortest = int(table.counts[:2].sum()) + 1
         rows: list[np.ndarray] = []
         known = held = 0
         per_line = max(shortest, room / _FIRST_LINES)
         while known < len(values) and held <= room:
             count = len(values) - known if room == math.inf else int((room - held) / per_line) + 1
-            more = self._line_units(table, keys, first + known, values[known : known + count])
+            more = self._line_segments(table, keys, first + known, values[known : known + count])
             rows.append(more)
             known += len(more)
             held += int(table.counts[more].sum())
             per_line = max(shortest, held / known)
         return Lines(table, np.concatenate(rows))
 
-    def _line_units(
-        self, table: UnitTable, keys: "Keys", first: int, values: Sequence[str]
+    def _line_segments(
+        self, table: SegmentTable, keys: "Keys", first: int, values: Sequence[str]
     ) -> np.ndarray:
-        """int64 [values, units]: lines of the fixed units and of new ones, which go into `table`."""
-        value_units = table.add([f" {value}.\n" for value in values])
+        """int64 [values, segments]: lines of the fixed segments and of new ones, which go into `table`."""
+        value_segments = table.add([f" {value}.\n" for value in values])
         before, after = np.zeros(len(values), np.int64), np.ones(len(values), np.int64)
         if isinstance(keys, WordKeys):
             own = slice(first, first + len(values))
-            key_units = [
-                self._key_units.adjectives[keys.adjectives[own]],
-                self._key_units.nouns[keys.nouns[own]],
+            key_segments = [
+                self._key_segments.adjectives[keys.adjectives[own]],
+                self._key_segments.nouns[keys.nouns[own]],
             ]
         else:
             texts = keys.texts(range(first, first + len(values)))
-            key_units = [table.add([f" {key}" for key in texts])]
-        return np.stack([before, *key_units, after, value_units], axis=1)
+            key_segments = [table.add([f" {key}" for key in texts])]
+        return np.stack([before, *key_segments, after, value_segments], axis=1)
 
     def _lines_for(self, budget: int) -> int:
         """More lines than the budget can hold."""
-        table = self._key_units.table
+        table = self._key_segments.table
         # A key and a value are never less than a token for three digits or letters.
         shortest = int(table.counts[:2].sum()) + (3 if self.spec.key_kind == "words" else 24)
         return max(2, budget // shortest + 1)

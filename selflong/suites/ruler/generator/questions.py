@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from selflong.job import UserError
+from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import Question, QuestionSet, load_questions
 from selflong.suites.ruler.generator.tasks import QUESTION_TOKENS, Body, Draw
-from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
 
 INSTRUCTION = (
     "Answer the question based on the given documents. Only give me the answer and do not output "
@@ -30,8 +30,8 @@ class QuestionTask:
     def __init__(self, encoder: Encoder, questions: Path) -> None:
         self._encoder = encoder
         self._path = questions
-        self._units = UnitTable(encoder)
-        self._heading_units = np.zeros(0, dtype=np.int64)
+        self._segments = SegmentTable(encoder)
+        self._heading_segments = np.zeros(0, dtype=np.int64)
         self._unit_of: np.ndarray | None = None
 
     @cached_property
@@ -63,17 +63,17 @@ class QuestionTask:
     ) -> Draw:
         """The first documents (numbers, [documents]) in the order that `order` gives for their count."""
         intro, closing, fixed = self._fixed(question)
-        units = self._document_units(documents)
+        segments = self._document_segments(documents)
         headings = self._headings(len(documents))
         sums = self._sums(documents)
-        counts = self._units.counts
+        counts = self._segments.counts
 
         def tokens(size: int) -> int:
             return fixed + int(sums[size])
 
         def body(size: int) -> Body:
             listed = order(size)
-            row = np.stack([headings[:size], units[:size][listed]], axis=1).reshape(-1)
+            row = np.stack([headings[:size], segments[:size][listed]], axis=1).reshape(-1)
             ends = np.cumsum(counts[row])
             first = dict(
                 zip(documents[:size][listed][::-1].tolist(), range(size)[::-1], strict=True)
@@ -84,7 +84,7 @@ class QuestionTask:
                 if number in first
             ]
             return Body(
-                chained([intro, self._units.chain(row), closing]),
+                chained([intro, self._segments.chain(row), closing]),
                 ANSWER_PREFIX,
                 list(question.answers),
                 depths,
@@ -101,9 +101,9 @@ class QuestionTask:
 
     def _sums(self, documents: np.ndarray) -> np.ndarray:
         """int64 [documents + 1]: tokens of the first documents with their headings."""
-        units, headings = self._document_units(documents), self._headings(len(documents))
-        counts = self._units.counts
-        return np.concatenate([[0], np.cumsum(counts[units] + counts[headings])])
+        segments, headings = self._document_segments(documents), self._headings(len(documents))
+        counts = self._segments.counts
+        return np.concatenate([[0], np.cumsum(counts[segments] + counts[headings])])
 
     def _fill_best(self, question: Question, documents: np.ndarray, budget: int) -> np.ndarray:
         """The same documents, where the first that does not fit gives its place to the best that does."""
@@ -113,8 +113,8 @@ class QuestionTask:
         size = int(np.searchsorted(-room, 0, side="right")) - 1
         if not len(question.gold) <= size < len(documents):
             return documents
-        heading, late = self._headings(size + 1)[-1], self._document_units(documents[size:])
-        late = self._units.counts[late] + self._units.counts[heading]
+        heading, late = self._headings(size + 1)[-1], self._document_segments(documents[size:])
+        late = self._segments.counts[late] + self._segments.counts[heading]
         fitting = np.where(late <= room[size], late, 0)
         best = size + int(np.argmax(fitting))
         documents = documents.copy()
@@ -129,8 +129,8 @@ class QuestionTask:
         held = 0
         while held <= budget:
             chosen.append(next(blocks))
-            units = self._document_units(chosen[-1])
-            held += int(self._units.counts[units].sum())
+            segments = self._document_segments(chosen[-1])
+            held += int(self._segments.counts[segments].sum())
         # The last document is chosen among some more.
         return np.concatenate([*chosen, next(blocks)])
 
@@ -152,23 +152,25 @@ class QuestionTask:
         while True:
             yield from _shuffled(rng, left, size)
 
-    def _document_units(self, documents: np.ndarray) -> np.ndarray:
-        """Units of documents, tokenised when they are first needed."""
+    def _document_segments(self, documents: np.ndarray) -> np.ndarray:
+        """Segments of documents, tokenised when they are first needed."""
         if self._unit_of is None:
             self._unit_of = np.full(len(self.questions.documents), -1, dtype=np.int64)
         fresh = np.unique(documents[self._unit_of[documents] < 0])
         if len(fresh):
             texts = [f":\n{self.questions.documents[number]}\n\n" for number in fresh.tolist()]
-            self._unit_of[fresh] = self._units.add(texts, before="Document")
+            self._unit_of[fresh] = self._segments.add(texts, before="Document")
         return self._unit_of[documents]
 
     def _headings(self, count: int) -> np.ndarray:
-        """Units of the first headings, up to the colon."""
-        known = len(self._heading_units)
+        """Segments of the first headings, up to the colon."""
+        known = len(self._heading_segments)
         if known < count:
             texts = [f"Document {number}" for number in range(known + 1, count + 1)]
-            self._heading_units = np.concatenate([self._heading_units, self._units.add(texts)])
-        return self._heading_units[:count]
+            self._heading_segments = np.concatenate(
+                [self._heading_segments, self._segments.add(texts)]
+            )
+        return self._heading_segments[:count]
 
 
 def _shuffled(rng: np.random.Generator, left: np.ndarray, size: int) -> Iterator[np.ndarray]:

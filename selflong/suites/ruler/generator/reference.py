@@ -33,10 +33,10 @@ from selflong.suites.ruler.generator.needles import (
     WordKeys,
 )
 from selflong.suites.ruler.generator.questions import ANSWER_PREFIX, QuestionTask
+from selflong.suites.ruler.generator.segments import Encoder
 from selflong.suites.ruler.generator.sizing import TooShort
 from selflong.suites.ruler.generator.sources import Question, load_key_words
 from selflong.suites.ruler.generator.tasks import Body, Draw
-from selflong.suites.ruler.generator.units import Encoder
 
 SHORT_LENGTH = 4096
 _MOST_REDRAWN = 20
@@ -242,14 +242,14 @@ class CommonWordsReference:
             return slots[self._stream.frozen(len(slots))]
 
         draw = task.fill(opening, words, order, 0)
-        answers = [task.word(unit) for unit in words[:COMMON].tolist()]
+        answers = [task.word(segment) for segment in words[:COMMON].tolist()]
         answer = "".join(f" {number}. {text}" for number, text in enumerate(answers, 1))
         return candidate(self._encoder, draw, size, task.answer_prefix, answer)
 
     sample = draw
 
     def _draw_words(self, size: int) -> np.ndarray:
-        """Units of the words."""
+        """Segments of the words."""
         return self._words[self._stream.python.sample(range(len(self._words)), size)]
 
 

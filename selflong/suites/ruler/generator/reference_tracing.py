@@ -11,6 +11,7 @@ from selflong.suites.ruler.generator.reference import (
     reference_bodies,
     stepwise_size,
 )
+from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.tasks import TRACING_TOKENS, Body, Draw
 from selflong.suites.ruler.generator.tracing import (
     EXAMPLE_TOKENS,
@@ -18,7 +19,6 @@ from selflong.suites.ruler.generator.tracing import (
     INTRO,
     VariableChain,
 )
-from selflong.suites.ruler.generator.units import Chain, Encoder, UnitTable, chained
 
 Write = Callable[[Stream, VariableChain, int], str]
 """Draws places for a chain among so many noise lines; gives the prompt up to the question."""
@@ -64,7 +64,7 @@ class Tracing2024:
         size = stepwise_size(drawn, budget)
         self._example, self._names = _solved(next(reference_bodies(drawn, size, budget)))
         self._example_tokens = len(encoder.chain(f"{self._example}\n\n"))
-        self._noise = UnitTable(encoder)
+        self._noise = SegmentTable(encoder)
         self._noise.add([f" {NOISE}\n"])
 
     def draw(self, index: int, size: int) -> Candidate:

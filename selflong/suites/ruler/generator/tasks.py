@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from selflong.suites.ruler.generator.units import Chain
+from selflong.suites.ruler.generator.segments import Chain
 from selflong.suites.ruler.section import ANSWER_TOKENS
 
 Convention = Literal["ruler_exact", "ruler_2024"]

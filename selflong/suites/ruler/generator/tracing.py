@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from selflong.suites.ruler.generator.haystacks import NOISE, Lines, noise_lines
+from selflong.suites.ruler.generator.segments import Chain, Encoder, chained
 from selflong.suites.ruler.generator.tasks import TRACING_TOKENS, Body, Draw
-from selflong.suites.ruler.generator.units import Chain, Encoder, chained
 
 HOPS = 4
 EXAMPLE_TOKENS = 500

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.recipe.synthesis import Lengths
-from selflong.synthesis.lengths import draw_length
+from selflong.synthesis.target_lengths import draw_length
 
 LOG_NORMAL = {"minimum": 4096, "maximum": 1_048_576, "mean": 66_700, "sigma": 1.0}
 

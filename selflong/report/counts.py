@@ -16,7 +16,7 @@ from selflong.formats import (
     TOKEN_COUNTS,
     read_parquet,
 )
-from selflong.lengths import histogram
+from selflong.histograms import histogram
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.synthesis import Synthesis
 from selflong.results import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selflong.check import Finding, check_node, screen
+from selflong.node_check import Finding, check_node, screen
 from selflong.recipe.site import JOB_KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def test_a_node_without_what_config_asks_for_fails(tmp_path: Path) -> None:
     site = tmp_path / "config.yaml"
     text = (ROOT / "config.yaml").read_text()
     site.write_text(text + "\nresources: {training: {gpus: 64}}\n")
-    command = [sys.executable, "-m", "selflong.check", "training", "--site", str(site)]
+    command = [sys.executable, "-m", "selflong.node_check", "training", "--site", str(site)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "missing" in done.stdout.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Become a server that ends with the job: `python -m selflong.llm.child JOB_PID COMMAND...`.
+"""Become a server that ends with the job: `python -m selflong.llm.server_process JOB_PID COMMAND...`.
 
 The kernel ends this process when the thread that started it ends, by whatever way, SIGKILL included; the
 setting outlives `exec`, so any command can be tied to the job like this.

@@ -1,6 +1,6 @@
-"""Units of text (a word, a line, a document) with their tokens, and where tokens of units add up.
+"""Segments of text (a word, a line, a document) with their tokens, and where tokens of segments add up.
 
-A prompt is a chain of units. The tokens of a chain are those of its units, one after the other, where
+A prompt is a chain of segments. The tokens of a chain are those of its segments, one after the other, where
 the tokenizer splits the text at every border before it looks for tokens. `Encoder.adds_up` proves that
 for the kinds of borders that the tasks use; where it does not hold, every count comes from encoding the
 whole text.
@@ -52,7 +52,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """Units in a row: their text, and their tokens where these add up."""
+    """Segments in a row: their text, and their tokens where these add up."""
 
     text: str
     ids: np.ndarray
@@ -93,15 +93,15 @@ class Encoder:
         return [encoding.ids[:kept] for encoding in encodings]
 
     def _make_chain(self, text: str, before: str = "") -> Chain:
-        """A short text as one unit."""
+        """A short text as one segment."""
         (ids,) = self.encode_many([text], before)
         return Chain(text, np.array(ids, dtype=np.int32))
 
     @cached_property
     def adds_up(self) -> bool:
-        """Whether the tokens of units add up at every kind of border.
+        """Whether the tokens of segments add up at every kind of border.
 
-        The pre-tokenizer must split there whatever the units are; the tokens of representatives must agree
+        The pre-tokenizer must split there whatever the segments are; the tokens of representatives must agree
         too, since a normalizer or a prefix space could still change them.
         """
         pre_tokenizer = self.tokenizer.plain.pre_tokenizer
@@ -117,8 +117,8 @@ class Encoder:
         return True
 
 
-class UnitTable:
-    """Many units by number; a context is a row of numbers."""
+class SegmentTable:
+    """Many segments by number; a context is a row of numbers."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -128,7 +128,7 @@ class UnitTable:
         self._counts = _Growing(np.int64)
 
     def add(self, texts: Sequence[str], before: str = "") -> np.ndarray:
-        """int64 [texts]: the numbers of new units; `before` follows each of them in a prompt."""
+        """int64 [texts]: the numbers of new segments; `before` follows each of them in a prompt."""
         first = len(self.texts)
         lists = self.encoder.encode_many(texts, before)
         counts = np.fromiter(map(len, lists), np.int64, len(lists))
@@ -138,9 +138,9 @@ class UnitTable:
         self._ids.extend(np.fromiter(joined.from_iterable(lists), np.int32, int(counts.sum())))
         return np.arange(first, len(self.texts))
 
-    def copy(self) -> "UnitTable":
-        """A table of the same units that grows by itself."""
-        copy = UnitTable(self.encoder)
+    def copy(self) -> "SegmentTable":
+        """A table of the same segments that grows by itself."""
+        copy = SegmentTable(self.encoder)
         copy.texts += self.texts
         copy._ids.extend(self._ids.values)
         copy._starts.extend(self._starts.values)
@@ -149,11 +149,11 @@ class UnitTable:
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 [units]: tokens of each."""
+        """int64 [segments]: tokens of each."""
         return self._counts.values
 
     def chain(self, numbers: np.ndarray | Sequence[int]) -> Chain:
-        """The units of these numbers in a row."""
+        """The segments of these numbers in a row."""
         numbers = np.asarray(numbers, dtype=np.int64)
         lengths = self.counts[numbers]
         ends = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""What is missing on a node for each kind of job, on one screen: `python -m selflong.check training`.
+"""What is missing on a node for each kind of job, on one screen: `python -m selflong.node_check training`.
 
 `snakemake check` runs it on the nodes that the jobs of each kind will run on.
 """

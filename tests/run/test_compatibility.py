@@ -11,7 +11,7 @@ from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing, RemoteServing, VllmServing
-from selflong.run.checks import mistakes
+from selflong.run.compatibility import mistakes
 
 REPOSITORY = Path(__file__).parents[2]
 SITE = load_site(REPOSITORY / "config.yaml")

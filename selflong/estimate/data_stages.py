@@ -15,7 +15,7 @@ from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.synthesis import Gates, Lengths, LongInput, Synthesis
 from selflong.sources.documents.section import Size
 from selflong.synthesis.briefs import draw_brief
-from selflong.synthesis.lengths import draw_length
+from selflong.synthesis.target_lengths import draw_length
 
 KEPT_BY_GATES = 0.65
 """Of the long inputs, with the gates on and the laptop recipe's generator."""
