@@ -23,8 +23,7 @@ from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmS
 from selflong.suites.evaluation_job import Job
 from selflong.suites.helmet import driver
 from selflong.suites.helmet.judge import judged
-from selflong.suites.helmet.metric import JUDGED
-from selflong.suites.helmet.section import Helmet
+from selflong.suites.helmet.section import JUDGED, Helmet
 from selflong.suites.load import supported
 from selflong.suites.program import run_program, state_folder
 

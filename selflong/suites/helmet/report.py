@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from selflong.drawing import ReportFigure
-from selflong.suites.helmet.metric import JUDGED
-from selflong.suites.helmet.section import Helmet
+from selflong.suites.helmet.section import JUDGED, Helmet
 from selflong.suites.measured import INTERVALS, Measured, task_rows
 from selflong.tables import Table
 

@@ -5,9 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Positive, Section
-from selflong.recipe.synthesis import Price
-from selflong.suites.helmet.metric import JUDGED
+from selflong.recipe.weights import Price
 from selflong.suites.section import LengthsSection, is_none
+
+JUDGED = ("gpt-4-score", "gpt-4-f1")
+"""Metrics of long answers and of summaries that a model gives (its scripts eval_gpt4_*.py)."""
 
 DatasetAndMetric = Annotated[str, Field(pattern=r"^\S+ \S+$")]
 
