@@ -94,7 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self) -> None:
         hub = self.hub
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # The client was killed while it sent: what came is no upload.
+            self.close_connection = True
+            return
         path = unquote(urlsplit(self.path).path)
         if (
             self.command == "PUT"
