@@ -23,10 +23,10 @@ from selflong.llm import (
     completion,
     run,
 )
+from selflong.llm.controls import without_controls
 from selflong.recipe.prompts import Prompt, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.synthesis import Generator, Synthesis
-from selflong.synthesis.prompting import without_controls
 from selflong.synthesis.randomness import random_of, seed_of
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from selflong.job import UserError
 from selflong.llm import Answer, Budget, BudgetSpent, Endpoint
+from selflong.llm.controls import without_controls
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import FolderWeights
 from selflong.synthesis.agent import Agent, Setting, each, together, with_agent
 from selflong.synthesis.instructions import write_instructions
-from selflong.synthesis.prompting import without_controls
 from selflong.synthesis.serving import _is_own
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
