@@ -60,7 +60,10 @@ rule train_stage:
     retries: TRAINING_RETRIES
     conda:
         "../envs/training.yaml"
-    threads: JOBS.threads("training")
+    threads:
+        lambda wildcards: JOBS.stage_threads(
+            wildcards.checkpoint, INPUTS.initial(wildcards.checkpoint)
+        )
     resources:
         **JOBS.resources("training"),
     params:

@@ -14,6 +14,7 @@ from typing import Any
 from selflong.cluster import launch, scheduled
 from selflong.formats import digest, publish, write_text
 from selflong.job import RUNNER_VARIABLE, runner
+from selflong.placement.fit import stage_site
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import JOB_KINDS, JobKind, Site, TransformersServing
@@ -94,6 +95,16 @@ class Environment:
             "encoding": site.encoding.threads,
             "evaluation": getattr(site.evaluation, "threads", 1),
         }[kind]
+
+    def stage_threads(self, checkpoint: str, initial: Path) -> int:
+        """CPU threads of a stage that starts from the folder `initial`.
+
+        One where a small model trains on one core: other jobs run beside it.
+        """
+        if self.site.training.device == "cuda":
+            return self.threads("training")
+        section = stage_site(self.recipe, self.site, checkpoint, initial)
+        return section.ranks_per_node * section.threads_per_rank
 
     @property
     def measured_threads(self) -> int:
