@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from selflong.hub import RECORD, download_files, download_model, recorded
+from selflong.integrity import ENDING
 from selflong.job import UserError
 from selflong.recipe.section import Download
 from tests.hub_server import COMMIT, SIGNATURE, HubServer, serve
@@ -54,7 +55,9 @@ def long_shards() -> dict[str, bytes]:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Beside the digests of what was published."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ENDING]
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 def check(hub: HubServer, folder: Path, paths: list[Path]) -> None:

@@ -447,7 +447,7 @@ def test_the_command_line_of_vllm() -> None:
         "vllm serve models/full/1m --served-model-name full-1m --uds /tmp/s "
         "--dtype bfloat16 --max-model-len 1048576 --max-num-seqs 256 --tensor-parallel-size 4 "
         "--data-parallel-size 2 --gpu-memory-utilization 0.85 --enable-prefix-caching "
-        "--enable-chunked-prefill --generation-config vllm --enforce-eager"
+        "--enable-prompt-tokens-details --enable-chunked-prefill --generation-config vllm --enforce-eager"
     )
     hub = HubWeights(kind="hub", repository="meta-llama/Llama-3.1-8B-Instruct", revision="abc")
     command = vllm_command(VllmServing(kind="vllm"), hub, "llama", 131_072, Path("/tmp/s"))
