@@ -255,6 +255,14 @@ def _by_head(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.transpose(0, 1) for x in tensors)
 
 
+def _window(block: Block) -> dict[str, int]:
+    """Positions that a query sees before and behind itself; -1: all."""
+    return {
+        "window_size_left": -1 if block.reach is None else block.reach,
+        "window_size_right": 0 if block.causal else -1,
+    }
+
+
 class FlashAttention4Kernel:
     """FlashAttention-4 (package flash-attn-4, written in Python) on Hopper and Blackwell."""
 
@@ -317,8 +325,7 @@ class FlashAttention3Kernel:
             cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
             max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
             softmax_scale=rule.scale, causal=block.causal,
-            window_size_left=-1 if block.reach is None else block.reach,
-            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+            softcap=rule.softcap, **_window(block),
         )  # fmt: skip
         return out.transpose(0, 1), lse
 
@@ -341,8 +348,7 @@ class FlashAttention3Kernel:
             cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
             max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
             dq=dq, dk=dk, dv=dv, softmax_scale=rule.scale, is_causal=block.causal,
-            window_size_left=-1 if block.reach is None else block.reach,
-            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+            softcap=rule.softcap, **_window(block),
         )  # fmt: skip
         dq, dk, dv = _by_head(dq, dk, dv)
         return dq, dk, dv
@@ -396,9 +402,7 @@ class TorchFlashKernel:
 
     @staticmethod
     def _window(block: Block) -> dict[str, int]:
-        if block.reach is None:
-            return {}
-        return {"window_size_left": block.reach, "window_size_right": 0 if block.causal else -1}
+        return {} if block.reach is None else _window(block)
 
 
 class FlashAttention2Kernel:
@@ -417,8 +421,7 @@ class FlashAttention2Kernel:
             *_by_token(q, k, v), lengths.queries, lengths.keys,
             lengths.longest_queries, lengths.longest_keys,
             dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
-            window_size_left=-1 if block.reach is None else block.reach,
-            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+            softcap=rule.softcap, **_window(block),
         )  # fmt: skip
         return out.transpose(0, 1), lse
 
@@ -440,8 +443,7 @@ class FlashAttention2Kernel:
             grad, q, k, v, out, lse.contiguous(), dq, dk, dv, lengths.queries, lengths.keys,
             lengths.longest_queries, lengths.longest_keys,
             dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
-            window_size_left=-1 if block.reach is None else block.reach,
-            window_size_right=0 if block.causal else -1, softcap=rule.softcap,
+            softcap=rule.softcap, **_window(block),
             alibi_slopes=None, deterministic=False,
         )  # fmt: skip
         dq, dk, dv = _by_head(dq, dk, dv)

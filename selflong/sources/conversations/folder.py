@@ -5,8 +5,7 @@ from typing import Literal
 
 from selflong.globs import matching_files
 from selflong.sources.conversations.records import RecordConversations
-from selflong.sources.conversations.section import Size
-from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
+from selflong.sources.conversations.section import Size, size_of_files
 
 TOKENS_PER_ROW = 500
 """Of short conversations, for want of a count."""
@@ -23,8 +22,4 @@ class FolderConversations(RecordConversations):
         return self.path
 
     def size(self) -> Size:
-        text = (
-            sum(file.stat().st_size for file in matching_files(self.path, self.files)) / COMPRESSION
-        )
-        tokens = max(1, round(text / BYTES_PER_TOKEN))
-        return Size(max(1, tokens // TOKENS_PER_ROW), tokens)
+        return size_of_files(matching_files(self.path, self.files), TOKENS_PER_ROW)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.recipe.section import External
+from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 
 if TYPE_CHECKING:
     from selflong.sources.conversations.rows import Chunk, Row
@@ -20,6 +21,13 @@ class Size:
 
     rows: int
     tokens: int
+
+
+def size_of_files(paths: Iterable[Path], tokens_per_row: int) -> Size:
+    """That of files whose rows nobody has counted."""
+    text = sum(path.stat().st_size for path in paths) / COMPRESSION
+    tokens = max(1, round(text / BYTES_PER_TOKEN))
+    return Size(max(1, tokens // tokens_per_row), tokens)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,20 @@ from collections.abc import Iterator
 
 from selflong.drawing import ReportFigure
 from selflong.suites.helmet.section import JUDGED, Helmet
-from selflong.suites.measured import INTERVALS, Measured, task_rows
+from selflong.suites.measured import Measured
+from selflong.suites.views import each_task
 from selflong.tables import Table
 
 
 def tables(suite: Helmet, name: str, measured: Measured) -> Iterator[Table]:
     """HELMET's datasets by model and length."""
-    yield Table(
-        name=f"{name}_by_task",
+    yield each_task(
+        measured,
+        name,
+        suite.lengths,
+        list(suite.tasks),
         title="HELMET by dataset",
-        caption=f"Per cent, each dataset by the metric that the recipe names{_judge(suite)}. {INTERVALS}.",
-        columns=("Model", "Length", *suite.tasks),
-        rows=task_rows(measured, name, suite.lengths, list(suite.tasks)),
+        caption=f"Per cent, each dataset by the metric that the recipe names{_judge(suite)}",
     )
 
 

@@ -4,19 +4,21 @@ from collections.abc import Iterator
 
 from selflong.drawing import ReportFigure
 from selflong.suites.lm_eval.section import LmEval
-from selflong.suites.measured import INTERVALS, Measured, task_rows, three_rows
+from selflong.suites.measured import INTERVALS, Measured, three_rows
+from selflong.suites.views import each_task
 from selflong.tables import Cell, Table
 
 
 def tables(suite: LmEval, name: str, measured: Measured) -> Iterator[Table]:
     """Tasks by model and length; without lengths beside SelfLong's Table 4 where it names the model."""
     if suite.lengths:
-        yield Table(
-            name=f"{name}_by_task",
+        yield each_task(
+            measured,
+            name,
+            suite.lengths,
+            list(suite.tasks),
             title="Tasks of lm-evaluation-harness by length",
-            caption=f"{_conditions(suite)}; a longer prompt loses its beginning. {INTERVALS}.",
-            columns=("Model", "Length", *suite.tasks),
-            rows=task_rows(measured, name, suite.lengths, list(suite.tasks)),
+            caption=f"{_conditions(suite)}; a longer prompt loses its beginning",
         )
     else:
         yield Table(
