@@ -1,4 +1,4 @@
-# What every rule shares: the typed recipe and site, where things lie, how a job is launched.
+# What all rules share, namely the typed recipe and site, where things lie, how a job is launched.
 
 import os
 from contextlib import ExitStack
