@@ -21,6 +21,8 @@ rule write_instructions:
         "<benchmarks>/synthesis/{generator}/instructions/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
+    # On the longest chain of a run.
+    priority: 1
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
         **JOBS.resources("synthesis"),
@@ -62,6 +64,8 @@ rule answer_instructions:
         "<benchmarks>/synthesis/{generator}/long_input/{shard}.tsv"
     conda:
         "../envs/serving.yaml"
+    # On the longest chain of a run.
+    priority: 1
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
         **JOBS.resources("synthesis"),

@@ -13,6 +13,8 @@ rule measure_machine:
         "<benchmarks>/training/machine.tsv"
     conda:
         "../envs/training.yaml"
+    # Every evaluation on a CPU waits for it.
+    priority: 1
     threads: JOBS.measured_threads
     resources:
         **JOBS.resources("pipeline"),
