@@ -19,10 +19,10 @@ rule write_instructions:
         "<logs>/synthesis/{generator}/instructions/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/instructions/{shard}.tsv"
-    conda:
-        "../envs/serving.yaml"
     # On the longest chain of a run.
     priority: 1
+    conda:
+        "../envs/serving.yaml"
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
         **JOBS.resources("synthesis"),
@@ -62,10 +62,10 @@ rule answer_instructions:
         "<logs>/synthesis/{generator}/long_input/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/long_input/{shard}.tsv"
-    conda:
-        "../envs/serving.yaml"
     # On the longest chain of a run.
     priority: 1
+    conda:
+        "../envs/serving.yaml"
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
     resources:
         **JOBS.resources("synthesis"),

@@ -11,10 +11,10 @@ rule measure_machine:
         "<logs>/training/machine.log",
     benchmark:
         "<benchmarks>/training/machine.tsv"
-    conda:
-        "../envs/training.yaml"
     # Every evaluation on a CPU waits for it.
     priority: 1
+    conda:
+        "../envs/training.yaml"
     threads: JOBS.measured_threads
     resources:
         **JOBS.resources("pipeline"),
