@@ -188,11 +188,6 @@ def _cut(offered: Samples, entry: MixtureEntry, length: int) -> Samples:
 
 def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
     """What the mixture `name` holds for `stage`, before duplicates are dropped."""
-    if recipe.recall is not None and name in recipe.recall.data:
-        data = recipe.recall.data[name]
-        tokens = float(data.documents * data.length)
-        whole = EntryData(data.documents, data.documents, tokens)
-        return StageData(tokens, data.length / 2, {name: whole})
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     by_entry, attended = {}, 0.0
@@ -208,9 +203,6 @@ def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
 
 def stage_documents(recipe: Recipe, name: str, stage: str) -> tuple[int, np.ndarray, np.ndarray]:
     """Length of a stage's sequences; lengths that stand for its documents, and how many each stands for."""
-    if recipe.recall is not None and name in recipe.recall.data:
-        data = recipe.recall.data[name]
-        return data.length, np.array([float(data.length)]), np.array([float(data.documents)])
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     sizes, counts = [], []
