@@ -11,7 +11,7 @@ SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
 VLLM := .venv-vllm
 
-.PHONY: help setup docs demo recall plan test lint format test-slurm test-vllm test-gpu clean
+.PHONY: help setup docs demo recall plan test lint audit format test-slurm test-vllm test-gpu clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
@@ -60,6 +60,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+	$(BIN)/python envs/audit.py
+
+audit: setup
+	$(BIN)/python envs/audit.py --strict
 
 test: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
     for floor in (
         "guardian logs root",
         "job globs histograms",
-        "integrity",
+        "integrity keys",
         "formats",
         "recipe.section tracking",
         "recipe.weights recipe.recall hub scores similarity tables tokens",

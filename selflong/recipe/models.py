@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import (
+    Label,
     Name,
     NonNegative,
     Positive,
@@ -29,7 +30,7 @@ class Optimizer(Section):
     warmup_share: Share = 0.0
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=10)
     gradient_clip: Rate
 
 
@@ -42,7 +43,7 @@ class Stage(Section):
     """One training stage, or, with tokens 0, only another rope base."""
 
     name: Name
-    length: Positive
+    length: Annotated[Positive, Field(ge=2)]
     rope_base: Rate | Literal["keep", "x4_per_doubling", "ntk"]
     rope_scaling: Literal["keep", "drop", "linear", "yarn"] = "keep"
     """Of rotary frequencies: keep or drop what the initial model's configuration says (Llama-3's block), or
@@ -106,7 +107,7 @@ class Chat(Section):
 class Model(Section):
     """An entry of the recipe: where it starts and what its stages do. Without stages it is only evaluated."""
 
-    label: str
+    label: Label
     weights: Weights | None = None
     start: str | None = None
     """<model> or <model>/<stage> of this recipe."""

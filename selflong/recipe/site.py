@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from selflong.recipe.section import Name, NonNegative, Positive, Precision, Rate, Section, Share
+from selflong.recipe.section import (
+    Name,
+    NonNegative,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Share,
+    matching,
+)
 
 
 def _without_secrets(url: Any) -> str:
@@ -36,6 +45,10 @@ def _without_secrets(url: Any) -> str:
         raise ValueError(
             "must end before '?' and '#': only the address of the endpoint belongs here"
         )
+    if found := re.search(r"/(?:chat/)?completions/?$", parts.path):
+        raise ValueError(
+            f"must be what stands before {found[0]}, such as https://host/v1: the rest is added"
+        )
     return url
 
 
@@ -48,6 +61,27 @@ def _variable_name(name: Any) -> str:
     return name
 
 
+def _without_wildcards(folder: Path) -> Path:
+    if str(folder).startswith("~"):
+        raise ValueError("begins with ~, which only a shell takes for a home: write the path out")
+    if re.search(r"[{}\n\t]", str(folder)):
+        raise ValueError(
+            "holds a brace, a tab or a line end, which Snakemake takes for more than a name"
+        )
+    return folder
+
+
+WrittenFolder = Annotated[Path, AfterValidator(_without_wildcards)]
+SlurmName = Annotated[
+    str,
+    matching(r"^[A-Za-z0-9_][A-Za-z0-9_.,@+:-]*$", "a name of SLURM's holds no space and no quote"),
+]
+Project = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "a project's name holds letters, digits, '_', '.' and '-'"
+    ),
+]
 VariableName = Annotated[str, BeforeValidator(_variable_name)]
 
 
@@ -68,6 +102,19 @@ class VllmCpu(Section):
     """Memory for the keys and values of each replica."""
 
 
+OWN_ARGUMENTS = frozenset(
+    {"--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--root-path"}
+)
+"""Where a server listens, who may ask it and what it is called are no settings."""
+
+
+def _without_own(arguments: list[str]) -> list[str]:
+    for argument in arguments:
+        if argument.partition("=")[0].replace("_", "-") in OWN_ARGUMENTS:
+            raise ValueError(f"{argument.partition('=')[0]} is decided here; leave it out")
+    return arguments
+
+
 class VllmServing(Section):
     """vLLM on the job's GPUs, or on its CPU."""
 
@@ -77,7 +124,7 @@ class VllmServing(Section):
     data_parallel: Positive = 1
     gpu_memory_share: Share = 0.9
     cpu: VllmCpu | None = None
-    arguments: list[str] = []
+    arguments: Annotated[list[str], AfterValidator(_without_own)] = []
 
     @property
     def threads(self) -> int:
@@ -209,7 +256,7 @@ class TrackingSite(Section):
     """The program by which a run is followed; its package is installed where the jobs run."""
 
     kind: Literal["tensorboard", "wandb", "trackio"]
-    project: str = "selflong"
+    project: Project = "selflong"
     offline: bool = True
     """Keep the numbers on this file system, and send none (wandb)."""
 
@@ -221,21 +268,25 @@ class Resources(Section):
     gpus: NonNegative = 0
     memory_mb: Positive = 4000
     minutes: Positive = 60
-    partition: str | None = None
+    partition: SlurmName | None = None
 
 
 JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "evaluation")
 JobKind = Literal[JOB_KINDS]  # type: ignore[valid-type]
 
 
+RECIPES = Path("recipes")
+"""Folder of the recipe files, where a site names none."""
+
+
 class Site(Section):
     """config.yaml: which recipe, where things lie, and on what they run."""
 
     recipe: Name
-    recipes: Path = Path("recipes")
+    recipes: Path = RECIPES
     """Folder of the recipe files."""
-    results: Path = Path("results")
-    work: Path = Path("work")
+    results: WrittenFolder = Path("results")
+    work: WrittenFolder = Path("work")
     hub_token_variable: VariableName = "HF_TOKEN"
     python: dict[JobKind, str] = {}
     """The Python of each kind of job. Where it is not named: that of the rule's conda environment if
@@ -250,6 +301,6 @@ class Site(Section):
     training: TrainingSite
     encoding: EncodingSite = EncodingSite()
     resources: dict[JobKind, Resources] = {}
-    account: str | None = None
+    account: SlurmName | None = None
     plan: PlanSite | None = None
     tracking: TrackingSite | None = None

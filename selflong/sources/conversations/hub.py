@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from selflong.recipe.section import Download, Positive, Repository
+from selflong.recipe.section import Download, Positive, Repository, Revision
 from selflong.sources.conversations.records import RecordConversations
 from selflong.sources.conversations.section import Size
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
@@ -13,7 +13,7 @@ class HubConversations(RecordConversations):
 
     kind: Literal["hub"]
     repository: Repository
-    revision: str
+    revision: Revision
     files: str
     column: Literal["messages", "conversations"]
     languages: list[str] | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from selflong.job import UserError
-from selflong.recipe.section import Download, Positive, Repository
+from selflong.recipe.section import Download, Positive, Repository, Revision
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.conversations.rows import LONG_ROWS, Chunk, Row, Sequence, even_chunks
 from selflong.sources.conversations.section import ConversationSection, Size
@@ -89,7 +89,7 @@ class HubTokens(MdsRows):
 
     kind: Literal["mds"]
     repository: Repository
-    revision: str
+    revision: Revision
 
     @property
     def download(self) -> Download:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from selflong.recipe.section import Download, Positive, Repository
+from selflong.recipe.section import Download, Positive, Repository, Revision
 from selflong.sources.conversations.section import Size
 from selflong.sources.conversations.text_rows import TextRows
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
@@ -13,7 +13,7 @@ class HubText(TextRows):
 
     kind: Literal["text"]
     repository: Repository
-    revision: str
+    revision: Revision
     rows: Positive
     tokens: Positive
     gated: bool = False
