@@ -8,12 +8,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 LOCKS = ("build", "laptop", "laptop-data")
 
 
 def main() -> None:
+    if find_spec("pip_audit") is None:
+        print("pip-audit is not installed, nothing was audited")
+        return
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         ran = subprocess.run(

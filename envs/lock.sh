@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Write the locks: every file's pins and what they bring, each with the SHA-256 of all files that its index lists.
-# Wants uv. `make setup` installs from laptop.lock and laptop-data.lock; the others are for clusters:
-#   pip install --require-hashes --no-deps -r envs/serving.lock
+# Write the locks of the laptop's environment: each pin, and what it brings, with the SHA-256 of all its files.
+# Wants uv. `make setup HASHES=1` installs from them.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,6 +23,3 @@ lock build build.txt
 lock laptop-data --no-deps laptop-data.txt
 lock laptop laptop.txt development.txt
 pinned laptop.lock
-for name in pipeline serving evaluation; do
-  lock "$name" "$name.txt"
-done

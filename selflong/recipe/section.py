@@ -16,10 +16,10 @@ PATTERNS: dict[str, str] = {}
 """What each pattern asks for, in words."""
 
 
-def matching(pattern: str, words: str, longest: int = 200) -> Any:
+def matching(pattern: str, words: str, longest: int = 200, description: str | None = None) -> Any:
     """A text that matches a pattern, of which `words` say what it asks for."""
     PATTERNS[pattern] = words
-    return Field(pattern=pattern, max_length=longest)
+    return Field(pattern=pattern, max_length=longest, description=description)
 
 
 MOST = 10**15
@@ -53,9 +53,21 @@ Name = Annotated[
         100,
     ),
 ]
-Repository = Annotated[str, matching(REPOSITORY, "a repository of the hub is written owner/name")]
+Repository = Annotated[
+    str,
+    matching(
+        REPOSITORY,
+        "a repository of the hub is written owner/name",
+        description="Owner and name at the hub.",
+    ),
+]
 Revision = Annotated[
-    str, matching(r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$", "a revision is a branch, a tag or a commit")
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$",
+        "a revision is a branch, a tag or a commit",
+        description="Branch, tag or commit of the repository; only a commit stays as it is.",
+    ),
 ]
 Package = Annotated[str, matching(rf"^{_IMPORTED}$", "a package is written as it is imported")]
 InPackage = Annotated[
@@ -80,8 +92,12 @@ NonNegative = Annotated[int, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, le=1), _Number]
 Rate = Annotated[float, Field(gt=0), _Number]
 """Of a rate, a spread, a weight, a base of rotary positions."""
-Seed = Annotated[int, Field(ge=0, lt=2**32), _Number]
-Shards = Annotated[int, Field(gt=0, le=10_000), _Number]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="Of what is drawn by chance there."), _Number
+]
+Shards = Annotated[
+    int, Field(gt=0, le=10_000, description="Jobs that the work is cut into."), _Number
+]
 """Each shard is a job or several, all of which Snakemake plans before anything runs."""
 
 
@@ -153,6 +169,7 @@ class Licensed(Section):
     """A section that names the work of others."""
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
+    """Its name, such as Apache-2.0 or CC BY-SA 4.0: what may be published follows from it."""
     republish: bool | None = Field(default=None, exclude_if=_is_none)
     """Whether what is made from it may be published; null where its licence says it."""
 

@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import polars as pl
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
+from selflong.suites.prompt import Prompt
+from selflong.tokens import Message, Tokenizer
 
 CHARACTERS_A_TOKEN = 8
 """More than any text of a benchmark has on average: English has four to five."""
@@ -70,6 +74,53 @@ def require_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _unreadable(path: Path) -> UserError:
     return UserError(f"{path} is no readable parquet file: download it again")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample of a set, before anybody counted its tokens."""
+
+    task: str
+    index: int
+    """Its place, whatever the model."""
+    messages: Sequence[Message]
+    answer: str
+    """The longest that is right, which the model must have room for."""
+    answers: tuple[str, ...]
+    """What the metric is given."""
+    depth: float | None = None
+    message: str | None = None
+    """Of the one message, for an endpoint that is asked in words."""
+
+
+def first_of_each_length(
+    stored: Iterable[Stored],
+    samples: int,
+    answer_tokens: int,
+    tokenizer: Tokenizer,
+    endpoint: Endpoint,
+    lengths: Sequence[int],
+) -> Iterator[Prompt]:
+    """The first `samples` of each task at each length, in their order."""
+    asked: Counter[tuple[str, int]] = Counter()
+    for sample in stored:
+        ids = tokenizer.prompt_ids(sample.messages)
+        needed = tokenizer.count(sample.answer)
+        length = length_of(len(ids) + needed, lengths)
+        if length is None or asked[sample.task, length] == samples:
+            continue
+        asked[sample.task, length] += 1
+        yield Prompt(
+            task=sample.task,
+            length=length,
+            index=sample.index,
+            ids=ids,
+            text=tokenizer.decode(ids),
+            answers=sample.answers,
+            answer_tokens=answer_room(len(ids), needed, answer_tokens, endpoint),
+            depth=sample.depth,
+            message=sample.message,
+        )
 
 
 def length_of(tokens: int, lengths: Sequence[int]) -> int | None:

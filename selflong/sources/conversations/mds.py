@@ -23,7 +23,9 @@ class MdsRows(ConversationSection):
     tokenizer: str | list[str]
     """Model whose tokenizer made them, or several with the same; another one is refused."""
     rows: Positive
+    """Number of rows."""
     tokens: Positive
+    """Of all rows together."""
     document_tokens: Positive | None = None
     """Of a document inside of a row, on average; a row is one where it is null."""
 

@@ -13,11 +13,10 @@ from selflong.sources.conversations.rows import (
     Chunk,
     Row,
     even_chunks,
-    message,
     numbered,
 )
 from selflong.sources.conversations.section import ConversationSection, Size
-from selflong.tokens import Message
+from selflong.tokens import Message, message
 
 PACKAGE = "chatterbot_corpus"
 
@@ -55,6 +54,7 @@ class PackageConversations(ConversationSection):
 
     kind: Literal["package"]
     reader: Literal["chatterbot"]
+    """The package."""
     licence: str
 
     @property

@@ -18,7 +18,9 @@ class HubDocuments(DocumentSection):
     rows: Positive
     """Published number of rows: what the plan counts with before anything is downloaded."""
     tokens: Positive
+    """Published number of tokens."""
     bytes: Positive
+    """Published size of the text."""
 
     @property
     def label(self) -> str:

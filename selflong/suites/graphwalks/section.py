@@ -24,6 +24,7 @@ class GraphWalks(PromptLengthsSection):
     repository: Repository
     revision: Revision
     problems: Annotated[list[Literal["parents", "bfs"]], Distinct] = Field(min_length=1)
+    """Which problems are asked."""
     samples: Positive = SAMPLES
     """Most of each problem at each length: the first of the set."""
     answer_tokens: Positive = 4096

@@ -26,6 +26,7 @@ class NeedleGrid(PromptLengthsSection):
     depths: Annotated[Positive, Field(le=1000)]
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
+    """Prompts of each cell."""
     seed: Seed
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
