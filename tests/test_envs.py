@@ -117,4 +117,20 @@ def test_what_builds_is_the_tested_one_too() -> None:
     ninja = {pin for pin in pins("build") if pin.startswith("ninja==")}
     assert ninja <= pins("laptop")
     assert re.search(r"pip install .*-r .*envs/build\.txt", (ENVS / "selflong.def").read_text())
-    assert "install --quiet -r envs/build.txt" in (ROOT / "Makefile").read_text()
+    assert "install --quiet $(call PINNED,build)" in (ROOT / "Makefile").read_text()
+
+
+def normal(pin: str) -> str:
+    return re.sub(r"[-_.]+", "-", pin.lower())
+
+
+@pytest.mark.parametrize("name, files", {
+    "build": ["build"], "laptop-data": ["laptop-data"], "laptop": ["laptop", "development"],
+}.items())  # fmt: skip
+def test_every_pin_of_the_laptop_has_its_hashes(name: str, files: list[str]) -> None:
+    """But torch, which has other files for CPUs."""
+    entries = re.split(r"\n(?=\S)", (ENVS / f"{name}.lock").read_text().strip())
+    locked = {normal(entry.split()[0]): entry.count("--hash=sha256:") for entry in entries}
+    assert all(locked.values())
+    wanted = {normal(pin) for file in files for pin in pins(file)}
+    assert {pin for pin in wanted if not pin.startswith("torch==")} <= set(locked)

