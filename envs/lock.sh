@@ -13,8 +13,9 @@ lock() {
 
 # Without torch: its build for CPUs, which PyPI does not have, has another hash, and needs none of CUDA's packages.
 pinned() {
-  awk 'FNR == NR { sub(/==.*/, ""); known[tolower($0)]; next }
-       /^[A-Za-z0-9]/ { name = tolower($1); sub(/==.*/, "", name); keep = name in known }
+  awk 'function name(pin) { pin = tolower(pin); sub(/==.*/, "", pin); gsub(/[-_.]+/, "-", pin); return pin }
+       FNR == NR { known[name($1)]; next }
+       /^[A-Za-z0-9]/ { keep = name($1) in known }
        keep' constraints.txt "$1" > "$1.kept"
   mv "$1.kept" "$1"
 }
