@@ -128,7 +128,7 @@ def download_files(
         present,
     )
     if not found:
-        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; mend `files`")
+        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; correct `files`")
     return found
 
 

@@ -33,6 +33,16 @@ def conda_pins(name: str) -> set[str]:
     return {*section, *later}
 
 
+@pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_itself_solves_python_and_compilers_alone(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    assert content["name"] == f"selflong-{path.stem}"
+    assert content["channels"] == ["conda-forge"]
+    *own, from_pip = content["dependencies"]
+    assert own[:2] == ["python=3.11", "pip"] and list(from_pip) == ["pip"]
+    assert {name.partition("=")[0] for name in own[2:]} <= {"gxx_linux-64", "cuda-nvcc"}
+
+
 @pytest.mark.parametrize("name", ["pipeline", "training", "serving"])
 def test_conda_and_pip_agree(name: str) -> None:
     assert conda_pins(name) == pins(name)

@@ -238,7 +238,7 @@ def test_unknown_revision_and_pattern_are_named(
         use(hub, monkeypatch)
         with pytest.raises(UserError, match="has no revision 'v9'"):
             download_files(REPOSITORY, "v9", "*", tmp_path, VARIABLE, kind="dataset")
-        with pytest.raises(UserError, match=r"no file matches '\*.jsonl'; mend `files`"):
+        with pytest.raises(UserError, match=r"no file matches '\*.jsonl'; correct `files`"):
             download(hub, tmp_path, "*.jsonl")
 
 

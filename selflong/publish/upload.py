@@ -66,12 +66,12 @@ def _refusals_as_sentences(repository: str, token_variable: str) -> Iterator[Non
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code
-        mend = (
+        advice = (
             f"does the token in {token_variable} may write there?"
             if status in (401, 403, 404)
             else "start again later, what came is kept"
         )
-        raise UserError(f"{repository}: the hub answers with status {status}: {mend}") from None
+        raise UserError(f"{repository}: the hub answers with status {status}: {advice}") from None
     except httpx2.HTTPError as error:
         raise UserError(
             f"{repository}: the connection to the hub broke ({type(error).__name__}); start again, what came "

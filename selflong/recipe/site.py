@@ -148,7 +148,7 @@ class TransformersServing(Section):
     precision: Precision | Literal["auto"] = "auto"
     """auto: what this CPU multiplies faster, measured once for a run."""
     batch_tokens: Positive = 16_384
-    """Prompt tokens that are read at once."""
+    """Positions whose keys are held at once, over all prompts; at least one prompt and its answer fit."""
 
 
 class BatchApi(Section):

