@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 lock() {
   local name=$1
   shift
-  nice -n 19 uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+  nice -n 19 uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11.5 \
     --universal --no-emit-package torch "$@" --output-file "$name.lock"
 }
 
@@ -20,7 +20,7 @@ pinned() {
   mv "$1.kept" "$1"
 }
 
-lock build build.txt
+lock build --constraint constraints.txt build.txt
 lock laptop-data --no-deps laptop-data.txt
 lock laptop laptop.txt development.txt
 pinned laptop.lock

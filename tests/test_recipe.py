@@ -529,7 +529,7 @@ def test_all_starts_that_lead_nowhere_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_recipe(path)
     places = [line.split(": ")[1] for line in str(error.value).splitlines()]
-    assert places == ["models.rope_only.start", "models.full.start"]
+    assert set(places) == {"models.rope_only.start", "models.full.start"}
 
 
 def test_every_pattern_is_said_in_words() -> None:
