@@ -7,19 +7,20 @@ cd "$(dirname "$0")"
 lock() {
   local name=$1
   shift
-  nice -n 19 uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+  nice -n 19 uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11.5 \
     --universal --no-emit-package torch "$@" --output-file "$name.lock"
 }
 
 # Without torch: its build for CPUs, which PyPI does not have, has another hash, and needs none of CUDA's packages.
 pinned() {
-  awk 'FNR == NR { sub(/==.*/, ""); known[tolower($0)]; next }
-       /^[A-Za-z0-9]/ { name = tolower($1); sub(/==.*/, "", name); keep = name in known }
+  awk 'function name(pin) { pin = tolower(pin); sub(/==.*/, "", pin); gsub(/[-_.]+/, "-", pin); return pin }
+       FNR == NR { known[name($1)]; next }
+       /^[A-Za-z0-9]/ { keep = name($1) in known }
        keep' constraints.txt "$1" > "$1.kept"
   mv "$1.kept" "$1"
 }
 
-lock build build.txt
+lock build --constraint constraints.txt build.txt
 lock laptop-data --no-deps laptop-data.txt
 lock laptop laptop.txt development.txt
 pinned laptop.lock

@@ -337,6 +337,34 @@ MISTAKES = {
         ),
         "report.printed: 'Table9' does not exist; did you mean 'Table",
     ),
+    "an answer that no context holds": (
+        put("synthesis/long_input/answer_tokens", 10**6),
+        "synthesis.long_input.answer_tokens: 1000000 and an instruction of ",
+    ),
+    "an excerpt that no context holds": (
+        put("synthesis/long_output/excerpt_tokens", 10**6),
+        "synthesis.long_output.excerpt_tokens: 1000000 and an instruction of ",
+    ),
+    "shards without a sample": (
+        put("synthesis/long_input/shards", 5000),
+        "synthesis.long_input: 5000 shards of ",
+    ),
+    "similarity of nothing": (
+        put("synthesis/long_input/duplicate_threshold", 0),
+        "synthesis.long_input.duplicate_threshold: Input should be greater than 0",
+    ),
+    "a sequence without a next token": (
+        put("models/full/stages/0/length", 1),
+        "models.full.stages[0].length: Input should be greater than or equal to 2",
+    ),
+    "a decay that leaves nothing": (
+        put("models/full/stages/0/optimizer/weight_decay", 1e9),
+        "models.full.stages[0].optimizer.weight_decay: Input should be less than or equal to 10",
+    ),
+    "more depths than anybody asks": (
+        put("suites/needle_grid/depths", 10**9),
+        "suites.needle_grid.depths: Input should be less than or equal to 1000",
+    ),
     "a figure with the name of a suite's": (
         put("report/curves", {"ruler_by_length": CURVE}),
         "report.curves.ruler_by_length: a figure of suites.ruler may have this name; give another one",
@@ -453,6 +481,10 @@ SITE_MISTAKES = {
         put("results", "my {results}"),
         "results: holds a brace, a tab or a line end",
     ),
+    "a folder that only a shell finds": (
+        put("work", "~/work"),
+        "work: begins with ~, which only a shell takes for a home: write the path out",
+    ),
     "an account that is a command": (
         put("account", "mine --wrap=ls"),
         "account: a name of SLURM's holds no space and no quote, not 'mine --wrap=ls'",
@@ -487,6 +519,17 @@ def test_a_mistake_in_a_site_gets_one_sentence(
 ) -> None:
     changed = with_change(SITE, change)
     assert sentence(tmp_path, changed, load_site, "config.yaml").startswith(expected)
+
+
+def test_all_starts_that_lead_nowhere_are_said_at_once(tmp_path: Path) -> None:
+    changed = with_change(LAPTOP, put("models/full/start", "basis"))
+    changed["models"]["rope_only"]["start"] = "bass"
+    path = tmp_path / "laptop.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    places = [line.split(": ")[1] for line in str(error.value).splitlines()]
+    assert set(places) == {"models.rope_only.start", "models.full.start"}
 
 
 def test_every_pattern_is_said_in_words() -> None:

@@ -78,6 +78,16 @@ def test_without_a_site_the_sentence_says_so(site: Path, tmp_path: Path) -> None
     ]
 
 
+def test_mistakes_of_site_and_recipe_are_said_together(site: Path, tmp_path: Path) -> None:
+    site.write_text(site.read_text().replace("ranks_per_node: 2", "ranks_per_node: 0"))
+    text = (ROOT / "recipes" / "laptop.yaml").read_text().replace("seed:", "sed:", 1)
+    (tmp_path / "recipes").unlink()
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "laptop.yaml").write_text(text)
+    places = [line.partition(": ")[2].partition(": ")[0] for line in sentence(site).splitlines()]
+    assert places == ["training.ranks_per_node", "sed"]
+
+
 def test_a_whole_site_may_be_given(site: Path) -> None:
     site.unlink()
     recipe, _ = loaded(

@@ -54,6 +54,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"url": f"ftp://host/{SECRET}"}, "http"),
     ({"url": "http://"}, "http"),
     ({"url": ""}, "http"),
+    ({"url": "https://host/v1/chat/completions"}, "what stands before /chat/completions"),
+    ({"url": "https://host/v1/completions/"}, "what stands before /completions"),
     ({"url": [SECRET]}, "http"),
     ({"api_key_variable": f"sk-proj-{SECRET}"}, "environment variable"),
     ({"api_key_variable": f"gsk_{SECRET}"}, "environment variable"),

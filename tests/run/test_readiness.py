@@ -82,6 +82,17 @@ def test_a_python_that_does_not_exist(laptop: Recipe) -> None:
     )
 
 
+def test_several_nodes_need_slurm(laptop: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    uses = Uses(frozenset({"training"}), frozenset(), frozenset())
+    nodes = {"training": SITE.training.model_copy(update={"nodes": 2})}
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert said(laptop, uses, **nodes) == [
+        "config.yaml: training.nodes: 2 nodes need SLURM, whose srun is not on PATH"
+    ]
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert said(laptop, uses, **nodes) == []
+
+
 def test_a_tracker_that_is_not_installed(laptop: Recipe) -> None:
     uses = Uses(frozenset({"training"}), frozenset(), frozenset())
     (found,) = said(laptop, uses, tracking=TrackingSite(kind="wandb"))
