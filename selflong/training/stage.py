@@ -47,7 +47,7 @@ from selflong.training.checkpoint import (
 )
 from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
-from selflong.training.model import LossModel
+from selflong.training.model import LossModel, tile_mlps
 from selflong.training.rope import check_rotary_precision, rope_base
 from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
 
@@ -132,8 +132,13 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": job.zero_stage, "reduce_bucket_size": REDUCE_BUCKET}
     if job.zero_stage == 3:
         zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
+    if job.zero_hpz_partition_size > 1:
+        zero["zero_hpz_partition_size"] = job.zero_hpz_partition_size
+    host = {"device": "cpu", "pin_memory": job.device == "cuda"}
     if job.offload_optimizer:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": job.device == "cuda"}
+        zero["offload_optimizer"] = host
+    if job.offload_parameters:
+        zero["offload_param"] = host
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": slots,
@@ -205,7 +210,9 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
         # On a CPU activations are in host memory already.
         offload = job.offload_activations and job.device == "cuda"
         model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
-    wrapped = LossModel(model)
+    if job.mlp_tiles > 1:
+        tile_mlps(model, job.mlp_tiles)
+    wrapped = LossModel(model, job.loss_rows)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings
     )
