@@ -17,7 +17,9 @@ LOSS_ELEMENTS = 2**26
 MOST_LOSS_ELEMENTS = 2**29
 """More would make the loss no faster: the head's gradient is read and written once for so many logits."""
 REDUCE_BUCKET = 2 * 10**8
-"""Gradients that are summed over ranks at once, in bf16 and as they are sent, in float32."""
+"""Gradients that are summed over ranks at once, in float32."""
+CPU_REDUCE_BUCKET = 2**25
+"""The same of ranks on a CPU: 0.13 GB, which their processes keep when it is freed."""
 LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO-3 gathers ahead of their use, at most."""
 FRAMEWORK_BYTES = 2 * GB
@@ -113,6 +115,13 @@ def _held_weights(model: Architecture, layout: Parallelism, shard: int) -> float
     return own + (WEIGHT_BYTES * model.parameters / second if second > 1 else 0.0)
 
 
+def _bucket_bytes(model: Architecture, device: str) -> float:
+    """The buffer of gradients that are to be summed; GPUs lay it out anew, by rank, before they send it."""
+    if device == "cpu":
+        return float(GRADIENT_BYTES * min(CPU_REDUCE_BUCKET, model.parameters))
+    return float(GRADIENT_BYTES * (REDUCE_BUCKET + min(REDUCE_BUCKET, model.parameters)))
+
+
 def memory(model: Architecture, length: int, layout: Parallelism, device: str = "cuda") -> Memory:
     """Peak of one device: weights in bf16; gradients, master weights and two moments in float32."""
     tokens = -(-length // layout.sequence)
@@ -134,7 +143,7 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         if layout.offload_optimizer
         else OPTIMIZER_BYTES * model.parameters / shard[1],
         gathered=WEIGHT_BYTES * gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
-        bucket=(WEIGHT_BYTES + GRADIENT_BYTES) * float(min(REDUCE_BUCKET, model.parameters)),
+        bucket=_bucket_bytes(model, device),
         checkpoints=kept * (2 if layout.offload_activations else model.layers),
         layer=layer + backward_bytes(model, tokens, layout.sequence > 1, tiles),
         loss=loss_bytes(model, tokens, layout.loss_rows),

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
-from selflong.placement.memory import LIVE_PARAMETERS, REDUCE_BUCKET
+from selflong.placement.memory import CPU_REDUCE_BUCKET, LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.recipe.models import Optimizer
 from selflong.tracking import Tracker, numbers, open_tracker
 from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
@@ -130,6 +130,9 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
     assert job.stage.optimizer is not None
     slots = -(-job.sequences_per_step // job.layout.data)
     zero: dict[str, Any] = {"stage": job.zero_stage, "reduce_bucket_size": REDUCE_BUCKET}
+    if job.device == "cpu":
+        # Of gloo's collectives the sum over ranks is by far the fastest, and it needs no second buffer.
+        zero |= {"reduce_bucket_size": CPU_REDUCE_BUCKET, "reduce_scatter": job.zero_stage < 3}
     if job.zero_stage == 3:
         zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
     if job.zero_hpz_partition_size > 1:
