@@ -475,7 +475,11 @@ def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_peak_of_a_device_is_its_data_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"NVIDIA GH200 480GB": 989.4e12, "NVIDIA B200": 2250e12, "AMD Instinct MI300X": 1307.4e12}
+    names = {
+        "NVIDIA GH200 480GB": 989.4e12,
+        "NVIDIA B200": 2250e12,
+        "AMD Instinct MI300X": 1307.4e12,
+    }
     for name, flops in names.items():
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
         assert peak_flops(torch.device("cuda"), torch.bfloat16) == flops
