@@ -18,10 +18,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from selflong.placement.ring import split
 from selflong.training.attention import ATTENTION_NAME, PackedSequence, packed_attention
 from selflong.training.batches import MicroBatch
 from selflong.training.kernels import Rule
-from selflong.training.layout import Groups, Layout, make_groups, token_ranges
+from selflong.training.layout import Groups, Layout, local_tokens, make_groups
 from selflong.training.loss import IGNORE
 from selflong.training.model import LossModel
 from selflong.training.ranks import on_ranks
@@ -90,18 +91,15 @@ def local_batch(
     lengths: tuple[int, ...], groups: Groups, tokens: torch.Tensor, labels: torch.Tensor
 ) -> tuple[MicroBatch, PackedSequence]:
     """A rank's slice of a packed sequence, padded as in training."""
-    total = sum(lengths)
-    padded = groups.layout.padded(total)
-    bounds = [0, *itertools.accumulate(lengths), *([padded] if padded > total else [])]
-    positions = torch.cat([torch.arange(b - a) for a, b in itertools.pairwise(bounds)])
-    ranges = token_ranges(padded, groups.layout, groups.place)
+    bounds = (0, *itertools.accumulate(lengths))
+    held = local_tokens(split(bounds, groups.layout.ring), groups.layout, groups.place)
+    positions = torch.cat([torch.arange(length) for length in lengths])
 
     def cut(values: torch.Tensor, fill: int) -> torch.Tensor:
-        whole = F.pad(values, (0, padded - len(values)), value=fill)
-        return torch.cat([whole[part.start : part.stop] for part in ranges])
+        return F.pad(values, (0, len(held)), value=fill)[held]
 
-    batch = MicroBatch(cut(tokens, 0), cut(labels, IGNORE), cut(positions, 0), tuple(bounds), 0)
-    return batch, PackedSequence(tuple(bounds), groups)
+    batch = MicroBatch(cut(tokens, 0), cut(labels, IGNORE), cut(positions, 0), bounds, 0)
+    return batch, PackedSequence(bounds, groups)
 
 
 def layout_errors(layout: Layout, dtype: torch.dtype) -> dict[str, float]:

@@ -9,7 +9,6 @@ must be 0), `worst_relative_error` of the equal ones, and what `selflong.recipe.
 not, or the other way round. The sentences of the refused go to standard error.
 """
 
-import itertools
 import json
 import sys
 from typing import Any
@@ -22,10 +21,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from selflong.job import UserError
+from selflong.placement.ring import split
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.training.attention import ATTENTION_NAME, PackedSequence
 from selflong.training.families import check_exact, plain, relative_error, sample, tiny, twin
-from selflong.training.layout import Layout, make_groups, token_ranges
+from selflong.training.layout import Layout, local_tokens, make_groups
 from selflong.training.loss import IGNORE
 from selflong.training.model import LossModel
 from selflong.training.ranks import on_ranks
@@ -58,21 +58,17 @@ def errors(configs: dict[str, PreTrainedConfig]) -> dict[str, float]:
 
 def _error(config: PreTrainedConfig, groups: Any) -> float:
     given = sample()
-    padded = groups.layout.padded(len(given.tokens))
-    bounds = [*given.bounds, *([padded] if padded > given.bounds[-1] else [])]
-    positions = torch.cat([torch.arange(b - a) for a, b in itertools.pairwise(bounds)])
-    ranges = token_ranges(padded, groups.layout, groups.place)
+    held = local_tokens(split(given.bounds, groups.layout.ring), groups.layout, groups.place)
 
     def cut(values: torch.Tensor, fill: int) -> torch.Tensor:
-        whole = torch.nn.functional.pad(values, (0, padded - len(values)), value=fill)
-        return torch.cat([whole[part.start : part.stop] for part in ranges])
+        return torch.nn.functional.pad(values, (0, len(held)), value=fill)[held]
 
     model = LossModel(twin(config, ATTENTION_NAME))
     loss = model.loss(
         cut(given.tokens, 0),
-        cut(positions, 0),
+        cut(given.positions, 0),
         cut(given.labels, IGNORE),
-        PackedSequence(tuple(bounds), groups),
+        PackedSequence(given.bounds, groups),
     )
     loss.backward()
     total = loss.detach().clone()

@@ -1,14 +1,14 @@
 """How evenly ranks share the attention of a step, by the lengths that a recipe says before any data."""
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 
 from selflong.estimate.data_stages import stage_documents
 from selflong.mixture.pack import pack
-from selflong.placement.layout import balanced_slots, ring_chunks
+from selflong.placement.layout import balanced_slots
+from selflong.placement.ring import RingSplit, split
 from selflong.recipe.recipe import Recipe
 
 STEPS = 8
@@ -34,34 +34,22 @@ def packed_documents(recipe: Recipe, mixture: str, stage: str, sequences: int) -
     return _packed(sizes.tobytes(), counts.tobytes(), length, sequences)
 
 
-def _cells(queries: range, keys: range, bounds: Sequence[int]) -> int:
-    """Twice the pairs of a query and an earlier key of its document, between two chunks of a sequence."""
-    if keys.start > queries.start:
-        return 0
+def turn_work(shared: RingSplit, index: int, source: int) -> int:
+    """Twice the pairs of a query of one ring index and an earlier key of its document of another."""
     work = 0
-    for start, stop in itertools.pairwise(bounds):
-        rows = min(stop, queries.stop) - max(start, queries.start)
-        columns = min(stop, keys.stop) - max(start, keys.start)
-        if rows > 0 and columns > 0:
-            work += rows * columns * (1 if queries == keys else 2)
+    if index == source:
+        work += int((np.diff(shared.bounds(index)) ** 2).sum())
+    for part, earlier in shared.crossings(index, source):
+        work += 2 * int(shared.sizes[part] @ shared.sizes[earlier])
     return work
 
 
 def lock_step(documents: np.ndarray, ring: int) -> int:
     """Work of the slowest rank of each turn of a ring, in squared tokens; all ranks wait for it."""
-    if ring == 1:
-        return int((documents**2).sum())
-    bounds = [0, *np.cumsum(documents).tolist()]
-    length = -(-bounds[-1] // (2 * ring)) * 2 * ring
-    chunks = [ring_chunks(length, ring, index) for index in range(ring)]
-
-    def work(index: int, source: int) -> int:
-        return sum(
-            _cells(q, k, bounds) for q, k in itertools.product(chunks[index], chunks[source])
-        )
-
+    shared = split([0, *np.cumsum(documents).tolist()], ring)
     return sum(
-        max(work(index, (index - turn) % ring) for index in range(ring)) for turn in range(ring)
+        max(turn_work(shared, index, (index - turn) % ring) for index in range(ring))
+        for turn in range(ring)
     )
 
 

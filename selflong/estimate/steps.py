@@ -403,6 +403,8 @@ def _settings(fit: Fit) -> str:
         settings.append("offload_activations: true")
     if layout.offload_optimizer:
         settings.append("offload_optimizer: true")
+    if layout.mlp_tiles > 1:
+        settings.append(f"mlp_tiles: {layout.mlp_tiles}")
     return ", ".join(settings)
 
 

@@ -153,7 +153,8 @@ def _token_seconds(
     forward = 4 * model.attention_width * attended
     attention = (1 if kept else 2) * forward / speed.kernel.forward
     attention += 2.5 * forward / speed.kernel.backward
-    dense = 2 * (3 + again) * model.layer_parameters / speed.dense
+    tiled = 2 * 3 * model.hidden * model.intermediate if layout.mlp_tiles > 1 else 0
+    dense = (2 * (3 + again) * model.layer_parameters + tiled) / speed.dense
     memory = 3 * (2 + again) * layer_bytes(model, 1) / speed.memory
     exchanged = 2 * (2 + again) * 2 * (model.attention_width + model.key_value_width)
     exchange = exchanged * (1 - 1 / layout.sequence) / speed.link

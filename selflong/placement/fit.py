@@ -3,15 +3,24 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from selflong.job import UserError
-from selflong.placement.layout import Parallelism, even_sequence, layouts, shared_heads
+from selflong.placement.layout import (
+    MLP_TILES,
+    Parallelism,
+    even_sequence,
+    layouts,
+    shared_heads,
+)
 from selflong.placement.machines import TWO_CORES, Machine, choose_machine
-from selflong.placement.memory import Memory, memory
+from selflong.placement.memory import Memory, memory, roomy_loss_rows
 from selflong.placement.shapes import Architecture, architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site, TrainingSite
+
+T = TypeVar("T")
 
 NODE_COUNTS = (1, 2, 4, 8)
 ALONE = 10_000_000
@@ -63,7 +72,9 @@ def choose(model: Architecture, length: int, sequences: int, machine: Machine) -
 def longest(model: Architecture, devices: int, machine: Machine, step: int = 2**13) -> int:
     """The longest sequence that so many devices hold with all offloaded that can be, in whole `step`s. What
     the nodes' own memory holds is not looked at."""
-    layout = Parallelism(devices, devices, offload_optimizer=True, offload_activations=True)
+    layout = Parallelism(
+        devices, devices, offload_optimizer=True, offload_activations=True, mlp_tiles=MLP_TILES
+    )
     low, high = 0, 2**30 // step
     while low < high:
         middle = (low + high + 1) // 2
@@ -102,10 +113,14 @@ def _site_layouts(
                 keep_attention=_or(section.keep_attention, layout.keep_attention),
                 offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
+                offload_parameters=section.offload_parameters,
+                zero_hpz_partition_size=section.zero_hpz_partition_size,
+                mlp_tiles=_or(section.mlp_tiles, layout.mlp_tiles),
+                loss_rows=section.loss_rows,
             )
 
 
-def _or(given: bool | None, tried: bool) -> bool:
+def _or(given: T | None, tried: T) -> T:
     return tried if given is None else given
 
 
@@ -125,6 +140,15 @@ def _alone(section: TrainingSite) -> TrainingSite:
     )
 
 
+def _loss_rows(
+    built: Architecture, fit: Fit, section: TrainingSite, machine: Machine
+) -> int | None:
+    """What memory is left for; a CPU gains nothing by more than it takes by itself."""
+    if section.device == "cpu":
+        return None
+    return roomy_loss_rows(built, machine.usable_memory - fit.memory.total)
+
+
 def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> TrainingSite:
     """The site of a stage's job, with the layout that fits the stage in place of what it leaves open.
 
@@ -141,7 +165,8 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
     if section.device == "cpu" and section.ring is None and built.parameters < ALONE:
         return _alone(section)
     machine = choose_machine(recipe, site) if section.device == "cuda" else TWO_CORES
-    layout = site_fit(built, stage, section, machine).layout
+    fit = site_fit(built, stage, section, machine)
+    layout = fit.layout
     ulysses = section.ulysses_degree
     if section.ring is None and section.ulysses is None:
         ulysses = shared_heads(
@@ -154,5 +179,7 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
             "keep_attention": layout.keep_attention,
+            "mlp_tiles": layout.mlp_tiles,
+            "loss_rows": section.loss_rows or _loss_rows(built, fit, section, machine),
         }
     )

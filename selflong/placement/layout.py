@@ -17,6 +17,10 @@ class Parallelism:
     offload_activations: bool = False
     activation_checkpointing: bool = True
     keep_attention: bool = True
+    offload_parameters: bool = False
+    zero_hpz_partition_size: int = 1
+    mlp_tiles: int = 1
+    loss_rows: int | None = None
 
 
 def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
@@ -27,6 +31,8 @@ def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node
     return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
+MLP_TILES = 8
+"""Where nothing else fits: each MLP then holds an eighth of its activations."""
 BUSY_TOKENS = 8192
 """Of a rank that shares a sequence's heads: enough for kernels and exchanges to be worth their start."""
 
@@ -55,16 +61,9 @@ def layouts(
     if offload:
         yield Parallelism(ranks, ranks, offload_activations=True)
         yield Parallelism(ranks, ranks, offload_activations=True, offload_optimizer=True)
-    # Attention computed again costs more than its output's way to the node's memory and back.
-    yield Parallelism(ranks, ranks, 3, offload, offload, keep_attention=False)
-
-
-def ring_chunks(length: int, ring: int, index: int) -> list[range]:
-    """Global token ranges that ring index ``index`` holds, in local order. ``length`` is padded."""
-    if ring == 1:
-        return [range(0, length)]
-    chunk = length // (2 * ring)
-    return [range(i * chunk, (i + 1) * chunk) for i in (index, 2 * ring - 1 - index)]
+    # An MLP computed once more costs less than attention.
+    yield Parallelism(ranks, ranks, 3, offload, offload, mlp_tiles=MLP_TILES)
+    yield Parallelism(ranks, ranks, 3, offload, offload, keep_attention=False, mlp_tiles=MLP_TILES)
 
 
 def balanced_slots(costs: Sequence[float], data: int) -> list[list[int | None]]:

@@ -12,10 +12,14 @@ GRADIENT_BYTES = 4
 """Of a parameter: gradients are summed in float32."""
 OPTIMIZER_BYTES = 12
 """Of a parameter in float32: master weight and two moments, in memory and in a training checkpoint."""
-LOSS_CHUNK_ELEMENTS = 2**26
-"""Logits that the loss holds at once: 0.27 GB in float32."""
+LOSS_ELEMENTS = 2**26
+"""Logits that the loss holds at once, at least: 0.27 GB in float32."""
+MOST_LOSS_ELEMENTS = 2**29
+"""More would make the loss no faster: the head's gradient is read and written once for so many logits."""
 REDUCE_BUCKET = 2 * 10**8
-"""Gradients that are summed over ranks at once, in bf16 and as they are sent, in float32."""
+"""Gradients that are summed over ranks at once, in float32."""
+CPU_REDUCE_BUCKET = 2**25
+"""The same of ranks on a CPU: 0.13 GB, which their processes keep when it is freed."""
 LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO-3 gathers ahead of their use, at most."""
 FRAMEWORK_BYTES = 2 * GB
@@ -47,7 +51,7 @@ class Memory:
         return sum(vars(self).values())
 
 
-def layer_bytes(model: Architecture, tokens: int, element: int = 2) -> float:
+def layer_bytes(model: Architecture, tokens: int, element: int = 2, mlp_tiles: int = 1) -> float:
     """Activations that autograd keeps for one layer, without those of its input.
 
     Two normalised inputs; queries, keys, values before and after rotation; attention's output; its
@@ -55,20 +59,20 @@ def layer_bytes(model: Architecture, tokens: int, element: int = 2) -> float:
     """
     width = model.attention_width
     attention = 2 * width + 3 * model.key_value_width + width
-    feed_forward = 4 * model.intermediate
+    feed_forward = 4 * model.intermediate / mlp_tiles
     elements = 3 * model.hidden + attention + feed_forward
     return tokens * (element * elements + 4 * model.heads)
 
 
-def backward_bytes(model: Architecture, tokens: int, shared: bool) -> float:
+def backward_bytes(model: Architecture, tokens: int, shared: bool, mlp_tiles: int = 1) -> float:
     """What the backward pass of a layer holds beside what autograd kept, at its peak.
 
     In the MLP the gradients of its widest tensors; then, with the MLP's own activations freed, attention: its
     operands and their gradients once more, as its kernels want them. Where ranks share a sequence, keys and
     values that arrive, are used and leave, and their float32 gradients, as well.
     """
-    feed_forward = 2 * (2 * model.intermediate + model.hidden)
-    freed = 2 * 4 * model.intermediate
+    feed_forward = 2 * (2 * model.intermediate / mlp_tiles + model.hidden)
+    freed = 2 * 4 * model.intermediate / mlp_tiles
     copies = 2 * (4 * model.attention_width + 4 * model.key_value_width)
     exchanged = 2 * (3 * 2 + 2 * 4) * model.key_value_width if shared else 0
     return float(tokens * max(feed_forward, copies + exchanged - freed))
@@ -80,13 +84,42 @@ def kept_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
     return float(tokens * (2 * model.hidden + attention))
 
 
-def loss_bytes(model: Architecture, tokens: int) -> float:
+def loss_rows(vocabulary: int, elements: int = LOSS_ELEMENTS) -> int:
+    """Tokens that have so many logits, or one."""
+    return max(1, elements // vocabulary)
+
+
+def roomy_loss_rows(model: Architecture, spare: float) -> int:
+    """Tokens whose logits the loss may hold at once where so many bytes are left on the device."""
+    elements = LOSS_ELEMENTS + max(0.0, spare) / _LOGIT_BYTES
+    return loss_rows(model.vocabulary, int(min(MOST_LOSS_ELEMENTS, elements)))
+
+
+_LOGIT_BYTES = 2.0 + 4.0 + 2.0
+"""A logit in bf16 and float32, and its gradient."""
+
+
+def loss_bytes(model: Architecture, tokens: int, rows: int | None = None) -> float:
     """What the loss of a model in bf16 holds.
 
-    A chunk's logits in bf16 and float32 and the gradient of the chunk before; the head's gradient in float32.
+    The logits of `rows` tokens, and the gradient of those before; the head's gradient in float32.
     """
-    logits = min(LOSS_CHUNK_ELEMENTS, tokens * model.vocabulary)
-    return (2.0 + 4.0 + 2.0) * logits + 4.0 * model.embedding_parameters
+    held = min(rows or loss_rows(model.vocabulary), tokens)
+    return _LOGIT_BYTES * held * model.vocabulary + 4.0 * model.embedding_parameters
+
+
+def _held_weights(model: Architecture, layout: Parallelism, shard: int) -> float:
+    """Weights that a device holds throughout: its share, and what the node's ranks hold a second time."""
+    own = 0.0 if layout.offload_parameters else WEIGHT_BYTES * model.parameters / shard
+    second = layout.zero_hpz_partition_size
+    return own + (WEIGHT_BYTES * model.parameters / second if second > 1 else 0.0)
+
+
+def _bucket_bytes(model: Architecture, device: str) -> float:
+    """The buffer of gradients that are to be summed; GPUs lay it out anew, by rank, before they send it."""
+    if device == "cpu":
+        return float(GRADIENT_BYTES * min(CPU_REDUCE_BUCKET, model.parameters))
+    return float(GRADIENT_BYTES * (REDUCE_BUCKET + min(REDUCE_BUCKET, model.parameters)))
 
 
 def memory(model: Architecture, length: int, layout: Parallelism, device: str = "cuda") -> Memory:
@@ -96,22 +129,23 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
     for stage in range(1, layout.zero_stage + 1):
         shard[stage] = layout.ranks
     again = layout.activation_checkpointing
-    layer = layer_bytes(model, tokens) * (1 if again else model.layers)
+    tiles = layout.mlp_tiles
+    layer = layer_bytes(model, tokens, mlp_tiles=tiles) * (1 if again else model.layers)
     kept = kept_bytes(model, tokens, layout) if again else 0.0
     gathered = min(model.parameters, max(model.embedding_parameters, LIVE_PARAMETERS))
     # Under ZeRO 1 bf16 gradients of all parameters lie beside their float32 sums.
     narrow = WEIGHT_BYTES * model.parameters if layout.zero_stage == 1 else 0.0
     return Memory(
-        parameters=WEIGHT_BYTES * model.parameters / shard[3],
+        parameters=_held_weights(model, layout, shard[3]),
         gradients=narrow
         + (0.0 if layout.offload_optimizer else GRADIENT_BYTES * model.parameters / shard[1]),
         optimizer=0.0
         if layout.offload_optimizer
         else OPTIMIZER_BYTES * model.parameters / shard[1],
         gathered=WEIGHT_BYTES * gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
-        bucket=(WEIGHT_BYTES + GRADIENT_BYTES) * float(min(REDUCE_BUCKET, model.parameters)),
+        bucket=_bucket_bytes(model, device),
         checkpoints=kept * (2 if layout.offload_activations else model.layers),
-        layer=layer + backward_bytes(model, tokens, layout.sequence > 1),
-        loss=loss_bytes(model, tokens),
+        layer=layer + backward_bytes(model, tokens, layout.sequence > 1, tiles),
+        loss=loss_bytes(model, tokens, layout.loss_rows),
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )

@@ -4,10 +4,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from selflong.recipe.section import (
     Name,
@@ -223,6 +223,16 @@ class TrainingSite(Section):
     """Its state and step to the node's memory; where null, only what does not fit otherwise."""
     offload_activations: bool | None = None
     """To the node's memory; where null, only what does not fit otherwise."""
+    offload_parameters: bool = False
+    """To the node's memory as well: what a rank holds of the weights under ZeRO-3."""
+    zero_hpz_partition_size: Positive = 1
+    """Ranks of a node that hold a second copy of the weights among them, so that in the backward pass ZeRO-3
+    gathers each layer within the node; 1: no copy."""
+    mlp_tiles: Positive | None = None
+    """An MLP computes a rank's tokens in so many parts, each again in the backward pass, and holds what one
+    part needs; where null, one unless nothing else fits."""
+    loss_rows: Positive | None = None
+    """Tokens whose logits the loss holds at once; where null, as many as there is memory for."""
     activation_checkpointing: bool = True
     """Compute each layer again in the backward pass in place of keeping what it held."""
     keep_attention: bool | None = None
@@ -230,6 +240,38 @@ class TrainingSite(Section):
     null, unless nothing else fits."""
     checkpoint_minutes: Rate | None = None
     """Save the state also when so much time has passed since the last one."""
+
+    @model_validator(mode="after")
+    def _weights_lie_in_one_place(self) -> Self:
+        second, per_node = self.zero_hpz_partition_size, self.ranks_per_node
+        if self.offload_parameters and self.zero_stage < 3:
+            raise ValueError(
+                "offload_parameters needs zero_stage: 3, which alone splits the weights"
+            )
+        if self.offload_parameters and not self.offload_optimizer:
+            raise ValueError(
+                "offload_parameters needs offload_optimizer: true, whose weights they are"
+            )
+        if second == 1:
+            return self
+        if self.zero_stage < 3:
+            raise ValueError(
+                "zero_hpz_partition_size needs zero_stage: 3, which alone gathers weights"
+            )
+        if self.offload_parameters:
+            raise ValueError(
+                "zero_hpz_partition_size keeps on the devices what offload_parameters removes"
+            )
+        if self.nodes == 1:
+            raise ValueError(
+                "zero_hpz_partition_size is for several nodes: one gathers within itself"
+            )
+        if per_node % second:
+            raise ValueError(
+                f"zero_hpz_partition_size: {second} ranks do not share out the {per_node} of a node; give a "
+                "divisor of ranks_per_node"
+            )
+        return self
 
     @property
     def ranks(self) -> int:

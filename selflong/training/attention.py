@@ -6,24 +6,26 @@ its forward call. Attention is causal and never crosses a document.
 
 Ring attention (Liu et al. 2023, https://arxiv.org/abs/2310.01889) merges blocks by their log-sum-exp;
 Ulysses (Jacobs et al. 2023, https://arxiv.org/abs/2309.14509) trades sequence slices for heads. Under
-both, Ulysses gathers the two zigzag chunks of its ring index and the ring runs on a share of the heads.
+both, Ulysses gathers what its ring index holds and the ring runs on a share of the heads.
 """
 
 import itertools
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from selflong.job import UserError
-from selflong.placement.layout import ring_chunks
+from selflong.placement.ring import RingSplit, split
 from selflong.training.kernels import Block, Rule, accumulator_dtype, block_kernel
 from selflong.training.layout import Groups
 
@@ -100,8 +102,8 @@ def _in_backward() -> bool:
 class PackedSequence:
     """What attention must know about the sequence that the ranks share.
 
-    ``bounds`` are the cumulative token bounds of its documents (the padding, if any, is one more),
-    from 0 to the padded length. One object serves a micro-batch: what its layers share is made once.
+    ``bounds`` are the cumulative token bounds of its documents, from 0, without the padding of the ranks'
+    shares. One object serves a micro-batch: what its layers share is made once.
     ``kept``, where layers are computed again, saves them attention.
     """
 
@@ -112,9 +114,10 @@ class PackedSequence:
         default_factory=dict, compare=False, repr=False
     )
 
-    @property
-    def length(self) -> int:
-        return self.bounds[-1]
+    @cached_property
+    def split(self) -> RingSplit:
+        """Where the tokens lie."""
+        return split(self.bounds, self.groups.layout.ring)
 
     def turns(self, window: int | None) -> list[tuple[int, list[Piece]]]:
         """The ring steps that any rank needs, each with this rank's pieces, diagonal ones first.
@@ -132,73 +135,81 @@ class PackedSequence:
         return piece.block
 
     def _needed(self, window: int | None) -> Iterator[tuple[int, list[Piece]]]:
-        ring, own = self.groups.layout.ring, self.groups.place.ring
-
-        def pieces(index: int, step: int) -> list[Piece]:
-            return ring_pieces(self.length, ring, index, (index - step) % ring, self.bounds, window)
-
+        ring, own = self.split.ring, self.groups.place.ring
+        padded = self.groups.layout.padded(self.split)
         for step in range(ring):
-            if step == 0 or any(pieces(index, step) for index in range(ring)):
-                yield step, pieces(own, step)
-
-
-def chunk_pieces(
-    queries: range,
-    keys: range,
-    query_offset: int,
-    key_offset: int,
-    bounds: tuple[int, ...],
-    window: int | None = None,
-) -> Iterator[Piece]:
-    """Pieces between two chunks, given as global ranges that are equal or disjoint.
-
-    Documents are contiguous, so a chunk shares at most one document with an earlier chunk: what lies
-    off the diagonal is one rectangle, of which a window leaves the corner of late keys and early queries.
-    """
-    if queries == keys:
-        first, last = bisect_right(bounds, queries.start), bisect_left(bounds, queries.stop)
-        inside = (0, *(b - queries.start for b in bounds[first:last]), len(queries))
-        yield Piece(
-            slice(query_offset, query_offset + len(queries)),
-            slice(key_offset, key_offset + len(keys)),
-            Block(inside, inside, True, None if window is None else window - 1),
-        )
-        return
-    if keys.start > queries.start:
-        return
-    document = bisect_right(bounds, queries.start)
-    start, stop = max(bounds[document - 1], keys.start), min(bounds[document], queries.stop)
-    reach = None
-    if window is not None:
-        start, stop = max(start, queries.start - window + 1), min(stop, keys.stop + window - 1)
-        reach = window - 1 - (stop - keys.stop)
-    if start >= keys.stop or stop <= queries.start:
-        return
-    yield Piece(
-        slice(query_offset, query_offset + stop - queries.start),
-        slice(key_offset + start - keys.start, key_offset + len(keys)),
-        Block((0, stop - queries.start), (0, keys.stop - start), False, reach),
-    )
+            if step == 0 or _any_pieces(self.split, step, window):
+                yield step, ring_pieces(self.split, padded, own, (own - step) % ring, window)
 
 
 def ring_pieces(
-    length: int,
-    ring: int,
-    query_index: int,
-    key_index: int,
-    bounds: tuple[int, ...],
-    window: int | None = None,
+    split: RingSplit, padded: int, query_index: int, key_index: int, window: int | None = None
 ) -> list[Piece]:
-    """All pieces between the queries of one ring index and the keys of another, diagonal ones first."""
+    """All pieces between the ``padded`` queries of one ring index and the keys of another.
+
+    Where both are the same, the first is the diagonal: every document, or part of one, with itself.
+    """
     pieces: list[Piece] = []
-    query_offset = 0
-    for queries in ring_chunks(length, ring, query_index):
-        key_offset = 0
-        for keys in ring_chunks(length, ring, key_index):
-            pieces += chunk_pieces(queries, keys, query_offset, key_offset, bounds, window)
-            key_offset += len(keys)
-        query_offset += len(queries)
-    return sorted(pieces, key=lambda piece: not piece.diagonal)
+    if query_index == key_index:
+        inside = split.bounds(query_index)
+        if inside[-1] < padded:
+            inside.append(padded)
+        every = slice(0, padded)
+        reach = None if window is None else window - 1
+        pieces.append(Piece(every, every, Block(tuple(inside), tuple(inside), True, reach)))
+    for part, earlier in split.crossings(query_index, key_index):
+        queries = split.bounds_of(query_index, part)
+        keys = split.bounds_of(key_index, earlier)
+        if window is not None:
+            pieces += _windowed(split, part, earlier, queries, keys, window)
+        elif len(queries) > 1:
+            pieces.append(
+                Piece(
+                    slice(queries[0], queries[-1]),
+                    slice(keys[0], keys[-1]),
+                    Block(_from_zero(queries), _from_zero(keys), False),
+                )
+            )
+    return pieces
+
+
+def _from_zero(bounds: list[int]) -> tuple[int, ...]:
+    return tuple(bound - bounds[0] for bound in bounds)
+
+
+def _windowed(
+    split: RingSplit, part: int, earlier: int, queries: list[int], keys: list[int], window: int
+) -> Iterator[Piece]:
+    """A piece for each document whose window reaches from one part back to an earlier one.
+
+    How far the parts are from each other is each document's own. Each piece is a rectangle of which the
+    window leaves the corner of late keys and early queries.
+    """
+    for document in _reached(split, part, earlier, window).nonzero()[0].tolist():
+        first, last = int(split.starts[part, document]), int(split.stops[part, document])
+        begin, end = int(split.starts[earlier, document]), int(split.stops[earlier, document])
+        start, stop = max(begin, first - window + 1), min(last, end + window - 1)
+        at, key_at = queries[document], keys[document]
+        yield Piece(
+            slice(at, at + stop - first),
+            slice(key_at + start - begin, key_at + end - begin),
+            Block((0, stop - first), (0, end - start), False, window - 1 - (stop - end)),
+        )
+
+
+def _reached(split: RingSplit, part: int, earlier: int, window: int | None) -> NDArray[np.bool_]:
+    """Of which cut documents a part's first query sees the last key of an earlier part."""
+    first, end = split.starts[part], split.stops[earlier]
+    return np.ones(len(first), dtype=np.bool_) if window is None else first - window + 1 < end
+
+
+def _any_pieces(split: RingSplit, step: int, window: int | None) -> bool:
+    """Whether any rank needs the keys that come at a step beyond the first."""
+    return any(
+        _reached(split, part, earlier, window).any()
+        for index in range(split.ring)
+        for part, earlier in split.crossings(index, (index - step) % split.ring)
+    )
 
 
 def _pass_on(

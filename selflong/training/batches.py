@@ -1,7 +1,7 @@
 """Packed data as global batches: order by seed alone, balanced over ranks, each rank reads its slice."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 from selflong.formats import SEQUENCES, PackedFiles, read_parquet
 from selflong.job import UserError
 from selflong.placement.layout import balanced_slots
-from selflong.training.layout import Layout, Place, token_ranges
+from selflong.placement.ring import Integers, split
+from selflong.training.layout import Layout, Place, local_tokens
 from selflong.training.loss import IGNORE, target_mask
 
 
@@ -22,7 +23,8 @@ from selflong.training.loss import IGNORE, target_mask
 class MicroBatch:
     """One rank's slice of one packed sequence; tensors are [local tokens].
 
-    ``bounds`` are the documents of the whole padded sequence; an idle rank's micro-batch has no target.
+    ``bounds`` are the documents of the whole sequence, without its padding; an idle rank's micro-batch has no
+    target.
     """
 
     input_ids: Tensor
@@ -129,57 +131,47 @@ class PackedData:
         self, sequence: int, layout: Layout, place: Place, mask_prompt: bool
     ) -> MicroBatch:
         """This rank's slice of one sequence, padded to a length that the ranks share evenly."""
-        tokens = self.tokens[sequence]
-        padded = layout.padded(tokens)
-        ranges = token_ranges(padded, layout, place)
-        parts = [self._read(sequence, part, mask_prompt) for part in ranges]
-        input_ids, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-        bounds = list(self.bounds[sequence])
-        if padded > tokens:
-            bounds.append(padded)
+        bounds = self.bounds[sequence]
+        tokens = local_tokens(split(bounds, layout.ring), layout, place)
+        input_ids, labels = self._read(sequence, tokens, mask_prompt)
         return MicroBatch(
             torch.from_numpy(input_ids),
             torch.from_numpy(labels),
-            _positions(ranges, bounds),
+            _positions(tokens, bounds),
             tuple(bounds),
             sequence,
         )
 
     def _read(
-        self, sequence: int, part: range, mask_prompt: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids and labels of a range; what lies beyond the sequence is padding."""
-        tokens, offset = self.tokens[sequence], self.offsets[sequence]
-        stop = min(part.stop + 1, tokens)  # one more token: the last position's target
-        input_ids = np.zeros(len(part) + 1, dtype=np.int64)
-        targets = np.zeros(len(part) + 1, dtype=bool)
-        if part.start < stop:
-            span = slice(offset + part.start, offset + stop)
-            input_ids[: stop - part.start] = self.input_ids[span]
-            targets[: stop - part.start] = target_mask(
-                self.roles[span],
-                part.start,
-                self.bounds[sequence],
-                self.kinds[sequence],
-                mask_prompt,
-            )
-        labels = np.where(targets[1:], input_ids[1:], IGNORE)
-        return input_ids[:-1], labels
+        self, sequence: int, tokens: Integers, mask_prompt: bool
+    ) -> tuple[Integers, Integers]:
+        """Ids and labels of tokens of a sequence; what lies beyond it is padding."""
+        size = self.tokens[sequence]
+        # Padding stands at the last token, which predicts nothing.
+        own = np.minimum(tokens, size - 1)
+        following = np.minimum(own + 1, size - 1)
+        start, stop = int(own.min()), int(following.max()) + 1
+        span = slice(self.offsets[sequence] + start, self.offsets[sequence] + stop)
+        input_ids = self.input_ids[span].astype(np.int64)
+        targets = target_mask(
+            self.roles[span], start, self.bounds[sequence], self.kinds[sequence], mask_prompt
+        )
+        counts = targets[following - start] & (following > own)
+        labels = np.where(counts, input_ids[following - start], IGNORE)
+        return np.where(tokens < size, input_ids[own - start], 0), labels
 
 
-def _positions(ranges: list[range], bounds: list[int]) -> Tensor:
-    """Positions that restart in each document."""
-    tokens = np.concatenate([np.arange(part.start, part.stop) for part in ranges])
+def _positions(tokens: Integers, bounds: Sequence[int]) -> Tensor:
+    """Positions that restart in each document, and in the padding."""
     starts = np.asarray(bounds)
     return torch.from_numpy(tokens - starts[np.searchsorted(starts, tokens, side="right") - 1])
 
 
 def idle_micro_batch(layout: Layout, place: Place) -> MicroBatch:
-    """The smallest micro-batch without a target: it keeps an idle group in step with the others."""
-    length = layout.multiple
-    ranges = token_ranges(length, layout, place)
-    count = sum(len(part) for part in ranges)
-    zeros = torch.zeros(count, dtype=torch.int64)
+    """A small micro-batch without a target: it keeps an idle group in step with the others."""
+    bounds = (0, 2 * layout.sequence)
+    tokens = local_tokens(split(bounds, layout.ring), layout, place)
+    zeros = torch.zeros(len(tokens), dtype=torch.int64)
     return MicroBatch(
-        zeros, torch.full_like(zeros, IGNORE), _positions(ranges, [0, length]), (0, length), None
+        zeros, torch.full_like(zeros, IGNORE), _positions(tokens, bounds), bounds, None
     )

@@ -152,6 +152,9 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
         for moment in MOMENTS:
             value = opened[owner].get_tensor(f"{moment}/{name}").to(engine.device)
             _set_whole(parameter, value, moment)
+    if engine.zero_optimization_partition_weights():
+        # A second copy that ranks of a node hold is made again from what was loaded.
+        engine.optimizer.invalidate_secondary_tensor()
     return state["progress"]
 
 

@@ -83,6 +83,10 @@ def stage_job(
         offload_activations=bool(site.offload_activations),
         activation_checkpointing=site.activation_checkpointing,
         keep_attention=site.keep_attention is not False,
+        offload_parameters=site.offload_parameters,
+        zero_hpz_partition_size=site.zero_hpz_partition_size,
+        mlp_tiles=site.mlp_tiles or 1,
+        loss_rows=site.loss_rows,
         checkpoint_minutes=site.checkpoint_minutes,
         keep_optimizer=recipe.keeps_optimizer(checkpoint),
     )

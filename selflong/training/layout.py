@@ -3,17 +3,17 @@
 A global rank is ``(data * ring + ring_index) * ulysses + ulysses_index``: Ulysses ranks, which exchange
 the most, are neighbours; the ring comes next; data-parallel groups are farthest apart.
 
-The ring uses the zigzag order: the padded sequence is cut into ``2 * ring`` chunks and ring index ``r``
-holds chunks ``r`` and ``2 * ring - 1 - r``, so that each holds the same amount of causal attention.
-Ulysses ranks hold equal contiguous slices of their ring index's two chunks.
+The ring shares out each document (``placement/ring.py``); Ulysses ranks hold equal contiguous slices of what
+their ring index holds.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch.distributed as dist
 
 from selflong.job import UserError
-from selflong.placement.layout import ring_chunks
+from selflong.placement.ring import Integers, RingSplit
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,6 @@ class Layout:
     def world(self) -> int:
         return self.sequence * self.data
 
-    @property
-    def multiple(self) -> int:
-        """Sequence lengths are padded to a multiple of this many tokens."""
-        return 2 * self.sequence if self.ring > 1 else self.ulysses
-
     def place(self, rank: int) -> Place:
         rest, ulysses = divmod(rank, self.ulysses)
         data, ring = divmod(rest, self.ring)
@@ -60,9 +55,9 @@ class Layout:
     def rank(self, place: Place) -> int:
         return (place.data * self.ring + place.ring) * self.ulysses + place.ulysses
 
-    def padded(self, tokens: int) -> int:
-        """The smallest length >= tokens that every rank can share evenly."""
-        return -(-tokens // self.multiple) * self.multiple
+    def padded(self, split: RingSplit) -> int:
+        """Tokens of each ring index: those of the one that holds the most, for Ulysses ranks to share."""
+        return -(-split.most // self.ulysses) * self.ulysses
 
     def check_heads(self, heads: int, key_value_heads: int) -> None:
         """Raise UserError where the attention heads cannot be divided among the Ulysses ranks."""
@@ -74,18 +69,13 @@ class Layout:
             )
 
 
-def token_ranges(length: int, layout: Layout, place: Place) -> list[range]:
-    """Global token ranges (at most two) that a rank holds, in local order. ``length`` is padded."""
-    chunks = ring_chunks(length, layout.ring, place.ring)
-    share = sum(len(chunk) for chunk in chunks) // layout.ulysses
-    start, stop = place.ulysses * share, (place.ulysses + 1) * share
-    ranges, offset = [], 0
-    for chunk in chunks:
-        low, high = max(start - offset, 0), min(stop - offset, len(chunk))
-        if low < high:
-            ranges.append(chunk[low:high])
-        offset += len(chunk)
-    return ranges
+def local_tokens(split: RingSplit, layout: Layout, place: Place) -> Integers:
+    """Tokens of a sequence that a rank holds, in local order; from ``split.tokens`` on padding."""
+    held = split.held(place.ring)
+    padding = layout.padded(split) - len(held)
+    held = np.concatenate([held, split.tokens + np.arange(padding)])
+    share = len(held) // layout.ulysses
+    return held[place.ulysses * share : (place.ulysses + 1) * share]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
 from selflong.formats import TokenRole
-from selflong.placement.memory import LOSS_CHUNK_ELEMENTS
+from selflong.placement.memory import loss_rows
 
 IGNORE = -100
 STRIP_ROWS = 2**14
@@ -82,6 +82,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         labels: Tensor,
         rule: LogitRule,
+        rows_at_once: int,
     ) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=wide, device=hidden.device)
@@ -90,7 +91,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device) if learn else None
         bias_grad = None if bias is None else torch.zeros_like(bias, dtype=wide)
         valid = (labels != IGNORE).nonzero().squeeze(1)
-        for rows in valid.split(max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])):
+        for rows in valid.split(rows_at_once):
             chunk, targets = hidden[rows], labels[rows, None]
             logits = F.linear(chunk, weight, bias).to(wide).mul_(rule.scale)
             slope = None
@@ -131,7 +132,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         scale = grads[0]
         if bias_grad is not None:
             bias_grad = bias_grad * scale
-        return hidden_grad.mul_(scale), weight_grad.mul_(scale), bias_grad, None, None
+        return hidden_grad.mul_(scale), weight_grad.mul_(scale), bias_grad, None, None, None
 
 
 def chunked_cross_entropy(
@@ -140,14 +141,18 @@ def chunked_cross_entropy(
     labels: Tensor,
     bias: Tensor | None = None,
     rule: LogitRule = LogitRule(),
+    rows: int | None = None,
 ) -> Tensor:
     """Summed cross-entropy of the rows whose label is not IGNORE; 0 where there is none.
 
     hidden [tokens, width], weight [vocabulary, width], bias [vocabulary], labels [tokens]; each row
     predicts its own label (the caller shifts). Memory above the inputs and the weight's gradient: the
-    weight's gradient in float32 and LOSS_CHUNK_ELEMENTS logits. Differentiable once.
+    weight's gradient in float32 and the logits of ``rows`` tokens (None: as many as make 0.3 GB).
+    Differentiable once.
     """
-    return _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, rule)
+    return _ChunkedCrossEntropy.apply(
+        hidden, weight, bias, labels, rule, rows or loss_rows(weight.shape[0])
+    )
 
 
 class LossHead(nn.Linear):
@@ -157,14 +162,17 @@ class LossHead(nn.Linear):
     """
 
     rule: LogitRule
+    rows: int | None
 
     def forward(self, hidden: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
-        return chunked_cross_entropy(hidden, self.weight, labels, self.bias, self.rule)
+        return chunked_cross_entropy(hidden, self.weight, labels, self.bias, self.rule, self.rows)
 
     @classmethod
-    def of(cls, head: nn.Linear, rule: LogitRule = LogitRule()) -> "LossHead":
+    def of(
+        cls, head: nn.Linear, rule: LogitRule = LogitRule(), rows: int | None = None
+    ) -> "LossHead":
         """Turn an output layer into a LossHead that shares its weight."""
         head.__class__ = cls
         assert isinstance(head, cls)
-        head.rule = rule
+        head.rule, head.rows = rule, rows
         return head

@@ -1,7 +1,11 @@
 """A causal language model of transformers as a module that returns its loss."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from selflong.job import UserError
@@ -14,10 +18,10 @@ class LossModel(nn.Module):
     """A causal language model that returns the summed loss of a slice of a packed sequence.
 
     Its parameters keep the names that they have in the Hugging Face model. Raises UserError where the model
-    is more than a base model and an output layer.
+    is more than a base model and an output layer. ``loss_rows`` are the tokens whose logits are held at once.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, loss_rows: int | None = None) -> None:
         super().__init__()
         self.prefix = model.base_model_prefix
         head = model.get_output_embeddings()
@@ -29,7 +33,7 @@ class LossModel(nn.Module):
                 f"({', '.join(parts)}): choose another model"
             )
         self.add_module(self.prefix, model.base_model)
-        self.add_module(self.head_name, LossHead.of(head, LogitRule.of(model.config)))
+        self.add_module(self.head_name, LossHead.of(head, LogitRule.of(model.config), loss_rows))
 
     def loss(
         self, input_ids: Tensor, positions: Tensor, labels: Tensor, sequence: PackedSequence
@@ -50,3 +54,27 @@ class LossModel(nn.Module):
             batch.labels.to(device),
             sequence,
         )
+
+
+def tile_mlps(model: nn.Module, tiles: int) -> None:
+    """Let each layer's MLP compute its tokens in parts (arXiv 2506.13996).
+
+    Of a layer's widest activations one part is then held at a time, computed once more in the backward pass.
+    An MLP sees each token alone, so its output is the same. Raises UserError where no layer has a module
+    named mlp.
+    """
+    mlps = [module for name, module in model.named_modules() if name.endswith(".mlp")]
+    if not mlps:
+        raise UserError(
+            f"mlp_tiles is {tiles}, but no layer of {type(model).__name__} has a module named mlp: leave "
+            "mlp_tiles out"
+        )
+    for mlp in mlps:
+        mlp.forward = partial(_in_tiles, mlp.forward, tiles)
+
+
+def _in_tiles(forward: Callable[[Tensor], Tensor], tiles: int, hidden: Tensor) -> Tensor:
+    """``forward`` of hidden states [batch, tokens, width], always in so many parts: ZeRO-3 counts on it that
+    modules run in the same order in each micro-batch."""
+    parts = hidden.tensor_split(tiles, dim=1)
+    return torch.cat([checkpoint(forward, part, use_reentrant=False) for part in parts], dim=1)

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
 from selflong.job import UserError
-from selflong.placement.memory import LIVE_PARAMETERS, REDUCE_BUCKET
+from selflong.placement.memory import CPU_REDUCE_BUCKET, LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.progress import state
 from selflong.recipe.models import Optimizer
 from selflong.tracking import Tracker, numbers, open_tracker
@@ -48,7 +48,7 @@ from selflong.training.checkpoint import (
 )
 from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
-from selflong.training.model import LossModel
+from selflong.training.model import LossModel, tile_mlps
 from selflong.training.rope import check_rotary_precision, rope_base
 from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
 
@@ -131,10 +131,18 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
     assert job.stage.optimizer is not None
     slots = -(-job.sequences_per_step // job.layout.data)
     zero: dict[str, Any] = {"stage": job.zero_stage, "reduce_bucket_size": REDUCE_BUCKET}
+    if job.device == "cpu":
+        # Of gloo's collectives the sum over ranks is by far the fastest, and it needs no second buffer.
+        zero |= {"reduce_bucket_size": CPU_REDUCE_BUCKET, "reduce_scatter": job.zero_stage < 3}
     if job.zero_stage == 3:
         zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
+    if job.zero_hpz_partition_size > 1:
+        zero["zero_hpz_partition_size"] = job.zero_hpz_partition_size
+    host = {"device": "cpu", "pin_memory": job.device == "cuda"}
     if job.offload_optimizer:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": job.device == "cuda"}
+        zero["offload_optimizer"] = host
+    if job.offload_parameters:
+        zero["offload_param"] = host
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": slots,
@@ -206,7 +214,9 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
         # On a CPU activations are in host memory already.
         offload = job.offload_activations and job.device == "cuda"
         model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
-    wrapped = LossModel(model)
+    if job.mlp_tiles > 1:
+        tile_mlps(model, job.mlp_tiles)
+    wrapped = LossModel(model, job.loss_rows)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings
     )

@@ -37,6 +37,10 @@ class TrainingJob(BaseModel):
     offload_activations: bool = False
     activation_checkpointing: bool = True
     keep_attention: bool = True
+    offload_parameters: bool = False
+    zero_hpz_partition_size: int = 1
+    mlp_tiles: int = 1
+    loss_rows: int | None = None
     checkpoint_minutes: float | None = None
     """Save the state when so much time has passed since the last one, whatever the number of steps."""
     keep_optimizer: bool = False

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selflong.estimate.balance import _cells, lock_step, packed_documents, useful_share
+from selflong.estimate.balance import lock_step, packed_documents, turn_work, useful_share
 from selflong.estimate.shapes import model_shape
 from selflong.estimate.training import stage_share
 from selflong.placement.fit import choose
-from selflong.placement.layout import ring_chunks
 from selflong.placement.machines import H100
+from selflong.placement.ring import split
 from selflong.training.attention import ring_pieces
 from tests.paper import PAPER, SITE
 
@@ -20,20 +20,14 @@ from tests.paper import PAPER, SITE
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([2, 3, 4]))
 @settings(max_examples=60, deadline=None)
 def test_the_work_of_a_rank_is_that_of_its_pieces(documents: list[int], ring: int) -> None:
-    bounds = [0, *itertools.accumulate(documents)]
-    length = -(-bounds[-1] // (2 * ring)) * 2 * ring
-    if length > bounds[-1]:
-        bounds.append(length)
+    shared = split([0, *itertools.accumulate(documents)], ring)
     for index, source in itertools.product(range(ring), repeat=2):
         work = 0
-        for piece in ring_pieces(length, ring, index, source, tuple(bounds)):
+        for piece in ring_pieces(shared, len(shared.held(index)), index, source):
             for queries, keys in piece.block.documents():
                 pairs = (queries.stop - queries.start) * (keys.stop - keys.start)
                 work += pairs if piece.diagonal else 2 * pairs
-        chunks = itertools.product(
-            ring_chunks(length, ring, index), ring_chunks(length, ring, source)
-        )
-        assert work == sum(_cells(queries, keys, bounds) for queries, keys in chunks)
+        assert work == turn_work(shared, index, source)
 
 
 def test_ranks_wait_for_the_slowest() -> None:
@@ -60,3 +54,10 @@ def test_ranks_of_the_papers_stages_finish_together(model: str) -> None:
     for stage in PAPER.models[model].stages:
         layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
         assert stage_share(PAPER, stage, shape, layout, H100) >= 0.95
+
+
+@pytest.mark.parametrize("ring", [2, 4, 16])
+@pytest.mark.parametrize("stage", ["256k", "1m"])
+def test_a_ring_shares_packed_documents_as_evenly_as_one(stage: str, ring: int) -> None:
+    drawn = packed_documents(PAPER, "full", stage, 16)
+    assert useful_share(drawn, 1, ring, data=1) >= 0.98

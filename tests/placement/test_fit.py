@@ -38,6 +38,14 @@ def test_what_the_site_leaves_open_is_chosen() -> None:
     assert not laid_out("selflong_8b/256k", nodes=2).offload_activations
 
 
+def test_the_loss_is_given_what_is_left() -> None:
+    rows = [laid_out(f"selflong_8b/{stage}").loss_rows for stage in ("256k", "1m")]
+    assert rows[0] and rows[1] and rows[0] >= rows[1] >= 2**26 // LLAMA_8B.vocabulary
+    assert laid_out("selflong_8b/1m", loss_rows=77).loss_rows == 77
+    assert laid_out("selflong_8b/1m", device="cpu", ranks_per_node=2).loss_rows is None
+    assert laid_out("selflong_8b/1m", mlp_tiles=3).mlp_tiles == 3
+
+
 def test_what_the_site_gives_stands() -> None:
     given = laid_out("selflong_8b/256k", ring=2, ulysses=4, offload_optimizer=True, zero_stage=2)
     assert (given.ring, given.ulysses, given.offload_optimizer, given.zero_stage) == (2, 4, True, 2)
@@ -62,7 +70,7 @@ def test_the_papers_stages_fit_eight_h100(length: int) -> None:
 def test_more_devices_hold_longer_sequences() -> None:
     held = [longest(LLAMA_8B, devices, H100) for devices in (1, 8, 16, 32)]
     assert held == sorted(held) and held[1] > 4 * held[0] > 2**18
-    lean = Parallelism(8, 8, offload_optimizer=True, offload_activations=True)
+    lean = Parallelism(8, 8, offload_optimizer=True, offload_activations=True, mlp_tiles=8)
     assert memory(LLAMA_8B, held[1], lean).total <= H100.usable_memory
     assert memory(LLAMA_8B, held[1] + 2**13, lean).total > H100.usable_memory
 

@@ -7,7 +7,7 @@ from selflong.placement.layout import even_sequence, layouts, shared_heads
 
 def test_no_layout_leaves_a_rank_without_a_sequence() -> None:
     tried = list(layouts(16, sequences=4))
-    assert [layout.sequence for layout in tried] == [4, 8, 16, 16, 16, 16]
+    assert [layout.sequence for layout in tried] == [4, 8, 16, 16, 16, 16, 16]
     assert [layout.offload_activations for layout in tried] == [
         False,
         False,
@@ -15,10 +15,12 @@ def test_no_layout_leaves_a_rank_without_a_sequence() -> None:
         True,
         True,
         True,
+        True,
     ]
-    assert [layout.keep_attention for layout in tried] == [True] * 5 + [False]
+    assert [layout.keep_attention for layout in tried] == [True] * 6 + [False]
+    assert [layout.mlp_tiles > 1 for layout in tried] == [False] * 5 + [True] * 2
     assert [layout.sequence for layout in layouts(16, sequences=16, offload=False)] == [
-        1, 2, 4, 8, 16, 16,
+        1, 2, 4, 8, 16, 16, 16,
     ]  # fmt: skip
 
 
@@ -38,4 +40,4 @@ def test_heads_are_shared_as_far_as_a_node_and_its_key_value_heads_go(
 def test_long_sequences_are_shared_by_heads_within_a_node(length: int, ranks: int) -> None:
     assert even_sequence(length, 32, 8, 8) == ranks
     assert even_sequence(length, 9, 3, 8) == 1
-    assert [layout.sequence for layout in layouts(16, 4, offload=False, least=8)] == [8, 16, 16]
+    assert [layout.sequence for layout in layouts(16, 4, offload=False, least=8)] == [8, 16, 16, 16]

@@ -1,6 +1,7 @@
 """What a device holds, by formula and as measured."""
 
 from itertools import accumulate
+from typing import Any
 
 import pytest
 import torch
@@ -8,11 +9,16 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
-from selflong.placement import memory as memory_module
 from selflong.placement.layout import Parallelism
-from selflong.placement.memory import layer_bytes, loss_bytes, memory
+from selflong.placement.machines import GB
+from selflong.placement.memory import (
+    Memory,
+    layer_bytes,
+    loss_bytes,
+    memory,
+    roomy_loss_rows,
+)
 from selflong.placement.shapes import KNOWN, Architecture
-from selflong.training import loss as loss_module
 from selflong.training.loss import chunked_cross_entropy
 
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
@@ -58,16 +64,13 @@ def test_what_a_layer_keeps_is_what_autograd_saves() -> None:
 def test_the_loss_holds_what_is_counted() -> None:
     """The peak of what PyTorch allocates for a bf16 head's loss and gradients, chunk by chunk."""
     shape = Architecture(1, 64, 1, 1, 64, 64, 30_000, tied=True)
-    tokens, elements = 1024, 2**20
+    tokens, rows = 1024, 35
     hidden = torch.randn(tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
     head = torch.randn(shape.vocabulary, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
     labels = torch.randint(shape.vocabulary, (tokens,))
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (loss_module, memory_module):
-            patch.setattr(module, "LOSS_CHUNK_ELEMENTS", elements)
-        counted = loss_bytes(shape, tokens)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            chunked_cross_entropy(hidden, head, labels)
+    counted = loss_bytes(shape, tokens, rows)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        chunked_cross_entropy(hidden, head, labels, rows=rows)
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
     events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     sizes = [event.nbytes() for event in events if event.name() == "[memory]"]
@@ -95,3 +98,24 @@ def test_zero_stages_share_out_what_they_say() -> None:
     # Sums in float32; under ZeRO 1 the bf16 gradients of all parameters beside them.
     assert [part.gradients for part in parts] == [2 * count + count / 2, count / 2, count / 2]
     assert [part.parameters for part in parts] == [2 * count, 2 * count, count / 4]
+
+
+def test_what_is_tiled_or_offloaded_or_held_twice_is_counted() -> None:
+    def parts(**settings: Any) -> Memory:
+        return memory(LLAMA_8B, 2**20, Parallelism(16, 16, **settings))
+
+    plain, weights = parts(), 2 * LLAMA_8B.parameters
+    tiled = parts(mlp_tiles=8)
+    assert plain.layer - tiled.layer > 0.8 * layer_bytes(LLAMA_8B, 2**16, mlp_tiles=8)
+    lean = parts(offload_optimizer=True, offload_parameters=True)
+    assert (lean.parameters, lean.optimizer) == (0, 0)
+    twice = parts(zero_hpz_partition_size=8)
+    assert twice.parameters == pytest.approx(weights / 16 + weights / 8)
+    assert parts(loss_rows=4096).loss > plain.loss
+
+
+def test_the_loss_takes_what_memory_is_left() -> None:
+    rows = [roomy_loss_rows(LLAMA_8B, spare) for spare in (-GB, 0, GB, 2 * GB, 100 * GB)]
+    assert rows == sorted(rows) and rows[0] == rows[1] < rows[2] < rows[3] < rows[4]
+    held = [loss_bytes(LLAMA_8B, 2**17, count) for count in rows]
+    assert held[2] - held[1] <= GB and held[3] - held[1] <= 2 * GB

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from benchmarks.attention import (
     model,
     tokens_and_labels,
 )
-from selflong.placement.layout import ring_chunks
+from selflong.placement.ring import split
 from selflong.training.attention import (
     ATTENTION_NAME,
     KeptAttention,
@@ -27,19 +28,26 @@ from selflong.training.attention import (
     ring_pieces,
 )
 from selflong.training.kernels import Rule, TorchCpuKernel
-from selflong.training.layout import Layout, make_groups, single_process
+from selflong.training.layout import (
+    Groups,
+    Layout,
+    Place,
+    local_tokens,
+    make_groups,
+    single_process,
+)
 from selflong.training.model import LossModel
 from selflong.training.ranks import on_ranks
 
 
 @st.composite
-def packed_lengths(draw: st.DrawFn) -> tuple[int, int, tuple[int, ...], int | None]:
-    """Ring size, padded length, document bounds, window."""
+def packed_lengths(draw: st.DrawFn) -> tuple[int, tuple[int, ...], int | None]:
+    """Ring size, document bounds, window."""
     ring = draw(st.sampled_from([1, 2, 3, 4]))
-    length = 2 * ring * draw(st.integers(1, 8))
+    length = draw(st.integers(1, 64))
     cuts = draw(st.sets(st.integers(1, length - 1), max_size=12)) if length > 1 else set()
     window = draw(st.none() | st.integers(1, length + 1))
-    return ring, length, (0, *sorted(cuts), length), window
+    return ring, (0, *sorted(cuts), length), window
 
 
 def _seen(piece: Piece) -> torch.Tensor:
@@ -58,18 +66,26 @@ def _seen(piece: Piece) -> torch.Tensor:
     return seen
 
 
-@given(packed_lengths())
+@given(packed_lengths(), st.integers(1, 3))
 @settings(max_examples=300, deadline=None)
 def test_pieces_cover_each_pair_of_a_document_exactly_once(
-    packed: tuple[int, int, tuple[int, ...], int | None],
+    packed: tuple[int, tuple[int, ...], int | None], ulysses: int
 ) -> None:
-    ring, length, bounds, window = packed
-    seen = torch.zeros(length, length, dtype=torch.int64)
+    ring, bounds, window = packed
+    layout, shared, length = Layout(ring, ulysses), split(bounds, ring), bounds[-1]
+    padded = layout.padded(shared)
+    # Padding is one more document of its ring index, which sees itself alone.
+    held = [
+        np.concatenate([local_tokens(shared, layout, Place(0, index, u)) for u in range(ulysses)])
+        for index in range(ring)
+    ]
+    assert sorted(t for tokens in held for t in tokens if t < length) == list(range(length))
+    seen = torch.zeros(length + padded, length + padded, dtype=torch.int64)
     for query_index, key_index in itertools.product(range(ring), repeat=2):
-        rows = torch.tensor([t for c in ring_chunks(length, ring, query_index) for t in c])
-        columns = torch.tensor([t for c in ring_chunks(length, ring, key_index) for t in c])
-        for piece in ring_pieces(length, ring, query_index, key_index, bounds, window):
+        rows, columns = torch.from_numpy(held[query_index]), torch.from_numpy(held[key_index])
+        for piece in ring_pieces(shared, padded, query_index, key_index, window):
             seen[rows[piece.queries][:, None], columns[piece.keys][None]] += _seen(piece)
+    seen = seen[:length, :length]
     document = torch.bucketize(torch.arange(length), torch.tensor(bounds[1:]), right=True)
     expected = (document[:, None] == document[None]).tril()
     if window is not None:
@@ -77,18 +93,20 @@ def test_pieces_cover_each_pair_of_a_document_exactly_once(
     assert torch.equal(seen, expected.long())
 
 
-def test_causal_work_is_even_over_the_ring() -> None:
-    length, ring = 64, 4
-    work = []
-    for index in range(ring):
-        cells = 0
-        for source in range(ring):
-            for piece in ring_pieces(length, ring, index, source, (0, length)):
-                count = piece.queries.stop - piece.queries.start
-                width = piece.keys.stop - piece.keys.start
-                cells += count * (count + 1) // 2 if piece.diagonal else count * width
-        work.append(cells)
-    assert len(set(work)) == 1
+@given(packed_lengths())
+@settings(max_examples=100, deadline=None)
+def test_steps_that_no_rank_needs_are_left_out_by_all(
+    packed: tuple[int, tuple[int, ...], int | None],
+) -> None:
+    ring, bounds, window = packed
+    sequences = [
+        PackedSequence(bounds, Groups(Layout(ring), Place(0, index, 0), None, None, None))
+        for index in range(ring)
+    ]
+    turns = [dict(sequence.turns(window)) for sequence in sequences]
+    assert len({tuple(of_one) for of_one in turns}) == 1
+    for step in list(turns[0])[1:]:
+        assert any(of_one[step] for of_one in turns)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

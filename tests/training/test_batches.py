@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.placement.layout import balanced_slots
+from selflong.placement.ring import split
 from selflong.training.batches import MicroBatch, PackedData
-from selflong.training.layout import Layout, token_ranges
+from selflong.training.layout import Layout, local_tokens
 from selflong.training.loss import IGNORE
 from tests.training.jobs import write_packed
 
@@ -36,18 +37,20 @@ def test_each_sequence_once_before_any_twice(data: PackedData) -> None:
     assert seen[:4] != data.global_batch(0, 4, seed=6)
 
 
-@given(st.integers(1, 300), st.sampled_from(LAYOUTS))
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=20), st.sampled_from(LAYOUTS))
 @settings(max_examples=100, deadline=None)
-def test_ranks_share_every_token_once(tokens: int, layout: Layout) -> None:
-    padded = layout.padded(tokens)
-    assert tokens <= padded < tokens + layout.multiple
-    held = [
-        t
-        for rank in range(layout.sequence)
-        for part in token_ranges(padded, layout, layout.place(rank))
-        for t in part
-    ]
-    assert sorted(held) == list(range(padded))
+def test_ranks_share_every_token_once(lengths: list[int], layout: Layout) -> None:
+    bounds = np.cumsum([0, *lengths])
+    shared = split(bounds, layout.ring)
+    held = [local_tokens(shared, layout, layout.place(rank)) for rank in range(layout.sequence)]
+    assert len({len(tokens) for tokens in held}) == 1
+    tokens = np.concatenate(held)
+    assert sorted(tokens[tokens < bounds[-1]]) == list(range(bounds[-1]))
+    # What a ring index holds more than another is at most a document that stays whole, and a token of each
+    # part.
+    whole = max(2 * layout.ring, bounds[-1] // (8 * layout.ring))
+    uneven = 0 if layout.ring == 1 else whole + 2 * len(lengths)
+    assert len(tokens) <= bounds[-1] + layout.ring * (uneven + layout.ulysses)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -71,20 +74,23 @@ def test_slices_make_up_the_global_batch(data: PackedData, layout: Layout) -> No
     for expected in whole:
         assert expected.sequence is not None
         parts = trained[expected.sequence]
-        padded = layout.padded(data.tokens[expected.sequence])
-        places = [
-            t
-            for rank in range(layout.sequence)
-            for span in token_ranges(padded, layout, layout.place(rank))
-            for t in span
-        ]
+        shared = split(data.bounds[expected.sequence], layout.ring)
+        places = np.concatenate(
+            [
+                local_tokens(shared, layout, layout.place(rank))[: len(part.input_ids)]
+                for rank, part in enumerate(parts)
+            ]
+        )
+        count = len(expected.input_ids)
         for field in ("input_ids", "labels", "positions"):
-            joined = torch.empty(padded, dtype=torch.int64)
-            joined[places] = torch.cat([getattr(part, field) for part in parts])
-            count = len(expected.input_ids)
-            assert torch.equal(joined[:count], getattr(expected, field)), field
+            held = torch.cat([getattr(part, field) for part in parts])
+            joined = torch.empty(count, dtype=torch.int64)
+            joined[places[places < count]] = held[places < count]
+            assert torch.equal(joined, getattr(expected, field)), field
+            if field == "labels":
+                assert (held[places >= count] == IGNORE).all()
         for part in parts:
-            assert part.bounds[-1] == padded
+            assert part.bounds[-1] == count
 
 
 def test_labels_stay_inside_their_document(data: PackedData) -> None:

@@ -24,6 +24,7 @@ from selflong.training.kernels import (
     Rule,
     TorchCpuKernel,
     TorchFlashKernel,
+    block_kernel,
     gpu_kernels,
 )
 
@@ -273,6 +274,10 @@ def test_the_fastest_kernel_that_knows_the_device_is_taken(
 
     monkeypatch.setattr("selflong.training.kernels.importlib.import_module", find)
     assert next(gpu_kernels(capability)).name == taken
+
+
+def test_float32_on_a_gpu_needs_no_flash_kernel() -> None:
+    assert block_kernel(torch.device("cuda"), torch.float32).name == "torch's matrix products"
 
 
 def _declares(function: Any, stand_in: Any) -> bool:

@@ -61,11 +61,8 @@ def test_chunked_loss_and_gradients_are_the_plain_ones(
     given_tensors = [x.clone().requires_grad_() for x in (hidden, weight)]
     wanted = [x.clone().requires_grad_() for x in (hidden, weight)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            loss_module, "LOSS_CHUNK_ELEMENTS", 3 * vocabulary
-        )  # several chunks and strips
-        patch.setattr(loss_module, "STRIP_ROWS", 7)
-        loss = chunked_cross_entropy(*given_tensors, labels)
+        patch.setattr(loss_module, "STRIP_ROWS", 7)  # several strips, and several chunks
+        loss = chunked_cross_entropy(*given_tensors, labels, rows=3)
         (loss * 0.37).backward()
     expected = naive(*wanted, labels)
     (expected * 0.37).backward()

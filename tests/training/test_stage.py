@@ -16,19 +16,24 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from selflong.formats import PackedFiles
+from selflong.formats import PackedFiles, write_json
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.models import Optimizer
 from selflong.recipe.site import TrainingSite
+from selflong.tokens import vocabulary_digest
+from selflong.training.checkpoint import check_tokenizer
 from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
 from selflong.training.stage import (
     METRICS_FILE,
     learning_rate,
+    peak_flops,
     train_stage,
 )
 from selflong.training.stage_job import MODEL, TrainingJob
@@ -234,11 +239,39 @@ def test_bfloat16_resumes_to_the_same_bits(inputs: Path) -> None:
     assert {t.dtype for t in weights(whole / MODEL).values()} == {torch.bfloat16}
 
 
-def test_what_is_offloaded_or_kept_changes_no_loss(inputs: Path) -> None:
-    settings = {"offload_optimizer": True, "activation_checkpointing": False}
-    work = train(inputs, 10, Layout(ring=2), work=inputs / "offloaded", **settings)
-    short = train(inputs, 10, Layout(ring=2), work=inputs / "short")
+@pytest.fixture(scope="module")
+def short(inputs: Path) -> Path:
+    """Ten steps of a ring of two."""
+    return train(inputs, 10, Layout(ring=2), work=inputs / "short")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"offload_optimizer": True, "activation_checkpointing": False},
+        {"offload_optimizer": True, "offload_parameters": True},
+        {"mlp_tiles": 3, "loss_rows": 5},
+        {"mlp_tiles": 3, "loss_rows": 5, "activation_checkpointing": False, "layout": Layout()},
+    ],
+    ids=" ".join,
+)
+def test_what_is_offloaded_kept_or_tiled_changes_no_loss(
+    inputs: Path, short: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    layout = settings.get("layout", Layout(ring=2))
+    rest = {name: value for name, value in settings.items() if name != "layout"}
+    work = train(inputs, 10, layout, work=tmp_path / "work", **rest)
     np.testing.assert_allclose(losses(work), losses(short), rtol=0, atol=1e-6)
+
+
+def test_weights_that_the_ranks_of_a_node_hold_twice_are_the_same(
+    inputs: Path, short: Path, tmp_path: Path
+) -> None:
+    job = make_job(inputs, 10, Layout(data=4), work=tmp_path / "work", zero_hpz_partition_size=2)
+    for whole in on_ranks(4, _train_split_until, job, 5):
+        assert whole and not any(whole)
+    on_ranks(4, _train_split_until, job, 8)
+    np.testing.assert_allclose(losses(job.work), losses(short)[:7], rtol=0, atol=1e-5)
 
 
 def test_masked_prompt_needs_no_other_data(inputs: Path) -> None:
@@ -425,6 +458,33 @@ def test_a_sequence_longer_than_the_stage_is_refused(tmp_path: Path) -> None:
         train(tmp_path, 2, Layout())
 
 
+def _words(folder: Path, words: dict[str, int]) -> None:
+    tokenizer = Tokenizer(WordLevel(words, unk_token="a"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+
+
+def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    _words(tmp_path / "model", {"a": 0, "b": 1})
+    (tmp_path / "packed").mkdir()
+    own = vocabulary_digest(Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json")))
+    write_json(own, tmp_path / "packed" / PackedFiles.VOCABULARY)
+    check_tokenizer(tmp_path / "model", tmp_path / "packed")
+    _words(tmp_path / "model", {"a": 1, "b": 0})
+    with pytest.raises(UserError, match="packed with another tokenizer than that of"):
+        check_tokenizer(tmp_path / "model", tmp_path / "packed")
+
+
+def test_the_peak_of_a_device_is_its_data_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {
+        "NVIDIA GH200 480GB": 989.4e12,
+        "NVIDIA B200": 2250e12,
+        "AMD Instinct MI300X": 1307.4e12,
+    }
+    for name, flops in names.items():
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        assert peak_flops(torch.device("cuda"), torch.bfloat16) == flops
+
+
 def test_damaged_packed_data_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "initial")
     folder = write_packed(tmp_path / "packed", 64, 4)
@@ -444,9 +504,9 @@ def test_layout_of_a_site() -> None:
 
 def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
-        device="cuda", ranks_per_node=2, precision="float32", zero_stage=2, offload_optimizer=True,
+        device="cuda", ranks_per_node=2, precision="float32", zero_stage=3, offload_optimizer=True,
         offload_activations=True, activation_checkpointing=False, keep_attention=False,
-        checkpoint_minutes=30,
+        offload_parameters=True, mlp_tiles=4, loss_rows=100, checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
     job = stage_job(recipe, site, "full/1k", tmp_path, tmp_path, tmp_path)
