@@ -42,7 +42,6 @@ STEPS = {
     "answer_instructions": "answers {generator}",
     "backtranslate": "long outputs {generator}",
     "build_mixture": "mixture {mixture} {stage}",
-    "write_recall_data": "mixture {data} {length}",
     "load_model": "model {model}/initial",
     "adjust_rope": "model {checkpoint}",
     "train_stage": "model {checkpoint}",
@@ -305,7 +304,7 @@ def follow(
         if not failed:
             say("".join(last).rstrip())
         where = f"{course.finished} of {course.total} steps"
-        say(f"Stopped after {where}: mend it, and `{again}` goes on from there.")
+        say(f"Stopped after {where}: correct that, and `{again}` goes on from there.")
     return status
 
 

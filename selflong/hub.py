@@ -38,6 +38,8 @@ from huggingface_hub.utils import logging as hub_logging
 from selflong.formats import file_sha256, remove, write_json
 from selflong.globs import matches
 from selflong.job import UserError
+from selflong.keys import read_key
+from selflong.progress import Progress
 from selflong.recipe.section import Download
 
 log = logging.getLogger(__name__)
@@ -104,8 +106,8 @@ class _Repository:
 
     @property
     def token(self) -> str | Literal[False]:
-        """False, not None, lest a token is taken from elsewhere."""
-        return os.environ.get(self.token_variable) or False
+        """False, not None, lest a token is taken from elsewhere; UserError where it can be none."""
+        return read_key(self.token_variable) or False
 
 
 def download_files(
@@ -126,7 +128,7 @@ def download_files(
         present,
     )
     if not found:
-        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; mend `files`")
+        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; correct `files`")
     return found
 
 
@@ -146,16 +148,29 @@ def download_model(
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What a download's own file says of it; nothing where there is none."""
+    """What a download's own file says of it; nothing where there is none, or it is damaged."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if _is_record(record) else {}
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has the form of `_record`."""
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        return False
+    texts = [record.get(key) for key in ("repository", "kind", "revision", "commit")]
+    return all(isinstance(text, str) for text in texts) and all(
+        _is_safe(name) and isinstance(listed, dict) and isinstance(listed.get("bytes"), int)
+        for name, listed in record["files"].items()
+    )
 
 
 def damaged_files(folder: Path) -> Iterator[str]:
     """A sentence for each file of a download that is not what the hub listed."""
+    if (folder / RECORD).exists() and not recorded(folder):
+        yield f"{folder / RECORD} is damaged: remove {folder}, and start again"
     for name, listed in recorded(folder).get("files", {}).items():
         path = folder / name
         if not path.is_file():
@@ -202,8 +217,16 @@ def _download(
         if present is not None and _holds(present, record):
             log.info("%s at %s is there already", repository.name, commit)
             return sorted(present / file.path for file in files)
+        progress = Progress(repository.name, "MB", round(sum(file.size for file in files) / 1e6))
+
+        def fetch(file: RepoFile) -> Path:
+            path = _fetch(repository, commit, file, folder)
+            progress.advance(round(file.size / 1e6))
+            return path
+
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            paths = sorted(pool.map(lambda file: _fetch(repository, commit, file, folder), files))
+            paths = sorted(pool.map(fetch, files))
+        progress.close()
         _remove_others(folder, paths)
         write_json(record, folder / RECORD)
         return paths
@@ -296,7 +319,6 @@ def _fetch(repository: _Repository, commit: str, file: RepoFile, folder: Path) -
         remove(path)
         if attempt < ATTEMPTS:
             _persistently(lambda: _transfer(repository, commit, file, folder))
-            log.info("%s: %s, %d bytes", repository.name, file.path, file.size)
     raise UserError(
         f"{repository.name}: {file.path} arrived {ATTEMPTS} times with another hash than the hub lists, "
         "so it was not kept: a mirror or a proxy on the way serves a damaged copy"

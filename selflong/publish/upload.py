@@ -1,7 +1,5 @@
 """The upload of a repository: what lies at the hub already is not sent again, whenever it was interrupted."""
 
-import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from selflong.hub import hub_endpoint
 from selflong.job import UserError
-
-log = logging.getLogger(__name__)
+from selflong.keys import read_key
+from selflong.progress import Progress
 
 CARD = "README.md"
 KEPT = (".gitattributes",)
@@ -31,7 +29,7 @@ def upload(
 
     A repository that is there keeps its visibility. Raises UserError where the hub refuses.
     """
-    token = os.environ.get(token_variable)
+    token = read_key(token_variable)
     if not token:
         raise UserError(
             f"{token_variable} is not set: publishing needs an access token of the hub that may write"
@@ -41,13 +39,17 @@ def upload(
         api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         there = set(api.list_repo_files(repository, repo_type=kind))
         data = sorted(set(files) - {CARD})
+        progress = Progress(repository, "files", len(files))
         for start in range(0, len(data), FILES_PER_COMMIT):
             names = data[start : start + FILES_PER_COMMIT]
             additions = [CommitOperationAdd(name, files[name]) for name in names]
             _commit(api, repository, kind, additions, "Files of the run")
+            progress.advance(len(names))
         last = [CommitOperationAdd(CARD, files[CARD])]
         gone = [CommitOperationDelete(name) for name in sorted(there - set(files) - {*KEPT})]
         _commit(api, repository, kind, [*last, *gone], "Card of the run")
+        progress.advance()
+        progress.close()
 
 
 def _commit(
@@ -55,8 +57,7 @@ def _commit(
     message: str,
 ) -> None:  # fmt: skip
     # It leaves out what has not changed, and makes no commit of nothing.
-    made = api.create_commit(repository, operations, commit_message=message, repo_type=kind)
-    log.info("%s: %d files, commit %s", repository, len(operations), made.oid)
+    api.create_commit(repository, operations, commit_message=message, repo_type=kind)
 
 
 @contextmanager
@@ -65,12 +66,12 @@ def _refusals_as_sentences(repository: str, token_variable: str) -> Iterator[Non
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code
-        mend = (
+        advice = (
             f"does the token in {token_variable} may write there?"
             if status in (401, 403, 404)
             else "start again later, what came is kept"
         )
-        raise UserError(f"{repository}: the hub answers with status {status}: {mend}") from None
+        raise UserError(f"{repository}: the hub answers with status {status}: {advice}") from None
     except httpx2.HTTPError as error:
         raise UserError(
             f"{repository}: the connection to the hub broke ({type(error).__name__}); start again, what came "

@@ -6,14 +6,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Name, Positive, Section
 
 
 class Neighbour(Section):
     """What is measured where a paper prints a column: a mean over tasks and lengths, or over such means."""
 
     suite: str | None = None
+    """Suite of the recipe that measures it."""
     tasks: list[str] = []
+    """Of that suite, over which the mean is taken; `mean` is that of all."""
     lengths: list[Positive] = []
     """None for tasks without a length, and of a table whose columns are printed for several."""
     before: bool = False
@@ -50,16 +52,20 @@ class Point(Section):
     """A model on a curve."""
 
     at: float
+    """Place on the axis."""
     model: str
-    """<model> or <model>/<stage>"""
+    """<model> or <model>/<stage>."""
 
 
 class Curve(Section):
     """A figure of the paper, drawn from what is measured of models along a quantity."""
 
     title: str
+    """Above the figure."""
     axis: str
+    """What the quantity is."""
     points: list[Point] = Field(min_length=2)
+    """From left to right."""
     columns_of: str
     """Table in `printed` whose columns are drawn."""
 
@@ -79,7 +85,7 @@ class Report(Section):
     """Table of the paper -> its measured neighbours."""
     not_measured: dict[str, str] = {}
     """Table or figure of the paper -> why none of it is measured."""
-    curves: dict[str, Curve] = {}
+    curves: dict[Name, Curve] = {}
     """Name of a figure -> what it draws."""
     costs: dict[str, str] = {}
     """<model>/<stage> -> row of the printed H100 hours that the plan shows beside its own."""

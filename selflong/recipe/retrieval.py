@@ -1,10 +1,8 @@
 """The embedding model and its index."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import FaissIndex, InPackage, Positive, Section
 from selflong.recipe.weights import Weights
 
 EXACT = "Flat"
@@ -14,16 +12,21 @@ EXACT = "Flat"
 class Encoder(Section):
     """The embedding model and its index."""
 
-    weights: Weights | Annotated[str, Field(pattern=r"^package:")]
+    weights: Weights | InPackage
     """`package:<name>` is a sentence-transformers model inside an installed package."""
     dimensions: Positive
+    """Of a vector."""
     maximum_tokens: Positive
+    """Of a text; what follows is not read."""
     query_prompt: str = ""
+    """Stands before each query."""
     document_prompt: str = ""
+    """Stands before each document."""
     pooling: Literal["mean", "last_token", "from_model"] = "from_model"
+    """How the tokens' vectors become the text's."""
     append_end_token: bool = False
     """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
-    index: str = EXACT
+    index: FaissIndex = EXACT
     """FAISS factory string; inner product over normalised vectors.
 
     Flat searches the embeddings where they lie, exactly. Where they are too large: SQ8, one byte a dimension,
@@ -31,5 +34,6 @@ class Encoder(Section):
     the lists as probes. `snakemake plan` compares disk, memory and time.
     """
     index_training_sample: Positive | None = None
+    """Vectors that the index learns its lists and codes from; all where it is null."""
     probes: Positive | None = None
     """Inverted lists visited per query, for an inverted-file index."""

@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import polars as pl
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
+from selflong.suites.prompt import Prompt
+from selflong.tokens import Message, Tokenizer
 
 CHARACTERS_A_TOKEN = 8
 """More than any text of a benchmark has on average: English has four to five."""
@@ -23,27 +27,34 @@ def parquet_rows(download: Path, columns: Sequence[str]) -> Iterator[dict[str, A
 
     One row is in memory at a time. Raises UserError where there is no file, or one lacks a column.
     """
-    import pyarrow.parquet as pq  # its import takes long, and an estimate reads no rows
+    # Their import takes long, and an estimate reads no rows.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     paths = sorted(download.rglob("*.parquet"))
     if not paths:
         raise UserError(f"{download} holds no parquet file: download it again")
     for path in paths:
         require_columns(path, columns)
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1, columns=list(columns)):
-                yield from batch.to_pylist()
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=1, columns=list(columns)):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError, ValueError):
+            raise _unreadable(path) from None
 
 
 def json_rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each object of a JSON list; UserError where the file is no such list, or one lacks a field."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): download it again") from None
     if not isinstance(rows, list):
         raise UserError(f"{path} must hold a list of objects")
     for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: row {number} is no object: download it again")
         missing = [field for field in fields if field not in row]
         if missing:
             raise UserError(f"{path}: row {number} lacks the field {missing[0]!r}")
@@ -52,10 +63,64 @@ def json_rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def require_columns(path: Path, columns: Sequence[str]) -> None:
     """UserError where a parquet file lacks one of the columns."""
-    present = pl.read_parquet_schema(path)
+    try:
+        present = pl.read_parquet_schema(path)
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        raise _unreadable(path) from None
     missing = [column for column in columns if column not in present]
     if missing:
         raise UserError(f"{path}: column {missing[0]!r} is missing")
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"{path} is no readable parquet file: download it again")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample of a set, before anybody counted its tokens."""
+
+    task: str
+    index: int
+    """Its place, whatever the model."""
+    messages: Sequence[Message]
+    answer: str
+    """The longest that is right, which the model must have room for."""
+    answers: tuple[str, ...]
+    """What the metric is given."""
+    depth: float | None = None
+    message: str | None = None
+    """Of the one message, for an endpoint that is asked in words."""
+
+
+def first_of_each_length(
+    stored: Iterable[Stored],
+    samples: int,
+    answer_tokens: int,
+    tokenizer: Tokenizer,
+    endpoint: Endpoint,
+    lengths: Sequence[int],
+) -> Iterator[Prompt]:
+    """The first `samples` of each task at each length, in their order."""
+    asked: Counter[tuple[str, int]] = Counter()
+    for sample in stored:
+        ids = tokenizer.prompt_ids(sample.messages)
+        needed = tokenizer.count(sample.answer)
+        length = length_of(len(ids) + needed, lengths)
+        if length is None or asked[sample.task, length] == samples:
+            continue
+        asked[sample.task, length] += 1
+        yield Prompt(
+            task=sample.task,
+            length=length,
+            index=sample.index,
+            ids=ids,
+            text=tokenizer.decode(ids),
+            answers=sample.answers,
+            answer_tokens=answer_room(len(ids), needed, answer_tokens, endpoint),
+            depth=sample.depth,
+            message=sample.message,
+        )
 
 
 def length_of(tokens: int, lengths: Sequence[int]) -> int | None:

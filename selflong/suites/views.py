@@ -1,14 +1,16 @@
 """Tables and figures that kinds of suites share: the mean of the tasks, each task, against length."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import polars as pl
 from matplotlib.figure import Figure
 
-from selflong.drawing import lines_by_length
+from selflong.drawing import ReportFigure, lines_by_length
 from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
 from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
+from selflong.suites.section import LengthsSection
 from selflong.tables import Cell, Table, number_cell, score_cell
 
 
@@ -78,6 +80,20 @@ def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterato
 
 def _depth_cell(mean: float | None) -> Cell:
     return Cell("") if mean is None else number_cell(100 * mean, digits=1)
+
+
+def against_length(
+    measured: Measured, name: str, suite: LengthsSection, measure: str, what: str
+) -> ReportFigure:
+    """The figure of a suite's mean, named after its kind. measure: of the axis; what: of the caption."""
+    return ReportFigure(
+        f"{name}_by_length",
+        f"{suite.title} against length",
+        f"{what} with 95% intervals by bootstrap over samples.",
+        partial(
+            mean_against_length, measured, name, suite.lengths, measure, f"{suite.title} by length"
+        ),
+    )
 
 
 def mean_against_length(

@@ -143,7 +143,7 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     for mixture, section in recipe.mixtures.items():
         for stage in stages_of_mixture(recipe, mixture):
             rows = []
-            for source in section.entries:
+            for source, entry in section.entries.items():
                 bins = [{"length": 2**k, "samples": int(rng.integers(1, 9))} for k in range(6, 12)]
                 samples = sum(entry["samples"] for entry in bins)
                 rows.append(
@@ -151,7 +151,7 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
                         "mixture": mixture,
                         "stage": stage,
                         "source": source,
-                        "kind": "short" if source == "short" else source,
+                        "kind": entry.source.samples_kind,
                         "rows_in": samples + 3,
                         "dropped": [{"reason": "near-duplicate", "rows": 3, "tokens": 300}],
                         "kept": samples,
@@ -184,7 +184,8 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     for generator in recipe.generators:
         write_answers(folder, generator)
         for step in SYNTHESIS_STEPS:
-            rows = [{**row, "source": step} for row in drops]
+            read = {"source": "chunks", "reason": "kept", "rows": 1000, "tokens": 70}
+            rows = [read, *({**row, "source": step} for row in drops)]
             write_parquet(table(rows, DROPS), folder.synthesis_drops(generator, step, 0), DROPS)
             counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
             write_json({"write": counts}, folder.usage(generator, step, 0))

@@ -13,11 +13,12 @@ from selflong.sources.conversations.rows import (
     Chunk,
     Row,
     even_chunks,
-    message,
     numbered,
 )
 from selflong.sources.conversations.section import ConversationSection, Size
-from selflong.tokens import Message
+from selflong.tokens import Message, message
+
+PACKAGE = "chatterbot_corpus"
 
 # The files whose lists are questions with real answers. The others are small talk in a robot's voice, jokes,
 # or quotations that answer nothing.
@@ -53,13 +54,18 @@ class PackageConversations(ConversationSection):
 
     kind: Literal["package"]
     reader: Literal["chatterbot"]
+    """The package."""
     licence: str
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (PACKAGE,)
 
     def size(self) -> Size:
         return Size(3_000, 120_000)
 
     def input_files(self, given: Iterable[Path]) -> list[Path]:
-        folder = package_folder("chatterbot_corpus") / "data" / "english"
+        folder = package_folder(PACKAGE) / "data" / "english"
         return [folder / f"{name}.yml" for name in CHATTERBOT_FILES]
 
     def chunks_of_file(self, path: Path, name: str) -> Iterator[Chunk]:

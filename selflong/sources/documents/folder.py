@@ -21,7 +21,9 @@ class FolderDocuments(DocumentSection):
 
     kind: Literal["folder"]
     path: Path
+    """Of the folder."""
     files: str = "*.parquet"
+    """Glob of its files."""
 
     @property
     def label(self) -> str:
@@ -32,7 +34,7 @@ class FolderDocuments(DocumentSection):
         paths = matching_files(self.path, self.files)
         if not paths:
             raise UserError(
-                f"{self.path}: no file matches {self.files!r}; mend `path` or `files` of the source"
+                f"{self.path}: no file matches {self.files!r}; correct `path` or `files` of the source"
             )
         return paths
 

@@ -21,12 +21,18 @@ class PackageDocuments(DocumentSection):
 
     kind: Literal["package"]
     reader: Literal[tuple(READERS)]  # type: ignore[valid-type]
+    """What reads which package."""
     licence: str
     maximum_documents: Positive | None = None
+    """The first of its documents alone."""
 
     @property
     def label(self) -> str:
         return self.reader
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return READERS[self.reader].packages
 
     def fetch(self, folder: Path, token_variable: str) -> list[Path]:
         read = islice(READERS[self.reader].read(), self.maximum_documents)

@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Download, Positive, Repository
-from selflong.suites.section import PromptLengthsSection
+from selflong.recipe.section import Distinct, Positive
+from selflong.suites.section import HubSuite
 
 SAMPLES = 100
 """Of each number of needles at each length in the authors' set."""
 
 
-class Mrcr(PromptLengthsSection):
+class Mrcr(HubSuite):
     """OpenAI's multi-round co-reference resolution (https://huggingface.co/datasets/openai/mrcr).
 
     A sample counts at the length that holds its prompt and its answer: at most all of it, and more than half,
@@ -21,21 +21,12 @@ class Mrcr(PromptLengthsSection):
     title: ClassVar[str] = "MRCR"
 
     kind: Literal["mrcr"]
-    repository: Repository
-    revision: str
     needles: Annotated[list[Literal[2, 4, 8]], Distinct] = Field(min_length=1)
     """How many answers to the same request the conversation holds."""
     samples: Positive = SAMPLES
     """Most of each number of needles at each length: the first of the set."""
     answer_tokens: Positive = 4096
     """Most of an answer."""
-
-    texts_in_download: ClassVar[bool] = True
-    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
-
-    @property
-    def download(self) -> Download:
-        return Download(self.repository, self.revision, "*.parquet")
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
-from selflong.tokens import Tokenizer
+from selflong.tokens import Tokenizer, message
 
 TASK = "needle"
 NEEDLE = "The best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
@@ -116,8 +116,4 @@ class _Haystack:
         return _BEFORE + " ".join([*units[:position], NEEDLE, *units[position:]]) + _AFTER
 
     def _ids(self, text: str) -> list[int]:
-        message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
-        rendered: list[int] = self._tokenizer.render(
-            [message], add_generation_prompt=True
-        ).ids.tolist()
-        return rendered
+        return self._tokenizer.prompt_ids([message("user", text)])

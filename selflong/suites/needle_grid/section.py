@@ -1,12 +1,17 @@
 """The needle grid's settings."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from selflong.recipe.section import Positive, Seed
-from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+from selflong.suites.section import (
+    TEXTS_OF_RULER,
+    HaystackFile,
+    PromptLengthsSection,
+    is_none,
+)
 
 ANSWER_TOKENS = 32
 """Room for an answer."""
@@ -18,12 +23,14 @@ class NeedleGrid(PromptLengthsSection):
     title: ClassVar[str] = "Needle grid"
 
     kind: Literal["needle_grid"]
-    depths: Positive
+    depths: Annotated[Positive, Field(le=1000)]
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
+    """Prompts of each cell."""
     seed: Seed
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     by_depth: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files"})

@@ -7,7 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Distinct, Positive, Seed
-from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+from selflong.suites.section import (
+    TEXTS_OF_RULER,
+    HaystackFile,
+    PromptLengthsSection,
+    is_none,
+)
 
 RULER_TASKS = (
     "niah_single_1",
@@ -45,7 +50,9 @@ class RulerFiles(HaystackFile):
     """What RULER reads in place of the packaged data; questions in SQuAD v2's or HotpotQA's format."""
 
     qa_1: Path | None = None
+    """SQuAD's file of questions."""
     qa_2: Path | None = None
+    """HotpotQA's file of questions."""
 
 
 class AnyRuler(PromptLengthsSection):
@@ -83,14 +90,19 @@ class RulerSuite(AnyRuler):
 
     kind: Literal["ruler"]
     convention: Literal["ruler_exact", "ruler_2024"]
+    """ruler_exact: ours, each prompt as long as its length says; ruler_2024: the code that the paper ran."""
     tasks: Annotated[list[RulerTask], Distinct] = Field(min_length=1)
+    """Of RULER's thirteen."""
     samples: dict[int, Positive]
     """Of each task, by length."""
     seed: Seed
     chat: bool = True
+    """Whether prompts are put into the model's chat template."""
     answer_prefix: bool = True
+    """Whether the prompt ends in the beginning of the answer, as RULER's do."""
     files: RulerFiles | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "samples", "files"})
 
