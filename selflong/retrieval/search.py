@@ -19,7 +19,7 @@ from selflong.formats import (
 from selflong.job import UserError
 from selflong.recipe.retrieval import Encoder
 from selflong.retrieval.encode import encode_queries
-from selflong.retrieval.index import Searcher, open_index
+from selflong.retrieval.index import Searcher, Vectors, open_index
 
 # Scores that agree to so many decimals are ties, which the documents' ids settle: half-precision embeddings
 # are no finer, and the last bits of a product depend on the size of the block that it was computed in.
@@ -73,6 +73,7 @@ def retrieve(
     encoder: Encoder,
     weights: Path | None = None,
     include_seed_document: bool,
+    hard_negatives: float = 0.0,
     device: str,
     batch_size: int,
     output: Path,
@@ -83,7 +84,8 @@ def retrieve(
     Documents come best first, ties in the order of their ids, until their tokens reach the target; SPARE more
     follow, for the place that a document too long for the rest of a sample leaves. Documents longer than the
     whole target are passed over. The seed document is always among them, or never. Where the corpus is too
-    small, all of it is returned. weights: folder of what the hub gave. threads: of the CPU.
+    small, all of it is returned. hard_negatives: share of the target for documents that are nearest to the
+    seed document and not among these. weights: folder of what the hub gave. threads: of the CPU.
     """
     torch.set_num_threads(threads)
     rows = read_parquet(instructions, INSTRUCTIONS)
@@ -93,10 +95,20 @@ def retrieve(
         rows["instruction"].to_list(), encoder, weights, device, batch_size
     ).astype(np.float32)
     seeds = catalog.rows(rows["seed_document_id"])
-    filler = _Filler(catalog, queries, rows["target_tokens"].to_numpy(), seeds)
+    targets = rows["target_tokens"].to_numpy()
+    negative = np.round(hard_negatives * targets).astype(np.int64)
+    filler = _Filler(catalog, queries, targets - negative, seeds)
     if include_seed_document:
         filler.include(np.einsum("ij,ij->i", queries, vectors.take(seeds)))
     found = filler.fill(searcher)
+    if hard_negatives:
+        # Those that the instruction has found, too, may all be among the nearest.
+        taken = np.array([catalog.tokens[documents].sum() for documents, _ in found])
+        near = _Filler(catalog, vectors.take(seeds), negative + taken, seeds).fill(searcher)
+        found = [
+            _with_negatives(own, _negatives(catalog, own[0], others, tokens), query, vectors)
+            for own, (others, _), tokens, query in zip(found, near, negative, queries, strict=True)
+        ]
     samples = [
         {
             "sample_id": sample,
@@ -111,6 +123,23 @@ def retrieve(
 
 Found = tuple[np.ndarray, np.ndarray]
 """Rows (int64) and scores (float32) of the documents of one query, best first."""
+
+
+def _negatives(catalog: Catalog, found: np.ndarray, near: np.ndarray, tokens: int) -> np.ndarray:
+    """Rows of the documents nearest to a seed that its instruction has not found, up to `tokens`."""
+    others = near[~np.isin(near, found) & (catalog.tokens[near] <= tokens)]
+    filled = np.cumsum(catalog.tokens[others])
+    return others[: int(np.searchsorted(filled, tokens)) + 1]
+
+
+def _with_negatives(
+    found: Found, negatives: np.ndarray, query: np.ndarray, vectors: Vectors
+) -> Found:
+    """The documents that fill the sample, the negatives, and what is to spare."""
+    rows, scores = found
+    place = max(0, len(rows) - SPARE)
+    own = (vectors.take(negatives) @ query).astype(np.float32)
+    return np.insert(rows, place, negatives), np.insert(scores, place, own)
 
 
 class _Filler:

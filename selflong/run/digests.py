@@ -43,8 +43,8 @@ class Digests:
         """Of what a search reads."""
         synthesis = self.recipe.synthesis
         assert synthesis is not None
-        encoder = self.recipe.encoders[synthesis.encoder]
-        return self.of("retrieval", encoder, synthesis.long_input.include_seed_document)
+        encoder, section = self.recipe.encoders[synthesis.encoder], synthesis.long_input
+        return self.of("retrieval", encoder, section.include_seed_document, section.hard_negatives)
 
     def synthesis(self, generator: str, samples: Literal["long_input", "long_output"]) -> str:
         """Of what the synthesis of a kind of samples reads."""

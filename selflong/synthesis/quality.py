@@ -32,6 +32,8 @@ _SENTENCES = re.compile(r"(?:[.!:;]|\n)\W*")
 _LABEL = re.compile(
     r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
 )
+_SUBJECT = re.compile(r"^\W*subject\b[^\n]*\n", re.IGNORECASE)
+"""A line before the task, which makes the generator choose what to ask about before it asks."""
 _COMMENT = re.compile(
     r"\n\W*(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?\W*(?::|\n)",
     re.IGNORECASE,
@@ -47,8 +49,9 @@ _OTHER_TEXT = re.compile(
 )
 _THE_PIECE = re.compile(
     r"\b(?:(?:the|this|that|given|provided|above) (?:given |provided |above )?"
-    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article)\b(?! of\b)|(?:text|passage|piece) above|"
-    r"aforementioned)",
+    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b(?! of\b)|"
+    r"(?:text|passage|piece) above|(?:in|by|from|of) this document\b|(?:given|provided|above) document\b|"
+    r"aforementioned\b)",
     re.IGNORECASE,
 )
 _REFUSALS = re.compile(
@@ -88,11 +91,11 @@ def find_instruction(
 
 def find_task(answer: Answer, source: str, drawn: Iterable[str]) -> tuple[str | None, str]:
     """The task, of any number of paragraphs, in what the generator wrote after reading `source`, or None and
-    the reason. What it adds under a label of its own, an explanation or an answer, goes.
+    the reason. The line on its subject goes, and what it adds under a label: an explanation, an answer.
 
     drawn: what it was told to ask for, whose words say nothing about its subject. That must be the source's.
     """
-    written = _LABEL.sub("", answer.text.strip())
+    written = _LABEL.sub("", _SUBJECT.sub("", answer.text.strip()))
     task = _COMMENT.split(written)[0].strip(_QUOTES)
     if answer.finish_reason != "stop" and task == written.strip(_QUOTES):
         return None, TRUNCATED

@@ -64,6 +64,7 @@ def find(
     encoder: Encoder,
     folder: Path,
     include_seed_document: bool = True,
+    hard_negatives: float = 0.0,
 ) -> pl.DataFrame:
     build_index(shards=shards, encoder=encoder, output=folder / "index", work=folder / "work")
     output = folder / "retrieved.parquet"
@@ -74,6 +75,7 @@ def find(
         encoder=encoder,
         weights=None,
         include_seed_document=include_seed_document,
+        hard_negatives=hard_negatives,
         device="cpu",
         batch_size=8,
         output=output,
@@ -183,6 +185,26 @@ def test_equal_documents_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
     # 62 tokens of documents of 5: the first 13 of the 40 that tie, and those to spare.
     expected = [f"copy {number:02}" for number in range(13 + SPARE)]
     assert found["document_ids"][0].to_list() == expected
+
+
+def test_hard_negatives_are_like_the_seed_document_and_not_like_the_instruction(
+    tmp_path: Path,
+) -> None:
+    texts = {f"harbour {number:02}": "the harbour of the capital" for number in range(30)}
+    texts |= {f"rain {number:02}": "rainfall in the high hills" for number in range(30)}
+    texts["seed"] = "rainfall in the highlands"
+    encoder = make_encoder()
+    shards = split(texts, encoder, tmp_path / "shards", 2)
+    counts = [count_words(texts, tmp_path / "counts.parquet")]
+    instructions = write_instructions([("a harbour", "seed", 62)], tmp_path / "i.parquet")
+    found = find(instructions, shards, counts, encoder, tmp_path, hard_negatives=0.5)
+    # Half of the 62 tokens are the seed's 4 and six documents of 5, the other half seven of 5.
+    harbours = [f"harbour {number:02}" for number in range(6 + SPARE)]
+    rain = [f"rain {number:02}" for number in range(7)]
+    ids = found["document_ids"][0].to_list()
+    assert set(ids) == {*harbours, *rain, "seed"}
+    assert ids[-SPARE - 7 : -SPARE] == rain
+    assert [name for name in ids if name.startswith("harbour")] == harbours
 
 
 @settings(max_examples=60, deadline=None)

@@ -142,6 +142,7 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
         (TASK, "stop", ""),
         (f"**Task:** {TASK}", "stop", ""),
         (f"{TASK}\n\n**Explanation:** The task needs", "length", ""),
+        (f"Subject: freight on the Danube\nTask: {TASK}", "stop", ""),
         (TASK, "length", quality.TRUNCATED),
         ("Compare grain and timber in Hungary.", "stop", quality.NO_INSTRUCTION),
         (
@@ -150,7 +151,9 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
             quality.NO_INSTRUCTION,
         ),
         (f"{TASK} Use the text above.", "stop", quality.NOT_SELF_CONTAINED),
-        (f"{TASK} Keep to the text of the treaty.", "stop", ""),
+        (f"{TASK} Use the events described in this document.", "stop", quality.NOT_SELF_CONTAINED),
+        (f"{TASK} Use what the given document says.", "stop", quality.NOT_SELF_CONTAINED),
+        (f"{TASK} Keep to the text of the treaty, and this document to 300 words.", "stop", ""),
         ("I cannot write a task about the Danube, " + TASK, "stop", quality.REFUSAL),
         (
             "Compare how sugar and cotton reached Brazil, and how grain and timber did, for a teacher, in "
@@ -165,7 +168,7 @@ def test_a_task_asks_for_work_on_the_subject_of_its_source(
     written: str, finish_reason: str, reason: str
 ) -> None:
     found = find_task(answer(written, finish_reason), SOURCE, DRAWN)
-    kept = written.removeprefix("**Task:** ").partition("\n\n**Explanation")[0]
+    kept = written.rpartition("Task:")[2].lstrip("* ").partition("\n\n**Explanation")[0]
     assert found == ((None, reason) if reason else (kept, ""))
 
 
