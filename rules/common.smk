@@ -4,14 +4,13 @@ import os
 from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
 from selflong.run.options import options
-from selflong.run.readiness import lacking, uses_of_jobs, uses_of_recipe
+from selflong.run.readiness import lacking, uses_of_jobs
 from selflong.run.run import Run, alternatives, refuse
 
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -78,12 +77,6 @@ def begin():
 
 onstart:
     begin()
-
-
-# Whoever only looks at a recipe needs none of it.
-if workflow.dryrun and workflow.is_main_process:
-    for sentence in lacking(RUN.recipe, RUN.site, uses_of_recipe(RUN.recipe), CONDA):
-        logger.warning(f"Before it runs: {sentence}")
 
 
 # Snakemake hears the onstart of the main Snakefile alone, not that of a module.
