@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +17,10 @@ from selflong.recipe.site import RemoteServing
 from selflong.recipe.suites import Suite
 from selflong.recipe.weights import EndpointWeights, FolderWeights, Price
 from selflong.suites.evaluation_job import Job
+from tests.suites.downloads import parquet
 from tests.suites.jobs import GRID, RULER, job_of
+from tests.suites.mrcr.test_prompts import SUITE as MRCR
+from tests.suites.mrcr.test_prompts import sample
 
 KEY_VARIABLE = "ENDPOINT_TEST_KEY"
 
@@ -71,7 +74,15 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         yield server
 
 
-def job(server: Endpoint, name: str, suite: Suite, tokenizer: Path, work: Path, **site: Any) -> Job:
+def job(
+    server: Endpoint,
+    name: str,
+    suite: Suite,
+    tokenizer: Path,
+    work: Path,
+    files: Sequence[Path] = (),
+    **site: Any,
+) -> Job:
     serving = RemoteServing(
         kind="remote",
         url=f"http://127.0.0.1:{server.server_port}/v1",
@@ -85,7 +96,7 @@ def job(server: Endpoint, name: str, suite: Suite, tokenizer: Path, work: Path, 
         tokenizer=FolderWeights(kind="folder", path=tokenizer),
         price=Price(prompt=2.0, completion=8.0),
     )
-    return job_of(name, suite, tokenizer, work, serving=serving, endpoint=weights)
+    return job_of(name, suite, tokenizer, work, serving=serving, endpoint=weights, files=files)
 
 
 def test_it_is_asked_in_words_and_once(
@@ -109,6 +120,23 @@ def test_it_is_asked_in_words_and_once(
         evaluate(asked, tmp_path / f"{name}_again.parquet")
         assert read_parquet(tmp_path / f"{name}_again.parquet", PREDICTIONS).equals(found)
         assert len(endpoint.asked) == prompts
+
+
+def test_a_conversation_is_asked_turn_by_turn(
+    endpoint: Endpoint, smollm2_tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    row = sample(needles=2, number=0, words=12)
+    download = tmp_path / "download"
+    download.mkdir()
+    (download / "2needle.parquet").write_bytes(parquet([row]))
+    asked = job(
+        endpoint, "mrcr", MRCR, smollm2_tokenizer_folder, tmp_path / "work", files=[download]
+    )
+    evaluate(asked, tmp_path / "mrcr.parquet")
+    (request,) = endpoint.asked
+    assert request["messages"] == json.loads(row["prompt"])
+    (prompt,) = read_parquet(tmp_path / "mrcr.parquet", PREDICTIONS)["prompt"]
+    assert prompt.split("\n\n") == [turn["content"] for turn in request["messages"]]
 
 
 def test_a_budget_ends_the_job(

@@ -58,6 +58,7 @@ def prompts(
             answers=(row["answer"], row["random_string_to_prepend"]),
             answer_tokens=answer_room(len(ids), answer_tokens, suite.answer_tokens, endpoint),
             depth=row["desired_msg_index"] / row["total_messages"],
+            message=tuple((each["role"], each["parts"][0]["text"]) for each in messages),
         )
 
 

@@ -30,6 +30,7 @@ class Mrcr(PromptLengthsSection):
     answer_tokens: Positive = 4096
     """Most of an answer."""
 
+    asks_endpoints: ClassVar[bool] = True
     texts_in_download: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
 
