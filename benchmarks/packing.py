@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from selflong.mixture.pack import fewest_sequences, pack
+from selflong.mixture.pack import pack
 
 LENGTH = 262_144
 SAMPLES = 1_000_000
@@ -25,6 +25,30 @@ TRL_SAMPLES = 20_000
 LONG_SHARE = 79_000 / (79_000 + 326_154 + 2_000_000)
 LONG_MEAN, LONG_SIGMA = 66_700, 1.0
 SHORT_MEDIAN, SHORT_MEAN = 350, 900
+
+
+def fewest_sequences(tokens: np.ndarray, length: int) -> int:
+    """A number of sequences that no packing can go below (Martello and Toth, Knapsack Problems, bound L2).
+
+    For a threshold a: samples above length - a need a sequence each; so do those above length / 2, and what
+    these leave is all the room that samples of at least a find in them.
+    """
+    sizes = np.sort(tokens.astype(np.int64))[::-1]
+    if len(sizes) == 0:
+        return 0
+    sums = np.concatenate([[0], np.cumsum(sizes)])
+    ascending = sizes[::-1]
+
+    def above(limit: np.ndarray | float) -> np.ndarray:
+        return len(sizes) - np.searchsorted(ascending, limit, side="right")
+
+    thresholds = np.unique(np.concatenate([[0], ascending[ascending <= length // 2]]))
+    alone = above(length - thresholds)
+    large = above(np.full(len(thresholds), length // 2))
+    least = len(sizes) - np.searchsorted(ascending, thresholds, side="left")
+    room = (large - alone) * length - (sums[large] - sums[alone])
+    small = sums[np.maximum(least, large)] - sums[large]
+    return int((large + np.maximum(0, -((room - small) // length))).max())
 
 
 def lengths_of_the_paper(samples: int, length: int, seed: int) -> np.ndarray:

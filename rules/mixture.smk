@@ -7,7 +7,7 @@ rule build_mixture:
         tokenizer=lambda wildcards: INPUTS.mixture_tokenizer(
             wildcards.mixture, wildcards.stage
         ),
-        evaluation_texts=RESULTS.evaluation_texts,
+        evaluation_texts=lambda wildcards: INPUTS.mixture_texts(wildcards.mixture),
     output:
         output=directory(RESULTS.packed("{mixture}", "{stage}")),
         accounting=RESULTS.accounting("{mixture}", "{stage}"),

@@ -19,6 +19,8 @@ rule write_instructions:
         "<logs>/synthesis/{generator}/instructions/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/instructions/{shard}.tsv"
+    # On the longest chain of a run.
+    priority: 1
     conda:
         "../envs/serving.yaml"
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
@@ -60,6 +62,8 @@ rule answer_instructions:
         "<logs>/synthesis/{generator}/long_input/{shard}.log",
     benchmark:
         "<benchmarks>/synthesis/{generator}/long_input/{shard}.tsv"
+    # On the longest chain of a run.
+    priority: 1
     conda:
         "../envs/serving.yaml"
     threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)

@@ -11,6 +11,8 @@ rule measure_machine:
         "<logs>/training/machine.log",
     benchmark:
         "<benchmarks>/training/machine.tsv"
+    # Every evaluation on a CPU waits for it.
+    priority: 1
     conda:
         "../envs/training.yaml"
     threads: JOBS.measured_threads

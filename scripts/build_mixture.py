@@ -8,9 +8,9 @@ from selflong.recipe.recipe import Recipe
 from selflong.tokens import Tokenizer, load_tokenizer
 
 
-def loaded(recipe: Recipe, tokenizer: Path) -> Tokenizer:
-    """The tokenizer of a folder, with the recipe's date."""
-    return load_tokenizer(tokenizer, recipe.chat_date)
+def loaded(recipe: Recipe, tokenizer: Path | None = None) -> Tokenizer | None:
+    """The tokenizer of a folder, with the recipe's date; none where the mixture holds no text."""
+    return load_tokenizer(tokenizer, recipe.chat_date) if tokenizer else None
 
 
 if __name__ == "__main__":

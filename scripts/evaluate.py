@@ -42,7 +42,6 @@ def ask(
         chat_date=recipe.chat_date,
         supports=recipe.models[name].supports,
         files=files,
-        parts={place: recipe.part(place) for place in section.reads},
         helmet=site.helmet,
         chat=recipe.models[name].chat or Chat(),
         endpoint=remote,

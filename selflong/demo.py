@@ -42,7 +42,6 @@ STEPS = {
     "answer_instructions": "answers {generator}",
     "backtranslate": "long outputs {generator}",
     "build_mixture": "mixture {mixture} {stage}",
-    "write_recall_data": "mixture {data} {length}",
     "load_model": "model {model}/initial",
     "adjust_rope": "model {checkpoint}",
     "train_stage": "model {checkpoint}",

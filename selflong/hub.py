@@ -38,6 +38,7 @@ from huggingface_hub.utils import logging as hub_logging
 from selflong.formats import file_sha256, remove, write_json
 from selflong.globs import matches
 from selflong.job import UserError
+from selflong.progress import Progress
 from selflong.recipe.section import Download
 
 log = logging.getLogger(__name__)
@@ -202,8 +203,16 @@ def _download(
         if present is not None and _holds(present, record):
             log.info("%s at %s is there already", repository.name, commit)
             return sorted(present / file.path for file in files)
+        progress = Progress(repository.name, "MB", round(sum(file.size for file in files) / 1e6))
+
+        def fetch(file: RepoFile) -> Path:
+            path = _fetch(repository, commit, file, folder)
+            progress.advance(round(file.size / 1e6))
+            return path
+
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            paths = sorted(pool.map(lambda file: _fetch(repository, commit, file, folder), files))
+            paths = sorted(pool.map(fetch, files))
+        progress.close()
         _remove_others(folder, paths)
         write_json(record, folder / RECORD)
         return paths
@@ -296,7 +305,6 @@ def _fetch(repository: _Repository, commit: str, file: RepoFile, folder: Path) -
         remove(path)
         if attempt < ATTEMPTS:
             _persistently(lambda: _transfer(repository, commit, file, folder))
-            log.info("%s: %s, %d bytes", repository.name, file.path, file.size)
     raise UserError(
         f"{repository.name}: {file.path} arrived {ATTEMPTS} times with another hash than the hub lists, "
         "so it was not kept: a mirror or a proxy on the way serves a damaged copy"

@@ -28,6 +28,7 @@ from selflong.recipe.retrieval import Encoder
 from selflong.recipe.site import Site
 from selflong.root import PACKAGE
 from selflong.sources.documents.section import Size
+from selflong.tables import pipes
 
 PLAIN = {
     int: "integer",
@@ -42,9 +43,10 @@ LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 def rows(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *body]
-    cells = [[cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+    cells = [
+        [cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in [columns, *body]
+    ]
+    return "\n".join(pipes(cells)) + "\n"
 
 
 # ---------------------------------------------------------------------------------------- settings
@@ -58,7 +60,7 @@ def settings() -> str:
         for section in sections(root):
             parts += [f"### {section.__name__}", "", inspect.getdoc(section) or "", ""]
             body = [
-                (f"`{name}`", _type(field), _default(field), sentences(section).get(name, ""))
+                (f"`{name}`", _type(field), _default(field), sentence(section, name))
                 for name, field in section.model_fields.items()
                 if name != "assumed"
             ]
@@ -81,6 +83,17 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
+
+
+def sentence(section: type[BaseModel], key: str) -> str:
+    """What a key is: the text below it, else what its type says of itself."""
+    field = section.model_fields[key]
+    parts = list(_models(field.annotation))
+    if text := sentences(section).get(key) or field.description:
+        return text
+    if key == "kind":
+        return "Which of the kinds it is; the other keys follow from that."
+    return (inspect.getdoc(parts[0]) or "").partition("\n\n")[0] if len(parts) == 1 else ""
 
 
 @cache

@@ -119,10 +119,6 @@ class Results:
         """formats.CONTAMINATION"""
         return self.root / f"mixtures/{mixture}/{stage}/contamination.parquet"
 
-    def recall_packed(self, data: str, length: Shard) -> Path:
-        """Folder of packed sequences in the recall study's language."""
-        return self.root / f"recall/{data}/{length}/packed"
-
     # -------------------------------------------------------------------------------------- training
 
     def checkpoint(self, checkpoint: str) -> Path:

@@ -4,7 +4,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,14 @@ def to_markdown(table: Table) -> str:
     lines.append(_pipes(["---"] + ["---:"] * (len(table.columns) - 1)))
     lines += [_pipes([cell.text for cell in row]) for row in table.rows]
     return "\n".join([*lines, "", table.caption, ""])
+
+
+def pipes(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose cells are Markdown already; the first row is its head."""
+    for number, row in enumerate(rows):
+        yield f"| {' | '.join(row)} |"
+        if number == 0:
+            yield "|" + "---|" * len(row)
 
 
 def _pipes(texts: Sequence[str]) -> str:

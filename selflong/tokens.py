@@ -91,6 +91,12 @@ class _Span:
     ends_response: bool
 
 
+def message(role: str, text: str) -> Message:
+    """A message of one part."""
+    kind = "response" if role == "assistant" else "prompt"
+    return {"role": role, "parts": [{"kind": kind, "text": text}]}
+
+
 class Tokenizer:
     """A fast tokenizer of transformers with its chat template; see `load_tokenizer`."""
 
@@ -190,6 +196,11 @@ class Tokenizer:
                 role = TokenRole.END if position in ends else TokenRole.TEMPLATE
                 roles.append(np.array([role], dtype=np.uint8))
         return Rendered(np.concatenate(ids), np.concatenate(roles))
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation up to where the model goes on."""
+        ids: list[int] = self.render(messages, add_generation_prompt=True).ids.tolist()
+        return ids
 
     def _introduced(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The conversation after the system prompt, where there is one and it begins with no other."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from tests.serving import serving
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIGNATURE = "asignaturethatopensthefile"
 LARGE = 1024  # bytes from which a file is stored by its SHA-256
@@ -197,11 +199,5 @@ def serve(hub: HubServer) -> Iterator[HubServer]:
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     hub.contents = f"http://localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(server):
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from selflong import reference
+from selflong.recipe.prompts import PromptRules
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 
@@ -34,6 +35,17 @@ def test_every_key_is_in_the_site(site: Path) -> None:
             )
             for key in set(section.model_fields) - {"assumed"}:
                 assert f"<code>{key}</code>" in part, f"{section.__name__}.{key}"
+
+
+def test_every_key_has_a_sentence() -> None:
+    missing = [
+        f"{section.__name__}.{key}"
+        for root in (Recipe, Site, PromptRules)
+        for section in reference.sections(root)
+        for key in set(section.model_fields) - {"assumed"}
+        if not reference.sentence(section, key).endswith((".", "?", ":", ")"))
+    ]
+    assert missing == []
 
 
 def test_every_message_is_in_the_site(site: Path) -> None:

@@ -336,24 +336,45 @@ def test_a_mistake_in_a_site_gets_one_sentence(
 
 RECALL_MISTAKES = {
     "a language with too few keys": (
-        put("recall/language/keys", 8),
-        "recall.language: 16 needles need as many keys, not 8",
+        put("suites/recall/language/keys", 8),
+        "mixtures.d64.entries.needles.source.language: 16 needles need as many keys, not 8",
     ),
     "a length without filler": (
         put("suites/recall/lengths", [34, 64]),
-        "suites.recall.lengths: 34 is too short, needles and queries take 34",
+        "suites.recall: length 34 is too short, needles and queries take 34",
+    ),
+    "sequences without filler": (
+        put("mixtures/d64/entries/needles/source/length", 30),
+        "mixtures.d64.entries.needles.source: length 30 is too short",
     ),
     "a vocabulary that the language does not fit": (
         put("models/init_1/weights/vocabulary", 1000),
-        "models.init_1.weights.vocabulary: the recall study's language has 1123 tokens, not 1000",
+        "models.init_1.weights.vocabulary: mixtures.d64 holds 1123 token ids, not 1000",
     ),
     "data that do not exist": (
         put("models/short_only_1/stages/0/mixture", "shorts"),
         "models.short_only_1.stages[0].mixture: 'shorts' does not exist; did you mean 'short'?",
     ),
-    "a suite without its study": (
-        put("recall", None),
-        "models.base_1.stages[0].mixture: 'd64' does not exist; there are none",
+    "token ids for a model that reads text": (
+        put("models/init_1/weights", {"kind": "hub", "repository": "a/b", "revision": "main"}),
+        "mixtures.d64: its token ids stand for no text, but init_1 has a tokenizer; leave it out",
+    ),
+    "text for a model without a tokenizer": (
+        put(
+            "mixtures/d64/entries/needles/source",
+            {"kind": "package", "reader": "chatterbot", "licence": "BSD-3-Clause"},
+        ),
+        "mixtures.d64: is text, but init_1 has random weights and no tokenizer; leave it out",
+    ),
+    "text and token ids together": (
+        put(
+            "mixtures/d64/entries/chats",
+            {
+                "source": {"kind": "package", "reader": "chatterbot", "licence": "BSD-3-Clause"},
+                "epochs": 1,
+            },
+        ),
+        "mixtures.d64: entry 'chats' is text, others are token ids that stand for none",
     ),
 }
 

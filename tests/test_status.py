@@ -22,7 +22,7 @@ def test_it_says_what_runs_what_it_cost_and_the_last_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    step = "12:00:00 full/1k step 2/3 loss 2.5, 1.5 s, 2 s left"
+    step = "12:00:00 full/1k: 2 of 3 steps, 0.5 steps/s, loss 2.5000, 0:00:02 left"
     write_text(f"before\n{step}\n", results.logs / "training/full/1k.log")
     old = results.logs / "training/full/512.log"
     write_text("ended\n", old)

@@ -10,7 +10,7 @@ whose id hashes lowest stays, and the sample is the documents whose ids hash low
 documents are 0.5 GB of notes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from selflong.corpus.stretches import BATCH_ROWS, Stretch, read, stretches
+from selflong.corpus.stretches import BATCH_ROWS, Stretch, read, rows_of, stretches
 from selflong.decontamination.overlaps import EvaluationTexts
 from selflong.formats import (
     CORPUS_OVERLAPS,
@@ -31,6 +31,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError
+from selflong.progress import Progress
 from selflong.recipe.corpus import Corpus, DocumentFilters
 from selflong.tokens import Tokenizer
 
@@ -100,7 +101,9 @@ def scan(
     columns = ["id", "text", *_filtered_columns(filters)]
     noted = [pl.DataFrame(schema=NOTES)]
     hits = [pl.DataFrame(schema=dict(CORPUS_OVERLAPS))]
-    for stretch in stretches(sources, part, parts):
+    mine = stretches(sources, part, parts)
+    progress = Progress(f"part {part}", "documents", rows_of(mine))
+    for stretch in mine:
         for batch in read(stretch, columns):
             _check_ids(batch, stretch)
             documents = batch.with_columns(
@@ -110,6 +113,8 @@ def scan(
             overlapping = hits[-1]["document_id"].to_list()
             leave_out = overlapping if corpus.evaluation_overlap == "remove" else []
             noted.append(_note(documents, filters, leave_out, seed, tokenizer))
+            progress.advance(len(batch))
+    progress.close()
     write_parquet(pl.concat(hits), overlaps, CORPUS_OVERLAPS)
     write_parquet(pl.concat(noted), notes, NOTES)
 
@@ -286,6 +291,7 @@ def write(
     """
     rows = read_parquet(selection, SELECTION)
     start = 0
+    progress = Progress(f"part {part}", "documents", len(rows))
     with parquet_writer(documents, DOCUMENTS, BATCH_ROWS) as append:
         for stretch in stretches(sources, part, parts):
             for batch in read(stretch, list(DOCUMENTS)):
@@ -296,9 +302,6 @@ def write(
                         f"{stretch.path} changed since it was scanned: remove {selection} and start again"
                     )
                 append(batch.filter(settled["reason"] == KEPT))
+                progress.advance(len(batch))
+    progress.close()
     write_parquet(rows.filter(pl.col("reason") == KEPT), token_counts, TOKEN_COUNTS)
-
-
-def _batches(documents: Path) -> Iterator[pl.DataFrame]:
-    rows = pl.scan_parquet(documents).select("id", "text")
-    yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)

@@ -86,6 +86,14 @@ def stretches(sources: Iterable[Path], part: int, parts: int) -> list[Stretch]:
     return found
 
 
+def rows_of(stretches: Iterable[Stretch]) -> int | None:
+    """How many documents they hold; None where lines must be read to know it."""
+    stretches = list(stretches)
+    if not all(stretch.rows for stretch in stretches):
+        return None
+    return sum(stretch.stop - stretch.start for stretch in stretches)
+
+
 def read(stretch: Stretch, columns: list[str]) -> Iterator[pl.DataFrame]:
     """Batches of a stretch's rows with `columns`, typed as in DOCUMENTS; null where the file lacks a column.
 

@@ -58,7 +58,7 @@ def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
     section, size = synthesis.long_input, documents(recipe.corpora[synthesis.corpus])
     rules = load_prompt_set(next(iter(recipe.generators.values())).prompts).rules
     lengths = sample_lengths(section.lengths)
-    reserves = _reserves(section, rules, lengths)
+    reserves = _reserves(section, rules)
     filled = filled_tokens(lengths, reserves, rules, size.tokens / size.rows)
     kept = 1.0 if synthesis.gates == Gates() else KEPT_BY_GATES
     mean = means(rules)
@@ -66,9 +66,17 @@ def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
     return Samples(kept * section.samples, filled + spoken)
 
 
-def _reserves(section: LongInput, rules: PromptRules, lengths: np.ndarray) -> np.ndarray:
-    """The most that the answers of samples of these lengths may have."""
+def _reserves(section: LongInput, rules: PromptRules) -> np.ndarray:
+    """The most that the answers of samples of `sample_lengths` may have."""
+    return _drawn_reserves(section.model_dump_json(), rules.model_dump_json())
+
+
+@cache
+def _drawn_reserves(section_json: str, rules_json: str) -> np.ndarray:
+    section = LongInput.model_validate_json(section_json)
+    rules = PromptRules.model_validate_json(rules_json)
     random, family = Random(0), next(iter(section.families))
+    lengths = sample_lengths(section.lengths)
     briefs = (draw_brief(rules, section, family, round(length), random) for length in lengths)
     return np.array([brief.answer_tokens(section) for brief in briefs], dtype=np.float64)
 
@@ -188,11 +196,6 @@ def _cut(offered: Samples, entry: MixtureEntry, length: int) -> Samples:
 
 def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
     """What the mixture `name` holds for `stage`, before duplicates are dropped."""
-    if recipe.recall is not None and name in recipe.recall.data:
-        data = recipe.recall.data[name]
-        tokens = float(data.documents * data.length)
-        whole = EntryData(data.documents, data.documents, tokens)
-        return StageData(tokens, data.length / 2, {name: whole})
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     by_entry, attended = {}, 0.0
@@ -208,9 +211,6 @@ def stage_data(recipe: Recipe, name: str, stage: str) -> StageData:
 
 def stage_documents(recipe: Recipe, name: str, stage: str) -> tuple[int, np.ndarray, np.ndarray]:
     """Length of a stage's sequences; lengths that stand for its documents, and how many each stands for."""
-    if recipe.recall is not None and name in recipe.recall.data:
-        data = recipe.recall.data[name]
-        return data.length, np.array([float(data.length)]), np.array([float(data.documents)])
     mixture = recipe.mixtures[name]
     stages = stages_of_mixture(recipe, name)
     sizes, counts = [], []

@@ -97,7 +97,6 @@ class Planner:
             *self._retrieval(),
             *self._synthesis(),
             *self._mixtures(),
-            *self._recall_data(),
             *self._training(),
             *self._evaluation(),
         ]
@@ -149,7 +148,8 @@ class Planner:
         return self.machine.light_start_seconds + seconds
 
     def _texts(self) -> Iterator[Step]:
-        if self.recipe.suites and (self.recipe.corpora or self.recipe.mixtures):
+        compared = any(mixture.contamination.suites for mixture in self.recipe.mixtures.values())
+        if self.recipe.suites and (self.recipe.corpora or compared):
             yield Step(
                 "evaluation texts", "evaluation", 1, self.machine.start_seconds, self._sources,
                 kept_bytes=TEXTS_BYTES,
@@ -285,12 +285,11 @@ class Planner:
 
     def _mixtures(self) -> Iterator[Step]:
         for name, mixture in self.recipe.mixtures.items():
-            generators = {
-                entry.source.generator
-                for entry in mixture.entries.values()
-                if entry.source.kind == "synthesised"
-            }
+            sources = (entry.source.synthesised for entry in mixture.entries.values())
+            generators = {made.generator for made in sources if made is not None}
             after = [f"{what} {g}" for g in generators for what in ("answers", "long outputs")]
+            if mixture.contamination.suites:
+                after.append("evaluation texts")
             read = sum(samples(self.recipe, entry).tokens for entry in mixture.entries.values())
             for stage in stages_of_mixture(self.recipe, name):
                 data = stage_data(self.recipe, name, stage)
@@ -298,20 +297,9 @@ class Planner:
                 seconds = self.machine.light_start_seconds + self._text_seconds(read + data.tokens)
                 yield Step(
                     f"mixture {name} {stage}", "mixture", 1, seconds,
-                    (*self._sources, "evaluation texts", *after), tokens=data.tokens,
+                    (*self._sources, *after), tokens=data.tokens,
                     kept_bytes=data.tokens * PACKED_TOKEN_BYTES,
                     work_bytes=read * BYTES_PER_TOKEN * COMPRESSION, memory=16 * GB,
-                )  # fmt: skip
-
-    def _recall_data(self) -> Iterator[Step]:
-        """The recall study's sequences, written once for each stage that trains on them."""
-        names = self.recipe.recall.data if self.recipe.recall else {}
-        for name in names:
-            for stage in stages_of_mixture(self.recipe, name):
-                tokens = stage_data(self.recipe, name, stage).tokens
-                yield Step(
-                    f"mixture {name} {stage}", "mixture", 1, self._text_seconds(tokens),
-                    tokens=tokens, kept_bytes=tokens * PACKED_TOKEN_BYTES,
                 )  # fmt: skip
 
     # ------------------------------------------------------------------------------ training

@@ -1,6 +1,6 @@
 """The plan as Markdown, JSON and a figure of the timeline."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from selflong.placement.shapes import Architecture
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
+from selflong.tables import pipes
 
 PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
@@ -153,13 +154,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86400:.1f} days"
 
 
-def _rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for number, row in enumerate(rows):
-        yield "| " + " | ".join(row) + " |"
-        if number == 0:
-            yield "|" + "---|" * len(row)
-
-
 def _cells(name: str, total: dict[str, Any]) -> list[str]:
     return [
         name,
@@ -196,7 +190,7 @@ def _markdown(
         f"{_count(total['shared_tokens']) or 'None'} of the prompt tokens begin a prompt as they began "
         "one before it, and are not read again by a server that keeps their keys.",
         "",
-        *_rows(
+        *pipes(
             [
                 columns,
                 *(_cells(name, stage) for name, stage in plan["stages"].items()),
@@ -216,7 +210,7 @@ def _markdown(
         *_mixture_lines(recipe),
         "## Steps",
         "",
-        *_rows(
+        *pipes(
             [
                 ("step", "jobs", "a job", "begins", "ends", "memory of a device", "layout"),
                 *(
@@ -257,7 +251,7 @@ def printed_costs(recipe: Recipe, machine: Machine, steps: Sequence[Step]) -> It
     named = {step.name: step for step in steps}
     yield f"## Training beside what {report.paper} prints"
     yield ""
-    yield from _rows(
+    yield from pipes(
         [
             ("stage", "tokens", "layout", f"hours of {machine.name}", "H100 hours as printed"),
             *(
@@ -302,7 +296,7 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     if rows:
         yield "## Training on H100 80 GB: the fewest devices that hold each stage"
         yield ""
-        yield from _rows(
+        yield from pipes(
             [
                 (
                     "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
@@ -335,7 +329,7 @@ def _speed_lines(recipe: Recipe, site: Site) -> Iterator[str]:
         yield ""
         yield "Model FLOPs utilisation (MFU) is that of causal attention, recomputation not counted."
         yield ""
-        yield from _rows(
+        yield from pipes(
             [
                 ("start", "length", "kernel", "GPUs", "one document", "tokens a second and GPU",
                  "its MFU", "MFU on the recipe's documents", "ranks that wait: useful share"),
@@ -379,7 +373,7 @@ def _longest_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     if shapes:
         yield "## The longest sequence that H100 80 GB train on, optimizer and activations offloaded"
         yield ""
-        yield from _rows(
+        yield from pipes(
             [
                 ("start", *(f"{count} GPUs" for count in LONGEST_ON)),
                 *(
@@ -406,7 +400,7 @@ def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
         f"which Flat searches where they lie; the time of a search is that of a job with {queries:,} queries."
     )
     yield ""
-    yield from _rows(
+    yield from pipes(
         [
             ("index", "lists visited", "disk", "memory to build", "memory to search", "to build",
              "to search"),
@@ -445,7 +439,7 @@ def _mixture_lines(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield "Rows are the source's, as published; samples and tokens are what one pass of the stage trains on."
     yield ""
-    yield from _rows(
+    yield from pipes(
         [
             ("mixture", "stage", "source", "rows", "samples", "tokens", "share"),
             *(

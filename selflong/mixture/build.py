@@ -46,9 +46,9 @@ def build_mixture(
     recipe: Recipe,
     mixture_name: str,
     stage_name: str,
-    sample_files: dict[str, list[Path]],
-    tokenizer: Tokenizer,
-    evaluation_texts: Path | None,
+    sample_files: dict[str, list[Path]] | None = None,
+    tokenizer: Tokenizer | None,
+    evaluation_texts: Path | None = None,
     output: Path,
     accounting: Path,
     contamination: Path,
@@ -58,9 +58,10 @@ def build_mixture(
     """Publish the packed folder of a mixture's stage, its accounting and what it shares with the evaluation.
 
     `sample_files` gives each entry's files, or folders in which the recipe's glob finds them (none for a
-    package). `work` keeps prepared chunks of rows: an interrupted build goes on from the last whole one, and
-    stages and mixtures that share the folder and a source share its chunks. The result is the same for any
-    number of processes. Needs 4 bytes of memory a permutation and row, and a few hundred bytes a row besides.
+    package). Token ids that stand for no text need no tokenizer. `work` keeps prepared chunks of rows: an
+    interrupted build goes on from the last whole one, and stages and mixtures that share the folder and a
+    source share its chunks. The result is the same for any number of processes. Needs 4 bytes of memory a
+    permutation and row, and a few hundred bytes a row besides.
     """
     mixture = recipe.mixtures[mixture_name]
     stages = stages_of_mixture(recipe, mixture_name)
@@ -69,7 +70,7 @@ def build_mixture(
             f"no stage {stage_name} trains on mixture {mixture_name}; there are {list(stages)}"
         )
     _check_tokenizers(recipe, mixture_name)
-    tasks = plan(mixture, sample_files, tokenizer, evaluation_texts, work)
+    tasks = plan(mixture, sample_files or {}, tokenizer, evaluation_texts, work)
     # Stages and mixtures that are built at once share the chunks of a source: one prepares them, the others
     # wait. All ask in one order, so that none waits for another in a circle.
     with ExitStack() as owned:

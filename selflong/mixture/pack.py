@@ -191,27 +191,3 @@ def _runs(ordered: np.ndarray) -> Iterator[tuple[int, int]]:
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     counts = np.diff(np.append(starts, len(ordered)))
     yield from zip(ordered[starts].tolist(), counts.tolist(), strict=True)
-
-
-def fewest_sequences(tokens: np.ndarray, length: int) -> int:
-    """A number of sequences that no packing can go below (Martello and Toth, Knapsack Problems, bound L2).
-
-    For a threshold a: samples above length - a need a sequence each; so do those above length / 2, and what
-    these leave is all the room that samples of at least a find in them.
-    """
-    sizes = np.sort(tokens.astype(np.int64))[::-1]
-    if len(sizes) == 0:
-        return 0
-    sums = np.concatenate([[0], np.cumsum(sizes)])
-    ascending = sizes[::-1]
-
-    def above(limit: np.ndarray | float) -> np.ndarray:
-        return len(sizes) - np.searchsorted(ascending, limit, side="right")
-
-    thresholds = np.unique(np.concatenate([[0], ascending[ascending <= length // 2]]))
-    alone = above(length - thresholds)
-    large = above(np.full(len(thresholds), length // 2))
-    least = len(sizes) - np.searchsorted(ascending, thresholds, side="left")
-    room = (large - alone) * length - (sums[large] - sums[alone])
-    small = sums[np.maximum(least, large)] - sums[large]
-    return int((large + np.maximum(0, -((room - small) // length))).max())

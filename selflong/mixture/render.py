@@ -1,7 +1,7 @@
 """Rows as tokens with a role each, and how many of them the loss counts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -37,12 +37,17 @@ class Prepared:
     """Tokens of each document in it."""
 
 
-def render(row: Row, entry: MixtureEntry, tokenizer: Tokenizer) -> Prepared | Rejected:
-    """A row as tokens, or the reason why the entry's filters or the chat template leave it out."""
+def render(row: Row, entry: MixtureEntry, tokenizer: Tokenizer | None) -> Prepared | Rejected:
+    """A row as tokens, or the reason why the entry's filters or the chat template leave it out.
+
+    Only rows of token ids need no tokenizer.
+    """
     if isinstance(row, Rejected):
         return row
     if isinstance(row, Sequence):
         prepared = _sequence(row, tokenizer)
+    elif tokenizer is None:
+        raise UserError(f"{row.sample_id} is text, which needs a model with a tokenizer")
     elif isinstance(row, Document):
         prepared = _document(row, entry, tokenizer)
     else:
@@ -93,18 +98,19 @@ def _document(row: Document, entry: MixtureEntry, tokenizer: Tokenizer) -> Prepa
     )
 
 
-def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared | Rejected:
+def _sequence(row: Sequence, tokenizer: Tokenizer | None) -> Prepared | Rejected:
     """Tokens as they are, but for documents of a single one, which teach nothing."""
     if row.bounds is not None:
         row = _without_single_tokens(row)
     if len(row.ids) < _SHORTEST_DOCUMENT:
-        return Rejected(row.sample_id, "pretraining", "no_response")
-    if row.ids.max() >= tokenizer.vocabulary_size:
+        return Rejected(row.sample_id, row.kind, "no_response")
+    if tokenizer is not None and row.ids.max() >= tokenizer.vocabulary_size:
         raise UserError(
             f"{row.sample_id} holds token {row.ids.max()}, but the tokenizer has "
             f"{tokenizer.vocabulary_size}: another one made these sequences; name its model in the recipe"
         )
-    roles = np.full(len(row.ids), TokenRole.DOCUMENT, dtype=np.uint8)
+    learned = TokenRole.RESPONSE if row.kind == "short" else TokenRole.DOCUMENT
+    roles = np.full(len(row.ids), learned, dtype=np.uint8)
     if row.targets is not None:
         roles[~row.targets] = TokenRole.PROMPT
     documents = (
@@ -112,10 +118,15 @@ def _sequence(row: Sequence, tokenizer: Tokenizer) -> Prepared | Rejected:
         if row.bounds is None
         else tuple(np.diff(row.bounds, axis=1).ravel().tolist())
     )
-    if packed_loss_tokens("pretraining", roles, documents) == 0:
-        return Rejected(row.sample_id, "pretraining", "nothing_to_learn", len(row.ids))
-    text = cache(partial(tokenizer.decode, row.ids))
-    return Prepared(row.sample_id, "pretraining", Rendered(row.ids, roles), text, text, documents)
+    if packed_loss_tokens(row.kind, roles, documents) == 0:
+        return Rejected(row.sample_id, row.kind, "nothing_to_learn", len(row.ids))
+    text = cache(partial(tokenizer.decode if tokenizer else _as_words, row.ids))
+    return Prepared(row.sample_id, row.kind, Rendered(row.ids, roles), text, text, documents)
+
+
+def _as_words(ids: np.ndarray) -> str:
+    """What stands for the text of ids that have none."""
+    return " ".join(map(str, ids.tolist()))
 
 
 def _without_single_tokens(row: Sequence) -> Sequence:
@@ -130,7 +141,8 @@ def _without_single_tokens(row: Sequence) -> Sequence:
         [np.empty(0, np.int64), *(np.arange(start, end) for start, end in bounds)]
     )
     targets = None if row.targets is None else row.targets[kept]
-    return Sequence(row.sample_id, row.ids[kept], targets, np.stack([ends - sizes, ends], axis=1))
+    bounds = np.stack([ends - sizes, ends], axis=1)
+    return replace(row, ids=row.ids[kept], targets=targets, bounds=bounds)
 
 
 def packed_loss_tokens(kind: str, roles: np.ndarray, documents: tuple[int, ...]) -> int:

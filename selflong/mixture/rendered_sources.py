@@ -1,6 +1,5 @@
 """Every source in chunks of rows: rendered, with what finds duplicates and overlap; done once, resumable."""
 
-import logging
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -24,12 +23,11 @@ from selflong.formats import (
 from selflong.job import end_with_parent
 from selflong.mixture import VERSION
 from selflong.mixture.render import Prepared, packed_loss_tokens, render
+from selflong.progress import Progress
 from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.similarity import exact_key, signatures
 from selflong.sources.conversations.rows import Chunk, Row, Sequence
 from selflong.tokens import Tokenizer
-
-log = logging.getLogger(__name__)
 
 ROWS = {
     "sample_id": pl.String,
@@ -48,7 +46,7 @@ class Settings:
     """What a worker needs beside its task."""
 
     mixture: Mixture
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     evaluation_texts: Path | None
 
 
@@ -64,7 +62,7 @@ class Task:
 def plan(
     mixture: Mixture,
     sample_files: Mapping[str, list[Path]],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     evaluation_texts: Path | None,
     work: Path,
 ) -> list[Task]:
@@ -74,7 +72,7 @@ def plan(
     )
     common = [
         VERSION,
-        tokenizer.digest,
+        tokenizer.digest if tokenizer else None,
         mixture.deduplication.digest if mixture.deduplication else None,
         mixture.contamination.digest,
         texts,
@@ -121,19 +119,21 @@ def _work(task: Task) -> None:
 
 def prepare_all(tasks: list[Task], settings: Settings, processes: int) -> None:
     waiting = [task for task in tasks if not task.folder.exists()]
-    log.info("%d of %d chunks of rows are prepared", len(tasks) - len(waiting), len(tasks))
+    progress = Progress("rows", "chunks", len(tasks), len(tasks) - len(waiting))
     if processes == 1 or len(waiting) < 2:
         texts = _evaluation_texts(settings)
         for task in waiting:
             _prepare_chunk(task, settings, texts)
+            progress.advance()
+        progress.close()
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         min(processes, len(waiting)), context, _start_worker, (settings,)
     ) as pool:
-        for done, _ in enumerate(pool.map(_work, waiting), start=1):
-            if done % 100 == 0:
-                log.info("%d of %d chunks prepared", done, len(waiting))
+        for _ in pool.map(_work, waiting):
+            progress.advance()
+    progress.close()
 
 
 def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> None:

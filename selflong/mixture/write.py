@@ -63,7 +63,7 @@ def write_packed(
     pieces: Pieces,
     document_masks: bool,
     length: int,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     output: Path,
 ) -> None:
     """Copy the tokens of all pieces to their places, a chunk at a time."""
@@ -85,7 +85,8 @@ def write_packed(
             _copy_chunk(task, places, pieces.tokens[own], offsets[own], ids, roles)
         ids.flush()
         roles.flush()
-        write_json(tokenizer.vocabulary_digest, folder / PackedFiles.VOCABULARY)
+        if tokenizer is not None:
+            write_json(tokenizer.vocabulary_digest, folder / PackedFiles.VOCABULARY)
         sequences = _sequences(rows, pieces, document_masks)
         write_parquet(sequences, folder / PackedFiles.SEQUENCES, SEQUENCES)
 

@@ -1,6 +1,5 @@
 """The upload of a repository: what lies at the hub already is not sent again, whenever it was interrupted."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from selflong.hub import hub_endpoint
 from selflong.job import UserError
-
-log = logging.getLogger(__name__)
+from selflong.progress import Progress
 
 CARD = "README.md"
 KEPT = (".gitattributes",)
@@ -41,13 +39,17 @@ def upload(
         api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         there = set(api.list_repo_files(repository, repo_type=kind))
         data = sorted(set(files) - {CARD})
+        progress = Progress(repository, "files", len(files))
         for start in range(0, len(data), FILES_PER_COMMIT):
             names = data[start : start + FILES_PER_COMMIT]
             additions = [CommitOperationAdd(name, files[name]) for name in names]
             _commit(api, repository, kind, additions, "Files of the run")
+            progress.advance(len(names))
         last = [CommitOperationAdd(CARD, files[CARD])]
         gone = [CommitOperationDelete(name) for name in sorted(there - set(files) - {*KEPT})]
         _commit(api, repository, kind, [*last, *gone], "Card of the run")
+        progress.advance()
+        progress.close()
 
 
 def _commit(
@@ -55,8 +57,7 @@ def _commit(
     message: str,
 ) -> None:  # fmt: skip
     # It leaves out what has not changed, and makes no commit of nothing.
-    made = api.create_commit(repository, operations, commit_message=message, repo_type=kind)
-    log.info("%s: %d files, commit %s", repository, len(operations), made.oid)
+    api.create_commit(repository, operations, commit_message=message, repo_type=kind)
 
 
 @contextmanager

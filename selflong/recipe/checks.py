@@ -28,7 +28,6 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
     yield from _synthesis_mistakes(recipe)
     yield from _mixture_mistakes(recipe)
     yield from _evaluation_mistakes(recipe)
-    yield from _recall_mistakes(recipe)
 
 
 def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None:
@@ -48,9 +47,8 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
             place = f"models.{name}.stages[{position}]"
             if stage.name == INITIAL or names.count(stage.name) > 1:
                 yield f"{place}.name: {stage.name!r} is taken; each stage needs a name of its own"
-            known = [*recipe.mixtures, *(recipe.recall.data if recipe.recall else [])]
-            if stage.mixture is not None and stage.mixture not in known:
-                yield _unknown(f"{place}.mixture", stage.mixture, known)
+            if stage.mixture is not None and stage.mixture not in recipe.mixtures:
+                yield _unknown(f"{place}.mixture", stage.mixture, recipe.mixtures)
             if (
                 stage.global_batch_tokens is not None
                 and stage.global_batch_tokens % stage.length != 0
@@ -64,6 +62,7 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
         yield from _endpoint_mistakes(recipe)
         yield from _family_mistakes(recipe)
         yield from _vocabulary_mistakes(recipe)
+        yield from _suite_vocabulary_mistakes(recipe)
 
 
 def _family_mistakes(recipe: Recipe) -> Iterator[str]:
@@ -100,19 +99,48 @@ def _endpoint_mistakes(recipe: Recipe) -> Iterator[str]:
 
 def _vocabulary_mistakes(recipe: Recipe) -> Iterator[str]:
     """Models that train on one mixture read the same ids; of those not at hand training finds it out."""
-    for mixture in recipe.mixtures:
-        known: dict[str, str] = {}
-        for name, model in recipe.models.items():
-            for stage in model.stages:
-                if stage.mixture == mixture:
-                    root = recipe.root(f"{name}/{stage.name}")
-                    if vocabulary := _vocabulary(recipe.models[root].weights):
-                        known[root] = vocabulary
+    for mixture, section in recipe.mixtures.items():
+        trained = [
+            f"{name}/{stage.name}"
+            for name, model in recipe.models.items()
+            for stage in model.stages
+            if stage.mixture == mixture
+        ]
+        yield from _ids_mistakes(recipe, f"mixtures.{mixture}", section.vocabulary, trained)
+        roots = {recipe.root(checkpoint) for checkpoint in trained}
+        found = {root: _vocabulary(recipe.models[root].weights) for root in roots}
+        known = {root: vocabulary for root, vocabulary in found.items() if vocabulary}
         if len(set(known.values())) > 1:
             yield (
                 f"mixtures.{mixture}: {', '.join(sorted(known))} have different tokenizers, but a mixture "
                 "is packed with one; give each tokenizer a mixture of its own"
             )
+
+
+def _ids_mistakes(
+    recipe: Recipe, place: str, vocabulary: int | None, checkpoints: list[str]
+) -> Iterator[str]:
+    """Of models that read the `vocabulary` token ids of a mixture or a suite, which stand for no text."""
+    for root in sorted({recipe.root(checkpoint) for checkpoint in checkpoints}):
+        weights = recipe.models[root].weights
+        if isinstance(weights, RandomWeights):
+            if vocabulary is None:
+                yield f"{place}: is text, but {root} has random weights and no tokenizer; leave it out"
+            elif weights.vocabulary < vocabulary:
+                yield (
+                    f"models.{root}.weights.vocabulary: {place} holds {vocabulary} token ids, "
+                    f"not {weights.vocabulary}"
+                )
+        elif vocabulary is not None:
+            yield f"{place}: its token ids stand for no text, but {root} has a tokenizer; leave it out"
+
+
+def _suite_vocabulary_mistakes(recipe: Recipe) -> Iterator[str]:
+    checkpoints = set(recipe.checkpoints())
+    for name, suite in recipe.suites.items():
+        known = [model for model in suite.models if model in recipe.models or model in checkpoints]
+        asked = [recipe.resolve(model) for model in known]
+        yield from _ids_mistakes(recipe, f"suites.{name}", suite.vocabulary, asked)
 
 
 def _vocabulary(weights: Any) -> str | None:
@@ -268,9 +296,6 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
             for twice in {name for name in checkpoints if checkpoints.count(name) > 1}:
                 yield f"suites.{name}.models: {twice} stands twice"
             yield from _reasoning_mistakes(recipe, name, checkpoints)
-        yield from suite.mistakes(
-            f"suites.{name}", {part: recipe.part(part) for part in suite.reads}
-        )
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
@@ -338,21 +363,3 @@ def _unasked(recipe: Recipe, part: Neighbour, checkpoint: str, lengths: list[int
     tasks = getattr(suite, "asked_tasks", getattr(suite, "tasks", part.tasks))
     for task in set(part.tasks) - {*tasks, MEAN_OF_TASKS}:
         yield f"suite {name} has no task {task!r}"
-
-
-def _recall_mistakes(recipe: Recipe) -> Iterator[str]:
-    study = recipe.recall
-    if study is None:
-        return
-    language = study.language
-    for name, data in study.data.items():
-        yield from language.too_short(f"recall.data.{name}.length", data.length)
-    for name in set(study.data) & set(recipe.mixtures):
-        yield f"recall.data.{name}: a mixture has this name too; give another one"
-    for name, model in recipe.models.items():
-        weights = model.weights
-        if isinstance(weights, RandomWeights) and weights.vocabulary < language.vocabulary:
-            yield (
-                f"models.{name}.weights.vocabulary: the recall study's language has "
-                f"{language.vocabulary} tokens, not {weights.vocabulary}"
-            )

@@ -25,7 +25,9 @@ class MixtureEntry(Section):
     """One source of a mixture and how much of it."""
 
     source: ConversationSource
+    """Where its rows come from."""
     epochs: Rate | None = None
+    """How often all of it is taken."""
     tokens: Positive | None = None
     """Of a stage, in the trained model's tokens."""
     share: Share | None = None
@@ -36,7 +38,9 @@ class MixtureEntry(Section):
     sequence is full of one document, what is shorter is left out; concatenated: one after the other, drawn
     by their hash, the rest of a cut one opens the next sequence; concatenated_dropping: it is left out."""
     minimum_turns: Positive = 1
+    """Answers that a conversation must hold."""
     minimum_tokens: NonNegative = 0
+    """Of a sample; shorter ones are left out."""
     maximum_tokens: Positive | None = None
     """Of a sample."""
 
@@ -64,8 +68,11 @@ class Deduplication(Section):
     """Exact after normalisation, then MinHash-LSH; a source named earlier keeps its row."""
 
     ngram: Positive
+    """Words of a shingle."""
     threshold: Annotated[float, Field(gt=0, le=1)]
+    """Jaccard similarity of shingles from which two rows are the same."""
     permutations: Annotated[int, Field(ge=16, le=4096)]
+    """Of MinHash; more find the similarity more exactly."""
     seed: Seed = 1
 
 
@@ -73,14 +80,18 @@ class Contamination(Section):
     """Overlap of the training data with the evaluation's own text; always reported."""
 
     suites: Annotated[list[str], Distinct]
+    """Whose texts are looked for."""
     ngram: Positive
+    """Words in a row that count as an overlap."""
     remove: bool = False
+    """Whether rows that overlap are left out; they are counted in any case."""
 
 
 class Mixture(Section):
     """What a stage trains on."""
 
     entries: dict[Name, MixtureEntry] = Field(min_length=1)
+    """Its sources, each with its weight, by the names that the tables show."""
     deduplication: Deduplication | None = None
     """Of rows; none where it is null."""
     contamination: Contamination
@@ -93,6 +104,21 @@ class Mixture(Section):
     document_masks: bool = True
     """Attention stays inside of a document; false: inside of a sequence, as if it were one (ProLong's
     ablation, appendix C.2)."""
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids its rows are made of, where those stand for no text; None where it is text."""
+        sizes = [entry.source.vocabulary or 0 for entry in self.entries.values()]
+        return max(sizes) or None
+
+    @model_validator(mode="after")
+    def _text_or_ids(self) -> Self:
+        text = [name for name, entry in self.entries.items() if entry.source.vocabulary is None]
+        if text and self.vocabulary is not None:
+            raise ValueError(
+                f"entry {text[0]!r} is text, others are token ids that stand for none: no model reads both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_in_a_sequence(self) -> Self:

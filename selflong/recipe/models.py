@@ -23,14 +23,21 @@ class Optimizer(Section):
     """AdamW and its schedule."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """At its peak."""
     minimum_ratio: Share = 0.1
     """Learning rate at the end over its peak."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up."""
     warmup_share: Share = 0.0
+    """Of the steps, over which the rate rises from nothing."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the gradient's mean."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Decay of the squared gradient's mean."""
     weight_decay: float = Field(ge=0)
+    """Of matrices; norms and biases have none."""
     gradient_clip: Rate
+    """Largest norm of a step's gradient."""
 
 
 def _is_false(value: object) -> bool:
@@ -42,21 +49,27 @@ class Stage(Section):
     """One training stage, or, with tokens 0, only another rope base."""
 
     name: Name
+    """Of its checkpoint: <model>/<stage>."""
     length: Positive
+    """Of its packed sequences, in tokens."""
     rope_base: Rate | Literal["keep", "x4_per_doubling", "ntk"]
+    """A number, or a rule: the start's, four times that for each doubling of the length, or NTK-aware."""
     rope_scaling: Literal["keep", "drop", "linear", "yarn"] = "keep"
     """Of rotary frequencies: keep or drop what the initial model's configuration says (Llama-3's block), or
     scale them by how much longer the model has become."""
     mixture: str | None = None
+    """What it trains on."""
     tokens: NonNegative
     """To train on, rounded up to whole global batches."""
     global_batch_tokens: Positive | None = None
+    """Of a step, over all ranks."""
     optimizer: Optimizer | None = None
     continue_optimizer: bool = False
     """Start from the optimizer state of the stage before."""
     shorter: bool = Field(default=False, exclude_if=_is_false)
     """Allow a length below that of the stage before, as for fine-tuning on short samples."""
     checkpoint_steps: Positive = 100
+    """Steps between two saved states."""
 
     @property
     def sequences_per_step(self) -> int:
@@ -79,6 +92,7 @@ class Chat(Section):
     """What a model's chat template is given in an evaluation, and how its reasoning is told apart."""
 
     system_prompt: str | None = None
+    """Before each conversation; none where it is null."""
     template_arguments: dict[str, Any] = {}
     """Such as `enable_thinking`."""
     reasoning_end: str | None = None
@@ -107,10 +121,13 @@ class Model(Section):
     """An entry of the recipe: where it starts and what its stages do. Without stages it is only evaluated."""
 
     label: str
+    """Its name in tables and figures; models with one label are repeats of one."""
     weights: Weights | None = None
+    """Where its weights come from; or it starts from another model."""
     start: str | None = None
     """<model> or <model>/<stage> of this recipe."""
     stages: list[Stage] = []
+    """What trains it, in this order."""
     mask_prompt: bool = False
     """Loss over responses only, in long samples too (the paper's ablation)."""
     precision: Precision | None = None

@@ -91,8 +91,11 @@ class PromptRules(Section):
     instruction: Literal["question", "task"]
     """question: one question, its first paragraph alone is read; task: a whole text that asks for work."""
     families: dict[Name, Family] = Field(min_length=1)
+    """Kinds of instructions."""
     readers: dict[Name, Text] = {}
+    """Whom an answer may be for."""
     forms: dict[Name, Text] = {}
+    """Forms that an answer may have."""
     lengths: dict[Name, Length] = {}
     """Ways to say how long the answer is to be."""
     closings: list[Closing] = []

@@ -12,7 +12,6 @@ from pydantic import Field
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture
 from selflong.recipe.models import INITIAL, Model, Stage
-from selflong.recipe.recall import RecallStudy
 from selflong.recipe.report import Report
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.section import Name, Section, Seed
@@ -25,28 +24,28 @@ class Recipe(Section):
     """The whole science of one run."""
 
     name: Name
+    """Of the folder of its results."""
     description: str
+    """What it is for, in a sentence or two; stands on the page."""
     seed: Seed
     deviations: list[str] = []
     """What this recipe does otherwise than the paper."""
     chat_date: str = "26 Jul 2024"
     """Date that a chat template prints (Llama-3.1's default); without it the data would change each day."""
     corpora: dict[Name, Corpus] = {}
+    """Documents for retrieval and synthesis."""
     encoders: dict[Name, Encoder] = {}
+    """Embedding models."""
     generators: dict[Name, Generator] = {}
+    """Models that synthesise."""
     synthesis: Synthesis | None = None
     mixtures: dict[Name, Mixture] = {}
+    """Training data of the stages."""
     models: dict[Name, Model] = Field(min_length=1)
+    """What is trained, and what is only evaluated."""
     suites: dict[Name, Suite] = {}
-    recall: RecallStudy | None = None
+    """What the models are asked."""
     report: Report = Report()
-
-    def part(self, place: str) -> Section | None:
-        """The section at a place, as `recall.language`; None where it or one above it is not given."""
-        found: Section | None = self
-        for name in place.split("."):
-            found = getattr(found, name, None)
-        return found
 
     def stage(self, checkpoint: str) -> Stage | None:
         """The stage of '<model>/<stage>'; None for a model that is only loaded."""

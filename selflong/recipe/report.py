@@ -13,7 +13,9 @@ class Neighbour(Section):
     """What is measured where a paper prints a column: a mean over tasks and lengths, or over such means."""
 
     suite: str | None = None
+    """Suite of the recipe that measures it."""
     tasks: list[str] = []
+    """Of that suite, over which the mean is taken; `mean` is that of all."""
     lengths: list[Positive] = []
     """None for tasks without a length, and of a table whose columns are printed for several."""
     before: bool = False
@@ -50,16 +52,20 @@ class Point(Section):
     """A model on a curve."""
 
     at: float
+    """Place on the axis."""
     model: str
-    """<model> or <model>/<stage>"""
+    """<model> or <model>/<stage>."""
 
 
 class Curve(Section):
     """A figure of the paper, drawn from what is measured of models along a quantity."""
 
     title: str
+    """Above the figure."""
     axis: str
+    """What the quantity is."""
     points: list[Point] = Field(min_length=2)
+    """From left to right."""
     columns_of: str
     """Table in `printed` whose columns are drawn."""
 

@@ -17,10 +17,15 @@ class Encoder(Section):
     weights: Weights | Annotated[str, Field(pattern=r"^package:")]
     """`package:<name>` is a sentence-transformers model inside an installed package."""
     dimensions: Positive
+    """Of a vector."""
     maximum_tokens: Positive
+    """Of a text; what follows is not read."""
     query_prompt: str = ""
+    """Stands before each query."""
     document_prompt: str = ""
+    """Stands before each document."""
     pooling: Literal["mean", "last_token", "from_model"] = "from_model"
+    """How the tokens' vectors become the text's."""
     append_end_token: bool = False
     """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
     index: str = EXACT
@@ -31,5 +36,6 @@ class Encoder(Section):
     the lists as probes. `snakemake plan` compares disk, memory and time.
     """
     index_training_sample: Positive | None = None
+    """Vectors that the index learns its lists and codes from; all where it is null."""
     probes: Positive | None = None
     """Inverted lists visited per query, for an inverted-file index."""

@@ -31,7 +31,12 @@ _Number = BeforeValidator(_not_truth)
 
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
 Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
-Repository = Annotated[str, Field(pattern=REPOSITORY, max_length=200)]
+Repository = Annotated[
+    str, Field(pattern=REPOSITORY, max_length=200, description="Owner and name at the hub.")
+]
+Revision = Annotated[
+    str, Field(description="Branch, tag or commit of the repository; only a commit stays as it is.")
+]
 Package = Annotated[str, Field(pattern=_PACKAGE, max_length=200)]
 
 Precision = Literal["bfloat16", "float32"]
@@ -40,8 +45,12 @@ NonNegative = Annotated[int, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, le=1), _Number]
 Rate = Annotated[float, Field(gt=0), _Number]
 """Of a rate, a spread, a weight: any number above nothing."""
-Seed = Annotated[int, Field(ge=0, lt=2**32), _Number]
-Shards = Annotated[int, Field(gt=0, le=10_000), _Number]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="Of what is drawn by chance there."), _Number
+]
+Shards = Annotated[
+    int, Field(gt=0, le=10_000, description="Jobs that the work is cut into."), _Number
+]
 """Each shard is a job or several, all of which Snakemake plans before anything runs."""
 
 
@@ -113,6 +122,7 @@ class Licensed(Section):
     """A section that names the work of others."""
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
+    """Its name, such as Apache-2.0 or CC BY-SA 4.0: what may be published follows from it."""
     republish: bool | None = Field(default=None, exclude_if=_is_none)
     """Whether what is made from it may be published; null where its licence says it."""
 

@@ -56,7 +56,9 @@ class LlamaCppServing(Section):
 
     kind: Literal["llama_cpp"]
     slots: Positive = 4
+    """Requests that are answered at once."""
     threads: Positive = 2
+    """Of the CPU."""
 
 
 class VllmCpu(Section):
@@ -73,11 +75,16 @@ class VllmServing(Section):
 
     kind: Literal["vllm"]
     precision: Precision = "bfloat16"
+    """Of its weights."""
     tensor_parallel: Positive = 1
+    """GPUs that share one replica's weights."""
     data_parallel: Positive = 1
+    """Replicas, behind one address."""
     gpu_memory_share: Share = 0.9
+    """Of each GPU, for weights and keys."""
     cpu: VllmCpu | None = None
     arguments: list[str] = []
+    """More of `vllm serve`'s options, as they stand on a command line."""
 
     @property
     def threads(self) -> int:
@@ -90,9 +97,11 @@ class TransformersServing(Section):
 
     kind: Literal["transformers"]
     threads: Positive = 1
+    """Of the CPU."""
     precision: Precision | Literal["auto"] = "auto"
     """auto: what this CPU multiplies faster, measured once for a run."""
     batch_tokens: Positive = 16_384
+    """Positions whose keys are held at once, over all prompts; at least one prompt and its answer fit."""
 
 
 class BatchApi(Section):
@@ -103,6 +112,7 @@ class BatchApi(Section):
     gather_seconds: Rate = 5.0
     """A batch is sent when no request came for so long."""
     poll_seconds: Rate = 60.0
+    """Between two questions whether a batch is done."""
     price_share: Share = 0.5
     """Of the generator's price."""
 
@@ -115,11 +125,15 @@ class RemoteServing(Section):
 
     kind: Literal["remote"]
     url: Annotated[str, BeforeValidator(_without_secrets)]
+    """Up to /v1, without a key."""
     api_key_variable: VariableName
+    """The environment variable that holds the key."""
     maximum_concurrency: Positive = 256
+    """Requests at once; fewer while the endpoint refuses some."""
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Needs the generator's price."""
     budget_tokens: Positive | None = None
+    """Prompt and answer together, after which nothing more is asked."""
     parameters: dict[Literal["max_tokens", "temperature", "top_p", "seed"], str | None] = {}
     """Other names that the endpoint has for a request's parameters, such as max_completion_tokens for
     max_tokens; null leaves one out that it refuses."""
@@ -142,17 +156,24 @@ class TrainingSite(Section):
     """Devices and the layout of parallelism; what is null of the layout is chosen for each stage."""
 
     device: Literal["cpu", "cuda"] = "cpu"
+    """What trains."""
     precision: Precision | Literal["auto"] = "auto"
     """auto: bfloat16 on GPUs, on a CPU what it multiplies faster; a model of the recipe may fix its own."""
     nodes: Positive = 1
+    """Of one job."""
     ranks_per_node: Positive
+    """Processes of a node: one a GPU."""
     threads_per_rank: Positive = 1
+    """Of the CPU."""
     ring: Positive | None = None
+    """Ranks that hand keys and values round."""
     ulysses: Positive | None = None
     """Ranks that share a sequence = ring x ulysses; the plan chooses as few as fit, and lets them share heads
     first, as far as key-value heads and a node go: a ring waits for the rank with the longest documents."""
     zero_stage: Annotated[int, Field(ge=1, le=3)] = 3
+    """Of DeepSpeed: 1 shares the optimizer's state, 2 gradients too, 3 weights too."""
     offload_optimizer: bool | None = None
+    """Its state and step to the node's memory; where null, only what does not fit otherwise."""
     offload_activations: bool | None = None
     """To the node's memory; where null, only what does not fit otherwise."""
     activation_checkpointing: bool = True
@@ -183,15 +204,20 @@ class EncodingSite(Section):
     """Where documents are embedded."""
 
     device: Literal["cpu", "cuda"] = "cpu"
+    """What embeds: every GPU of the node, or the CPU."""
     batch_size: Positive = 32
+    """Texts at once."""
     threads: Positive = 1
+    """Of the CPU."""
 
 
 class PlanSite(Section):
     """The machines that `snakemake plan` counts with, where not those that follow from the recipe."""
 
     machine: Literal["two_cores", "h100", "one_h100", "rtx_4090"]
+    """Whose speed and memory are counted with."""
     nodes: Positive = 1
+    """Of that machine."""
 
 
 class HelmetSite(Section):
@@ -209,7 +235,9 @@ class TrackingSite(Section):
     """The program by which a run is followed; its package is installed where the jobs run."""
 
     kind: Literal["tensorboard", "wandb", "trackio"]
+    """The program."""
     project: str = "selflong"
+    """Its name there."""
     offline: bool = True
     """Keep the numbers on this file system, and send none (wandb)."""
 
@@ -218,10 +246,15 @@ class Resources(Section):
     """What a kind of job asks of the scheduler."""
 
     cpus: Positive = 1
+    """Cores."""
     gpus: NonNegative = 0
+    """Of a node."""
     memory_mb: Positive = 4000
+    """Of a node."""
     minutes: Positive = 60
+    """Until the scheduler ends it."""
     partition: str | None = None
+    """Of the queue; its default where it is null."""
 
 
 JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "evaluation")
@@ -232,11 +265,15 @@ class Site(Section):
     """config.yaml: which recipe, where things lie, and on what they run."""
 
     recipe: Name
+    """Name of the recipe that runs."""
     recipes: Path = Path("recipes")
     """Folder of the recipe files."""
     results: Path = Path("results")
+    """Folder of what is made, a folder for each recipe."""
     work: Path = Path("work")
+    """Folder of what interrupted jobs go on from; it may be removed when nothing runs."""
     hub_token_variable: VariableName = "HF_TOKEN"
+    """The environment variable that holds the hub's access token."""
     python: dict[JobKind, str] = {}
     """The Python of each kind of job. Where it is not named: that of the rule's conda environment if
     Snakemake makes those (`--sdm conda`), else the one that runs Snakemake."""
@@ -250,6 +287,8 @@ class Site(Section):
     training: TrainingSite
     encoding: EncodingSite = EncodingSite()
     resources: dict[JobKind, Resources] = {}
+    """What each kind of job asks of the scheduler."""
     account: str | None = None
+    """That the scheduler charges."""
     plan: PlanSite | None = None
     tracking: TrackingSite | None = None

@@ -14,7 +14,9 @@ class Sampling(Section):
     """Decoding of the generator."""
 
     temperature: Annotated[float, Field(ge=0, le=2)]
+    """Zero decodes greedily."""
     top_p: float = Field(gt=0, le=1)
+    """Share of the probability that is drawn from."""
 
 
 class Generator(Licensed):
@@ -25,6 +27,7 @@ class Generator(Licensed):
     model: str
     """Name that the endpoint knows it by."""
     context_tokens: Positive
+    """Of prompt and answer together."""
     sampling: Sampling
     price: Price | None = None
     tokenizer: str | None = None
@@ -37,8 +40,11 @@ class Lengths(Section):
     """Distribution of a sample's total length in the trained model's tokens."""
 
     distribution: Literal["log_normal", "uniform", "log_uniform"]
+    """Its form."""
     minimum: Positive
+    """Least length."""
     maximum: Positive
+    """Greatest length."""
     mean: Positive | None = None
     """Of the distribution after it is cut to minimum and maximum; log_normal needs it."""
     sigma: Rate | None = None
@@ -61,7 +67,9 @@ class Words(Section):
     """Distribution of the length that an answer is asked to have: even over the logarithm."""
 
     minimum: Annotated[int, Field(ge=10)] = 50
+    """Least length."""
     maximum: Annotated[int, Field(ge=10)] = 1500
+    """Greatest length."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -74,6 +82,7 @@ class LongInput(Section):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
     samples: Positive
+    """To ask for; gates and duplicates leave fewer."""
     shards: Shards
     families: dict[str, Rate] = Field(min_length=1)
     """Weights of the kinds of instructions, by the names that the generators' prompt sets have for them."""
@@ -85,16 +94,23 @@ class LongInput(Section):
     """What is asked for, in sets that name the length of an answer."""
     lengths: Lengths
     seed_chunk_tokens: Positive
+    """Of the text that an instruction is written from."""
     document_order: Literal["shuffled", "ranked"] = "shuffled"
+    """Of the documents in a sample: by chance, or by rank."""
     instruction_position: Literal["before", "after", "both"]
+    """Where the instruction stands among the documents."""
     include_seed_document: bool
+    """Whether the document that the instruction was written from is among them."""
     chunk_tokens: Annotated[int, Field(gt=0, le=4096)]
     """Of the documents, in the generator's tokens (section 3.1: at most 4k)."""
     instruction_tokens: Positive
+    """The most of an instruction, in the generator's tokens."""
     summary_tokens: Positive
+    """The most of a summary, in the generator's tokens."""
     answer_tokens: Positive
     """The most of an answer, in the generator's tokens; fewer where a shorter one is asked for."""
     maximum_depth: Positive
+    """Times that summaries may be summarised again."""
     duplicate_threshold: Share
     """Instructions whose estimated Jaccard similarity is at least this are dropped."""
 
@@ -103,12 +119,16 @@ class LongOutput(Section):
     """A writing instruction back-translated from a document; the target is the document (section 3.1)."""
 
     samples: Positive
+    """To ask for."""
     shards: Shards
     minimum_tokens: Positive
+    """Of the document, in the target model's tokens."""
     maximum_tokens: Positive
+    """Of the document."""
     excerpt_tokens: Positive
     """Of the document, shown to the generator where the whole does not fit its context."""
     instruction_tokens: Positive
+    """The most of an instruction, in the generator's tokens."""
     length_hint_share: Share
     """Share of the instructions that name the length to write."""
     maximum_boilerplate_share: Share = 0.3
@@ -129,9 +149,13 @@ class Gates(Section):
     closed_book_similarity: Share = 0.8
     """An answer this similar to its closed-book twin is dropped."""
     refusals: bool = False
+    """Drop answers that refuse."""
     meta_talk: bool = False
+    """Drop answers that speak of their documents or of being asked."""
     truncated: bool = False
+    """Drop answers that end within a sentence."""
     wrong_language: bool = False
+    """Drop answers in another language than the instruction's."""
     maximum_repeated_share: Share | None = None
     """Largest share of an answer's 4-grams that may repeat an earlier one."""
 
@@ -140,7 +164,9 @@ class Synthesis(Section):
     """The agent workflow; it runs once for each generator."""
 
     corpus: str
+    """Whose documents are read."""
     encoder: str
+    """What the documents are found by."""
     target: str
     """Model whose tokenizer counts a sample's length."""
     long_input: LongInput

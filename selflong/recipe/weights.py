@@ -13,6 +13,7 @@ from selflong.recipe.section import (
     Positive,
     Rate,
     Repository,
+    Revision,
     Section,
 )
 
@@ -22,7 +23,7 @@ class HubWeights(External):
 
     kind: Literal["hub"]
     repository: Repository
-    revision: str
+    revision: Revision
 
     @property
     def download(self) -> Download:
@@ -34,6 +35,7 @@ class GgufWeights(External):
 
     kind: Literal["gguf"]
     package: Package
+    """As it is imported."""
     file: str
     """Glob below the package's folder; it must match one file."""
     licence: str
@@ -44,6 +46,7 @@ class FolderWeights(External):
 
     kind: Literal["folder"]
     path: Path
+    """Of the folder."""
 
     @property
     def folder(self) -> Path:
@@ -55,21 +58,32 @@ class RandomWeights(External):
 
     kind: Literal["random"]
     layers: Positive
+    """Of the model."""
     hidden: Positive
+    """Width of a token's state."""
     heads: Positive
+    """Of attention."""
     key_value_heads: Positive
+    """Heads of keys and values, which several heads of queries share."""
     intermediate: Positive
+    """Width inside of an MLP."""
     vocabulary: Positive
+    """Number of token ids."""
     rope_base: Rate
+    """Of its rotary positions."""
     max_position_embeddings: Positive
+    """Length that its configuration names."""
     initializer_range: Rate
+    """Standard deviation of its weights."""
 
 
 class Price(Section):
     """USD per million tokens."""
 
     prompt: float = Field(ge=0)
+    """Of what it reads."""
     completion: float = Field(ge=0)
+    """Of what it writes."""
 
     def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """What so many tokens cost."""

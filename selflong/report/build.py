@@ -200,7 +200,9 @@ def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
             partial(figures.lengths, lengths, f"Document lengths, corpus {corpus}", "document"),
         )
     rows = counts.accounting(recipe, results)
-    for mixture in recipe.mixtures:
+    for mixture, section in recipe.mixtures.items():
+        if section.vocabulary is not None:
+            continue  # its lengths are those that the recipe says
         lengths = counts.sample_lengths(recipe, rows, mixture)
         yield ReportFigure(
             f"sample_lengths_{mixture}",
@@ -208,7 +210,7 @@ def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
             "Samples by length in the trained model's tokens"
             + (
                 ", of the longest stage."
-                if recipe.mixtures[mixture].assignment == "every_stage"
+                if section.assignment == "every_stage"
                 else ", over all stages."
             ),
             partial(figures.lengths, lengths, f"Sample lengths, mixture {mixture}", "sample"),

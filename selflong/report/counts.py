@@ -203,8 +203,9 @@ def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame,
             hits.rename({"document_id": "row"}),
             _relative(paths[0].parent, results),
         )
-    for mixture in recipe.mixtures:
-        for stage in list(stages_of_mixture(recipe, mixture))[:1]:  # the same in each
+    for mixture, section in recipe.mixtures.items():
+        compared = stages_of_mixture(recipe, mixture) if section.contamination.suites else ()
+        for stage in list(compared)[:1]:  # the same in each
             path = results.contamination(mixture, stage)
             hits = read_parquet(path, CONTAMINATION).rename({"sample_id": "row"})
             yield f"mixture {mixture}", hits, _relative(path, results)
@@ -278,13 +279,14 @@ def funnel(recipe: Recipe, results: Results) -> list[tuple[str, str, int]]:
             )
             for kind in SYNTHESIS_STEPS
         ]
-    last = {row["mixture"]: row["stage"] for _, row in accounting(recipe, results)}
+    accounts = [
+        row
+        for _, row in accounting(recipe, results)
+        if recipe.mixtures[row["mixture"]].vocabulary is None
+    ]
+    last = {row["mixture"]: row["stage"] for row in accounts}
     for mixture, stage in last.items():
-        rows = [
-            row
-            for _, row in accounting(recipe, results)
-            if (row["mixture"], row["stage"]) == (mixture, stage)
-        ]
+        rows = [row for row in accounts if (row["mixture"], row["stage"]) == (mixture, stage)]
         for what, key in (("read", "rows_in"), ("kept", "kept"), ("samples", "samples")):
             found.append((f"mixture {mixture}", what, sum(row[key] for row in rows)))
     return found

@@ -90,12 +90,12 @@ def seeds(recipe: Recipe) -> dict[str, int]:
     for name, mixture in recipe.mixtures.items():
         if mixture.deduplication is not None:
             found[f"mixtures.{name}.deduplication.seed"] = mixture.deduplication.seed
+        for entry_name, entry in mixture.entries.items():
+            if hasattr(entry.source, "seed"):
+                found[f"mixtures.{name}.entries.{entry_name}.source.seed"] = entry.source.seed
     for name, model in recipe.models.items():
         if model.seed is not None:
             found[f"models.{name}.seed"] = model.seed
-    if recipe.recall is not None:
-        for name, data in recipe.recall.data.items():
-            found[f"recall.data.{name}.seed"] = data.seed
     return found
 
 

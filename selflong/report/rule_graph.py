@@ -15,8 +15,7 @@ from selflong.formats import publish
 from selflong.job import UserError
 
 STAGES = (
-    "beginning", "corpus", "retrieval", "synthesis", "mixture", "recall", "training", "evaluation",
-    "report",
+    "beginning", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
 )  # fmt: skip
 
 _NODE = re.compile(r'^\s*(\d+)\s*\[\s*label\s*=\s*"([^"\\]+)', re.MULTILINE)

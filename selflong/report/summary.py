@@ -404,7 +404,6 @@ def _where(recipe: Recipe, found: list[Comparison]) -> Iterator[Statement]:
         )
     if not helped:
         yield Statement("Nothing on this page shows that training helps.")
-    if recipe.recall is None:
         yield Statement(
             "The recipe recall shows it on a CPU: a small model, three seeds, with its ablations."
         )

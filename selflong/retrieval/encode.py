@@ -5,7 +5,6 @@ order. Each finished batch is noted in a work folder, so a job that was killed g
 """
 
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from selflong.formats import (
 )
 from selflong.job import UserError, sole_owner
 from selflong.packages import package_folder
+from selflong.progress import Progress
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.weights import FolderWeights
 from selflong.recipe.wording import shown
@@ -36,7 +36,6 @@ from selflong.recipe.wording import shown
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-log = logging.getLogger(__name__)
 
 EMBEDDINGS = "embeddings.npy"
 IDS = "ids.parquet"
@@ -231,11 +230,14 @@ def encode_shard(
     with sole_owner(work):
         text_encoders = [TextEncoder(encoder, weights, name) for name in devices(device)]
         ids, tokens = _read(documents, text_encoders[0], encoder.document_prompt)
-        progress = _Progress(work, ids, encoder, batch_size)
+        done = _Done(work, ids, encoder, batch_size)
         batches = _batches(np.array([len(row) for row in tokens]), batch_size)
         waiting: SimpleQueue[int] = SimpleQueue()
-        for number in progress.missing(len(batches)):
+        missing = done.missing(len(batches))
+        for number in missing:
             waiting.put(number)
+        before = len(ids) - sum(len(batches[number]) for number in missing)
+        progress = Progress(documents.stem, "documents", len(ids), before)
 
         def embed_waiting(text_encoder: TextEncoder) -> None:
             for number in _drain(waiting):
@@ -243,12 +245,14 @@ def encode_shard(
                 vectors = text_encoder.embed([tokens[row] for row in rows])
                 for row in _without_direction(vectors):
                     raise _no_vector(f"the document {shown(ids[int(rows[row])])} of {documents}")
-                progress.store(number, rows, vectors)
+                done.store(number, rows, vectors)
+                progress.advance(len(rows))
 
         # A thread for each device: a forward pass waits for its GPU without holding the interpreter.
         with ThreadPoolExecutor(len(text_encoders)) as pool:
             list(pool.map(embed_waiting, text_encoders))
-        progress.finish(output)
+        progress.close()
+        done.finish(output)
 
 
 def _read(
@@ -272,7 +276,7 @@ def _drain(queue: SimpleQueue[int]) -> Iterator[int]:
             return
 
 
-class _Progress:
+class _Done:
     """What is embedded of a shard: vectors in a memory-mapped file, and the numbers of finished batches."""
 
     def __init__(self, work: Path, ids: pl.Series, encoder: Encoder, batch_size: int) -> None:
@@ -296,8 +300,6 @@ class _Progress:
 
     def missing(self, batches: int) -> list[int]:
         done = set(np.fromfile(self._journal_path, dtype=np.uint32).tolist())
-        if done:
-            log.info("%d of %d batches are there already", len(done), batches)
         return [number for number in range(batches) if number not in done]
 
     def store(self, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:

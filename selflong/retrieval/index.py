@@ -6,7 +6,6 @@ shard by shard, merged, and searched from disk through memory mapping.
 """
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,10 @@ from faiss.contrib.ondisk import merge_ondisk
 
 from selflong.formats import EMBEDDING_IDS, digest, publish, read_parquet, remove, write_json
 from selflong.job import UserError, sole_owner
+from selflong.progress import Progress
 from selflong.recipe.retrieval import EXACT, Encoder
 from selflong.retrieval import BLOCK_BYTES
 from selflong.retrieval.encode import EMBEDDINGS, IDS
-
-log = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE = 1024
 """Of an exact search, whose products with a block are held at once."""
@@ -202,12 +200,13 @@ def _build(vectors: Vectors, encoder: Encoder, output: Path, work: Path) -> None
     trained = folder / "trained.faiss"
     if not trained.exists():
         _write_index(_train(vectors, encoder), trained)
-    filled = []
-    for number in range(len(vectors.starts) - 1):
-        filled.append(folder / f"{number}.faiss")
-        if not filled[-1].exists():
-            _write_index(_fill(vectors, number, trained), filled[-1])
-            log.info("indexed shard %d of %d", number + 1, len(vectors.starts) - 1)
+    filled = [folder / f"{number}.faiss" for number in range(len(vectors.starts) - 1)]
+    missing = [number for number, path in enumerate(filled) if not path.exists()]
+    progress = Progress("index", "shards", len(filled), len(filled) - len(missing))
+    for number in missing:
+        _write_index(_fill(vectors, number, trained), filled[number])
+        progress.advance()
+    progress.close()
     merged = folder / "merged"
     merged.mkdir(exist_ok=True)
     _merge(trained, filled, merged)

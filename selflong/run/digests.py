@@ -72,16 +72,6 @@ class Digests:
             self.recipe.chat_date,
         )
 
-    def recall(self, *parts: Section) -> str:
-        """Of sequences in the recall study's language."""
-        assert self.recipe.recall is not None
-        return self.of("recall", self.recipe.recall.language, *parts)
-
-    def recall_data(self, data: str) -> str:
-        """Of training data of the recall study."""
-        assert self.recipe.recall is not None
-        return self.recall(self.recipe.recall.data[data])
-
     def weights(self, model: str) -> str:
         """Of what a model's own weights depend on."""
         section = self.recipe.models[model]
@@ -129,9 +119,7 @@ class Digests:
 
     def _suite(self, section: SuiteSection, *chat: Section) -> str:
         precision = section.own_precision or getattr(self.site.evaluation, "precision", None)
-        return self.of(
-            "evaluation", section, *map(self.recipe.part, section.reads), precision, *chat
-        )
+        return self.of("evaluation", section, precision, *chat)
 
     def report(self) -> str:
         """Of what the report reads of the recipe."""

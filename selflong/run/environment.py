@@ -17,7 +17,7 @@ from selflong.job import RUNNER_VARIABLE, runner
 from selflong.placement.fit import stage_site
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
-from selflong.recipe.site import JOB_KINDS, JobKind, Site, TransformersServing
+from selflong.recipe.site import JOB_KINDS, JobKind, Site
 from selflong.root import IS_CHECKOUT, PACKAGE, ROOT
 from selflong.tracking import VARIABLE, Tracking
 
@@ -108,11 +108,8 @@ class Environment:
 
     @property
     def measured_threads(self) -> int:
-        """Threads of the measurement: those of an evaluation, where this machine evaluates."""
-        serving = self.site.evaluation
-        if isinstance(serving, TransformersServing):
-            return serving.threads
-        return self.threads("training")
+        """Threads of the measurement: of the jobs that ask for a precision those with most."""
+        return max(self.threads("training"), self.threads("evaluation"))
 
     def suite_threads(self, suite: str) -> int:
         """CPU threads of a job that asks a checkpoint."""

@@ -183,17 +183,24 @@ class Inputs:
         entries = self.recipe.mixtures[mixture].entries
         return {name: self.entry_files(entry) for name, entry in entries.items()}
 
-    def mixture_tokenizer(self, mixture: str, stage: str) -> Path:
-        """Folder of the tokenizer that a stage's sequences are packed with.
+    def mixture_texts(self, mixture: str) -> list[Path]:
+        """The evaluation's own texts, where a mixture is compared with them."""
+        compared = self.recipe.mixtures[mixture].contamination.suites
+        return [self.results.evaluation_texts] if compared else []
+
+    def mixture_tokenizer(self, mixture: str, stage: str) -> list[Path]:
+        """Folder of the tokenizer that a stage's sequences are packed with, where they are text.
 
         Other models that train on it need the same vocabulary: training compares it with theirs.
         """
+        if self.recipe.mixtures[mixture].vocabulary is not None:
+            return []
         models = (
             name
             for name, model in self.recipe.models.items()
             if any((s.mixture, s.name) == (mixture, stage) for s in model.stages)
         )
-        return self.tokenizer(next(models))
+        return [self.tokenizer(next(models))]
 
     # ------------------------------------------------------------------------------------- training
 
@@ -236,14 +243,7 @@ class Inputs:
         """Folder of the packed sequences that a stage trains on."""
         stage = self._staged[checkpoint]
         assert stage.mixture is not None
-        if self.recipe.recall is not None and stage.mixture in self.recipe.recall.data:
-            return self.results.recall_packed(stage.mixture, stage.length)
         return self.results.packed(stage.mixture, stage.name)
-
-    @property
-    def recall_data(self) -> list[str]:
-        """Names of the data of the recall study."""
-        return list(self.recipe.recall.data) if self.recipe.recall else []
 
     # ----------------------------------------------------------------------------------- precision
 

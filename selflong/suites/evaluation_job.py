@@ -1,12 +1,11 @@
 """What is asked of which checkpoint: all that a kind's prompts or harness may need beside its settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from selflong.job import UserError
 from selflong.recipe.models import Chat
-from selflong.recipe.section import Section
 from selflong.recipe.site import HelmetSite, Serving
 from selflong.recipe.weights import EndpointWeights
 from selflong.suites.section import SuiteSection
@@ -32,8 +31,6 @@ class Job:
     """Longest length that the model is asked at; longer ones of the suite are left out."""
     files: Sequence[Path] = ()
     """Its download, or the files that it names."""
-    parts: Mapping[str, Section | None] = field(default_factory=dict)
-    """The recipe's sections that it `reads`."""
     helmet: HelmetSite | None = None
     chat: Chat = field(default_factory=Chat)
     """How the model is spoken to."""

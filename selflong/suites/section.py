@@ -1,6 +1,6 @@
 """What the sections of several suites have in common, and what anybody may ask of any of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,6 +16,7 @@ class SuiteSection(External):
 
     kind: str
     models: Annotated[list[str], Distinct] = Field(min_length=1)
+    """Asked: <model>, which is its last stage, or <model>/<stage>."""
 
     title: ClassVar[str | None] = None
     """What the report's summary calls it; a kind without one is not summarised."""
@@ -34,8 +35,6 @@ class SuiteSection(External):
     """Whether asking a checkpoint takes one thread, whatever the site gives to an evaluation."""
     own_precision: ClassVar[Precision | None] = None
     """In which a kind that serves no checkpoint computes, whatever the site says."""
-    reads: ClassVar[tuple[str, ...]] = ()
-    """Places of the recipe's other sections that its predictions depend on, as `recall.language`."""
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind"})
     """Settings that its own texts depend on."""
 
@@ -50,6 +49,11 @@ class SuiteSection(External):
         return {}
 
     @property
+    def vocabulary(self) -> int | None:
+        """How many token ids its prompts are made of, where they stand for no text; None where it is text."""
+        return None
+
+    @property
     def begins_answers(self) -> bool:
         """Whether its prompts end in the beginning of an answer, before which no model can reason."""
         return False
@@ -58,15 +62,12 @@ class SuiteSection(External):
         """The suite as one of its models is asked it: all that its predictions of that model depend on."""
         return self.model_copy(update={"models": [reference]})
 
-    def mistakes(self, place: str, parts: Mapping[str, Section | None]) -> Iterator[str]:
-        """Sentences for what it cannot do with `parts` of the recipe, those of `reads`."""
-        return iter(())
-
 
 class LengthsSection(SuiteSection):
     """A suite that asks at lengths."""
 
     lengths: Lengths = Field(min_length=1)
+    """In tokens."""
     lengths_of: dict[str, Lengths] = Field(default={}, exclude_if=lambda given: not given)
     """Of models that are asked at some of the lengths alone."""
 

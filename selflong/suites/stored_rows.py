@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import polars as pl
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
+from selflong.suites.prompt import Prompt, Turn
+from selflong.tokens import Message, Tokenizer
 
 CHARACTERS_A_TOKEN = 8
 """More than any text of a benchmark has on average: English has four to five."""
@@ -56,6 +60,55 @@ def require_columns(path: Path, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in present]
     if missing:
         raise UserError(f"{path}: column {missing[0]!r} is missing")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample of a set, before anybody counted its tokens."""
+
+    task: str
+    index: int
+    """Its place, whatever the model."""
+    messages: Sequence[Message]
+    answer: str
+    """The longest that is right, which the model must have room for."""
+    answers: tuple[str, ...]
+    """What the metric is given."""
+    depth: float | None = None
+
+
+def first_of_each_length(
+    stored: Iterable[Stored],
+    samples: int,
+    answer_tokens: int,
+    tokenizer: Tokenizer,
+    endpoint: Endpoint,
+    lengths: Sequence[int],
+) -> Iterator[Prompt]:
+    """The first `samples` of each task at each length, in their order."""
+    asked: Counter[tuple[str, int]] = Counter()
+    for sample in stored:
+        ids = tokenizer.prompt_ids(sample.messages)
+        needed = tokenizer.count(sample.answer)
+        length = length_of(len(ids) + needed, lengths)
+        if length is None or asked[sample.task, length] == samples:
+            continue
+        asked[sample.task, length] += 1
+        yield Prompt(
+            task=sample.task,
+            length=length,
+            index=sample.index,
+            ids=ids,
+            text=tokenizer.decode(ids),
+            answers=sample.answers,
+            answer_tokens=answer_room(len(ids), needed, answer_tokens, endpoint),
+            depth=sample.depth,
+            message=tuple(map(_turn, sample.messages)),
+        )
+
+
+def _turn(message: Message) -> Turn:
+    return message["role"], "".join(part["text"] for part in message["parts"])
 
 
 def length_of(tokens: int, lengths: Sequence[int]) -> int | None:

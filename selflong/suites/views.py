@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 from matplotlib.figure import Figure
 
-from selflong.drawing import lines_by_length
+from selflong.drawing import ReportFigure, lines_by_length
 from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
 from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
+from selflong.suites.section import LengthsSection
 from selflong.tables import Cell, Table, number_cell, score_cell
 
 
@@ -75,6 +77,20 @@ def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterato
             )
             for checkpoint in measured.checkpoints(name)
             for length in lengths
+        ),
+    )
+
+
+def against_length(
+    measured: Measured, name: str, suite: LengthsSection, measure: str, what: str
+) -> ReportFigure:
+    """The figure of a suite's mean, named after its kind. measure: of the axis; what: of the caption."""
+    return ReportFigure(
+        f"{name}_by_length",
+        f"{suite.title} against length",
+        f"{what} with 95% intervals by bootstrap over samples.",
+        partial(
+            mean_against_length, measured, name, suite.lengths, measure, f"{suite.title} by length"
         ),
     )
 

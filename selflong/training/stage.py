@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from selflong.formats import remove, write_json
 from selflong.job import UserError
 from selflong.placement.memory import LIVE_PARAMETERS, REDUCE_BUCKET
+from selflong.progress import state
 from selflong.recipe.models import Optimizer
 from selflong.tracking import Tracker, numbers, open_tracker
 from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
@@ -401,7 +402,7 @@ class StageRun:
                     self.save()
                 raise
             if self.first:
-                _report(self.job, metrics, board)
+                _report(self.job, metrics, self.progress.seconds, board)
             due = self.saving or self.progress.step % self.job.stage.checkpoint_steps == 0
             if due and self.progress.step < self.job.steps:
                 self.save()
@@ -464,16 +465,16 @@ def _truncate_metrics(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-def _report(job: TrainingJob, metrics: dict[str, Any], board: Tracker | None) -> None:
+def _report(
+    job: TrainingJob, metrics: dict[str, Any], seconds: float, board: Tracker | None
+) -> None:
+    """What a step measured, `seconds` of the stage's steps up to it."""
     with (job.work / METRICS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(metrics) + "\n")
     if board is not None:
         board.log(metrics["step"], numbers(metrics))
-    log.info(
-        "%s step %d/%d loss %.4f, %.1f s, %.0f s left",
-        job.title, metrics["step"], job.steps, metrics["loss"],
-        metrics["seconds"], metrics["seconds_left"],
-    )  # fmt: skip
+    loss = f"loss {metrics['loss']:.4f}"
+    log.info("%s", state(job.title, "steps", metrics["step"], job.steps, seconds, loss))
 
 
 def train_stage(job: TrainingJob) -> None:

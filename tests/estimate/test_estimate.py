@@ -30,14 +30,21 @@ PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
 LAPTOP = load_recipe(ROOT / "recipes" / "laptop.yaml")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper's plan."""
+    folder = tmp_path_factory.mktemp("plan")
+    write_plan(PAPER, SITE, folder)
+    return folder
+
+
 def test_the_papers_mixture_holds_its_tokens() -> None:
     total = sum(stage_data(PAPER, "full", stage).tokens for stage in ("256k", "512k", "1m"))
     assert total == pytest.approx(8.3e9, rel=0.01)
 
 
-def test_the_accounting_of_the_mixtures_adds_up(tmp_path: Path) -> None:
-    write_plan(PAPER, SITE, tmp_path)
-    rows = json.loads((tmp_path / "plan.json").read_text())["mixtures"]
+def test_the_accounting_of_the_mixtures_adds_up(written: Path) -> None:
+    rows = json.loads((written / "plan.json").read_text())["mixtures"]
     shares = Counter[tuple[str, str]]()
     for row in rows:
         shares[row["mixture"], row["stage"]] += row["share"]
@@ -49,7 +56,7 @@ def test_the_accounting_of_the_mixtures_adds_up(tmp_path: Path) -> None:
     assert sum(row["samples"] for row in full if row["source"] == "long_input") == pytest.approx(
         69_000
     )
-    markdown = (tmp_path / "plan.md").read_text()
+    markdown = (written / "plan.md").read_text()
     assert "| full | 1m | infinity | 7,449,106 | 2,240,620 | 761,000,000 |" in markdown
 
 
@@ -116,14 +123,13 @@ def test_a_layout_of_the_site_that_does_not_fit_is_named() -> None:
     assert "offload_activations: true" in million.advice
 
 
-def test_the_files_are_whole_and_the_same_each_time(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write_plan(PAPER, SITE, tmp_path / name)
-    names = sorted(path.name for path in (tmp_path / "one").glob("[!.]*"))
+def test_the_files_are_whole_and_the_same_each_time(written: Path, tmp_path: Path) -> None:
+    write_plan(PAPER, SITE, tmp_path)
+    names = sorted(path.name for path in written.glob("[!.]*"))
     assert names == ["plan.json", "plan.md", "timeline.pdf", "timeline.png", "timeline.svg"]
     for name in ("plan.json", "plan.md", "timeline.png"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    plan = json.loads((tmp_path / "one" / "plan.json").read_text())
+        assert (written / name).read_bytes() == (tmp_path / name).read_bytes()
+    plan = json.loads((written / "plan.json").read_text())
     assert plan["total"]["jobs"] == sum(step["jobs"] for step in plan["steps"]) < 3000
     assert plan["total"]["peak_bytes"] >= plan["total"]["kept_bytes"]
 

@@ -39,7 +39,7 @@ def test_a_recipe_fits_nodes_of_eight_gpus(name: str) -> None:
 def test_each_family_packs_with_its_own_tokenizer() -> None:
     inputs = Run(load_recipe(ROOT / "recipes" / "families.yaml"), SITE).inputs
     stages = {"qwen3": "64k", "qwen2.5": "64k", "mistral": "64k", "olmo2": "8k"}
-    used = {inputs.mixture_tokenizer(*stage).parent.name for stage in stages.items()}
+    used = {inputs.mixture_tokenizer(*stage)[0].parent.name for stage in stages.items()}
     assert used == {"qwen3_8b", "qwen2.5_7b", "mistral_7b", "olmo2_7b"}
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
+
+from tests.serving import reply, serving
 
 
 class BatchServer(ThreadingHTTPServer):
@@ -110,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.lock:
             if file := re.fullmatch(r"/v1/files/(.*)/content", self.path):
-                self._send(200, self.server.files[file[1]])
+                reply(self, 200, self.server.files[file[1]])
             elif self.path.startswith("/v1/batches?"):
                 names = sorted(self.server.batches, reverse=True)
                 after = re.search("after=(.*)", self.path)
@@ -125,13 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(200, batch)
 
     def _reply(self, status: int, content: dict[str, Any]) -> None:
-        self._send(status, json.dumps(content).encode())
-
-    def _send(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        reply(self, status, json.dumps(content).encode())
 
     def log_message(self, format: str, *args: object) -> None:
         """The tests look at what was paid."""
@@ -140,11 +136,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def batch_server() -> Iterator[BatchServer]:
     """Serves for the length of the block."""
-    with BatchServer() as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = BatchServer()
+    with serving(server):
+        yield server

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.packing import lengths_of_the_paper
+from benchmarks.packing import fewest_sequences, lengths_of_the_paper
 from selflong.job import UserError
-from selflong.mixture.pack import Pieces, fewest_sequences, joined, pack, place
+from selflong.mixture.pack import Pieces, joined, pack, place
 
 
 def _best_fit_decreasing(tokens: list[int], length: int) -> list[int]:

@@ -34,7 +34,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("rope_only", "small_base", "small_rope_only", "small_full", "small_init"):
         del content["models"][name]
     content["models"]["full"]["stages"] = content["models"]["full"]["stages"][:1]
-    del content["suites"]["recall"], content["recall"]
+    del content["suites"]["recall"]
+    content["mixtures"] = {"full": content["mixtures"]["full"]}
     for suite in content["suites"].values():
         suite["models"] = ["base", "full"]
     content["report"] = {}

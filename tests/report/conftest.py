@@ -143,7 +143,7 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     for mixture, section in recipe.mixtures.items():
         for stage in stages_of_mixture(recipe, mixture):
             rows = []
-            for source in section.entries:
+            for source, entry in section.entries.items():
                 bins = [{"length": 2**k, "samples": int(rng.integers(1, 9))} for k in range(6, 12)]
                 samples = sum(entry["samples"] for entry in bins)
                 rows.append(
@@ -151,7 +151,7 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
                         "mixture": mixture,
                         "stage": stage,
                         "source": source,
-                        "kind": "short" if source == "short" else source,
+                        "kind": entry.source.samples_kind,
                         "rows_in": samples + 3,
                         "dropped": [{"reason": "near-duplicate", "rows": 3, "tokens": 300}],
                         "kept": samples,

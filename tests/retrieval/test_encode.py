@@ -267,7 +267,7 @@ def test_work_of_other_documents_is_not_taken(
 ) -> None:
     first, second = dict(list(passages.items())[:40]), dict(list(passages.items())[40:80])
     monkeypatch.setattr(
-        "selflong.retrieval.encode._Progress.finish", lambda *_: pytest.fail("interrupted")
+        "selflong.retrieval.encode._Done.finish", lambda *_: pytest.fail("interrupted")
     )
     with pytest.raises(pytest.fail.Exception):
         embed(first, make_encoder(), tmp_path)

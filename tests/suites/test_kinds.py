@@ -57,10 +57,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "kinds",
         "description": "A suite of each kind.",
         "seed": 1,
-        "recall": {
-            "language": {"keys": 8, "values": 6, "needles": 4, "queries": 2, "fillers": 5},
-            "data": {"d64": {"length": 64, "documents": 10, "seed": 1}},
-        },
         "models": {
             "base": {"label": "SmolLM2", "weights": gguf},
             "base_again": {"label": "the same", "weights": gguf},

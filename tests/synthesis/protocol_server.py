@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+
+from tests.serving import reply, serving
 
 _WORD = re.compile(r"\w+")
 
@@ -61,12 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": len(body) // 4, "completion_tokens": len(text) // 4}
         status, content = self.server.error or (200, {"choices": [choice], "usage": usage})
-        reply = json.dumps(content).encode()
         with suppress(ConnectionError):  # whoever asked may have been killed
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+            reply(self, status, json.dumps(content).encode())
             self.server.answered += 1
 
     def log_message(self, format: str, *args: object) -> None:
@@ -76,11 +73,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def protocol_server() -> Iterator[ProtocolServer]:
     """Serves for the length of the block."""
-    with ProtocolServer() as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ProtocolServer()
+    with serving(server):
+        yield server

@@ -15,10 +15,10 @@ SITE = """\
 recipe: {recipe}
 recipes: {recipes}
 generators:
-  smollm2: {{kind: llama_cpp, slots: 4, threads: 2}}
-evaluation: {{kind: transformers, threads: 2}}
+  smollm2: {{kind: llama_cpp, slots: 4, threads: 1}}
+evaluation: {{kind: transformers, threads: 1}}
 training: {{device: cpu, ranks_per_node: {ranks}, ring: {ranks}, threads_per_rank: 1}}
-encoding: {{device: cpu, batch_size: 32, threads: 2}}
+encoding: {{device: cpu, batch_size: 32, threads: 1}}
 """
 
 

@@ -10,6 +10,7 @@ from selflong.sources.conversations.hub import HubConversations
 from selflong.sources.conversations.mds import HubTokens
 from selflong.sources.conversations.mds_folder import FolderTokens
 from selflong.sources.conversations.package import PackageConversations
+from selflong.sources.conversations.recall import RecallSequences
 from selflong.sources.conversations.synthesised import SynthesisedSamples
 from selflong.sources.conversations.text import HubText
 from selflong.sources.conversations.text_folder import FolderText
@@ -23,6 +24,7 @@ ConversationSource = Annotated[
     | FolderTokens
     | HubText
     | FolderText
-    | CorpusDocuments,
+    | CorpusDocuments
+    | RecallSequences,
     Field(discriminator="kind"),
 ]

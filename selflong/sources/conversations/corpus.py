@@ -21,6 +21,7 @@ class CorpusDocuments(ConversationSection):
 
     kind: Literal["corpus"]
     corpus: str
+    """Of this recipe."""
 
     @property
     def samples_kind(self) -> str:

@@ -16,6 +16,7 @@ class FolderConversations(RecordConversations):
 
     kind: Literal["folder"]
     path: Path
+    """Of the folder."""
 
     @property
     def folder(self) -> Path:

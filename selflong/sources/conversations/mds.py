@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from selflong.job import UserError
-from selflong.recipe.section import Download, Positive, Repository
+from selflong.recipe.section import Download, Positive, Repository, Revision
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.conversations.rows import LONG_ROWS, Chunk, Row, Sequence, even_chunks
 from selflong.sources.conversations.section import ConversationSection, Size
@@ -23,7 +23,9 @@ class MdsRows(ConversationSection):
     tokenizer: str | list[str]
     """Model whose tokenizer made them, or several with the same; another one is refused."""
     rows: Positive
+    """Number of rows."""
     tokens: Positive
+    """Of all rows together."""
     document_tokens: Positive | None = None
     """Of a document inside of a row, on average; a row is one where it is null."""
 
@@ -89,7 +91,7 @@ class HubTokens(MdsRows):
 
     kind: Literal["mds"]
     repository: Repository
-    revision: str
+    revision: Revision
 
     @property
     def download(self) -> Download:

@@ -11,6 +11,7 @@ class FolderTokens(MdsRows):
 
     kind: Literal["mds_folder"]
     path: Path
+    """Of the folder."""
     files: str = "**"
 
     @property

@@ -13,11 +13,10 @@ from selflong.sources.conversations.rows import (
     Chunk,
     Row,
     even_chunks,
-    message,
     numbered,
 )
 from selflong.sources.conversations.section import ConversationSection, Size
-from selflong.tokens import Message
+from selflong.tokens import Message, message
 
 # The files whose lists are questions with real answers. The others are small talk in a robot's voice, jokes,
 # or quotations that answer nothing.
@@ -53,6 +52,7 @@ class PackageConversations(ConversationSection):
 
     kind: Literal["package"]
     reader: Literal["chatterbot"]
+    """The package."""
     licence: str
 
     def size(self) -> Size:

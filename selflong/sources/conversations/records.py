@@ -11,7 +11,6 @@ from selflong.sources.conversations.rows import (
     Chunk,
     Row,
     even_chunks,
-    message,
     numbered,
     parquet_rows,
     parquet_schema,
@@ -19,7 +18,7 @@ from selflong.sources.conversations.rows import (
 )
 from selflong.sources.conversations.section import ConversationSection
 from selflong.sources.text import whole_characters
-from selflong.tokens import Message
+from selflong.tokens import Message, message
 
 _ROLES = {
     "system": "system",
@@ -36,7 +35,9 @@ class RecordConversations(ConversationSection):
     """A source whose rows are records with a column of conversations."""
 
     files: str = "*.parquet"
+    """Glob of its files."""
     column: Literal["messages", "conversations"] = "messages"
+    """That holds the conversations, in OpenAI's form or ShareGPT's."""
 
     @property
     def wanted_languages(self) -> list[str] | None:

@@ -1,7 +1,7 @@
 """What every source of conversations gives: rows as messages or tokens, a chunk of them at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Sequence:
     """bool [tokens]: what the loss counts, where the row says it."""
     bounds: np.ndarray | None = None
     """int64 [documents, 2]: where each document begins and ends in `ids`; one document where it is null."""
+    kind: str = "pretraining"
 
     @property
     def documents(self) -> "list[Sequence]":
@@ -50,10 +51,12 @@ class Sequence:
         if self.bounds is None:
             return [self]
         return [
-            Sequence(
-                f"{self.sample_id}:{number}",
-                self.ids[start:end],
-                None if self.targets is None else self.targets[start:end],
+            replace(
+                self,
+                sample_id=f"{self.sample_id}:{number}",
+                ids=self.ids[start:end],
+                targets=None if self.targets is None else self.targets[start:end],
+                bounds=None,
             )
             for number, (start, end) in enumerate(self.bounds.tolist())
         ]
@@ -106,12 +109,6 @@ def numbered(
             yield Rejected(sample_id, "short", converted)
         else:
             yield Conversation(sample_id, "short", converted)
-
-
-def message(role: str, text: str) -> Message:
-    """A message of one part."""
-    kind = "response" if role == "assistant" else "prompt"
-    return {"role": role, "parts": [{"kind": kind, "text": text}]}
 
 
 def parquet_schema(path: Path) -> pl.Schema:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from selflong.globs import matching_files
 from selflong.job import UserError
-from selflong.recipe.section import External
+from selflong.recipe.section import Download, External, Positive, Repository, Revision
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ class ConversationSection(External, ABC):
     def tokenised_for(self) -> list[str]:
         """Models whose tokenizer made its rows, where they are tokens already; another one is refused."""
         return []
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids its rows are made of, where those stand for no text; None where it is text."""
+        return None
 
     @property
     def of_corpus(self) -> str | None:
@@ -120,3 +125,27 @@ class ConversationSection(External, ABC):
 
         Raises UserError where a column is missing or a file is damaged.
         """
+
+
+class HubRows(ConversationSection):
+    """What sources of files at the hub have in common, beside how they read them."""
+
+    repository: Repository
+    revision: Revision
+    rows: Positive
+    """Published number of rows: what the plan counts with before anything is downloaded."""
+    tokens: Positive
+    """Of all rows together, as published or estimated."""
+    gated: bool = False
+    """Whether its conditions must be accepted at the hub before it is downloaded."""
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, getattr(self, "files", None))
+
+    @property
+    def download_bytes(self) -> float:
+        return self.tokens * BYTES_PER_TOKEN * COMPRESSION
+
+    def size(self) -> Size:
+        return Size(self.rows, self.tokens)

@@ -27,7 +27,9 @@ class SynthesisedSamples(ConversationSection):
 
     kind: Literal["synthesised"]
     generator: str
+    """Of this recipe."""
     samples: Literal["long_input", "long_output"]
+    """Which of its samples."""
     instruction_position: Literal["after", "both"] | None = None
     """Of long inputs made with the instruction before the documents: behind them instead, or there too."""
 

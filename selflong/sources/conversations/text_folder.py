@@ -14,6 +14,7 @@ class FolderText(TextRows):
 
     kind: Literal["text_folder"]
     path: Path
+    """Of the folder."""
 
     @property
     def folder(self) -> Path:

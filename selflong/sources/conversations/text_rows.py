@@ -30,7 +30,9 @@ class TextRows(ConversationSection):
     """A source whose rows are documents to train on as they are."""
 
     files: str = "*.parquet"
+    """Glob of its files."""
     column: str = "text"
+    """That holds the text; of a field in a column, with a dot between."""
     where: dict[str, str] = {}  # noqa: RUF012 - pydantic gives each section its own copy
     """Column -> the value that a row must have, as {meta.redpajama_set_name: RedPajamaBook}."""
     joined_by: str | None = None

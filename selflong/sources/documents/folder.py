@@ -21,7 +21,9 @@ class FolderDocuments(DocumentSection):
 
     kind: Literal["folder"]
     path: Path
+    """Of the folder."""
     files: str = "*.parquet"
+    """Glob of its files."""
 
     @property
     def label(self) -> str:

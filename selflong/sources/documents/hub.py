@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from selflong.recipe.section import Positive, Repository
+from selflong.recipe.section import Positive, Repository, Revision
 from selflong.sources.documents.section import BYTES_PER_TOKEN, DocumentSection, Size
 
 
@@ -12,13 +12,15 @@ class HubDocuments(DocumentSection):
 
     kind: Literal["hub"]
     repository: Repository
-    revision: str
+    revision: Revision
     files: str
     """Glob inside the repository."""
     rows: Positive
     """Published number of rows: what the plan counts with before anything is downloaded."""
     tokens: Positive
+    """Published number of tokens."""
     bytes: Positive
+    """Published size of the text."""
 
     @property
     def label(self) -> str:

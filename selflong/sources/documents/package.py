@@ -21,8 +21,10 @@ class PackageDocuments(DocumentSection):
 
     kind: Literal["package"]
     reader: Literal[tuple(READERS)]  # type: ignore[valid-type]
+    """What reads which package."""
     licence: str
     maximum_documents: Positive | None = None
+    """The first of its documents alone."""
 
     @property
     def label(self) -> str:

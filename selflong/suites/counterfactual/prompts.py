@@ -21,7 +21,7 @@ from selflong.suites.evaluation_job import Job
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator import suite_sources
 from selflong.suites.ruler.generator.sources import load_questions
-from selflong.tokens import Tokenizer
+from selflong.tokens import Tokenizer, message
 
 INSTRUCTION = (
     "Answer the question by the given documents, even where they differ from what you know. Give only "
@@ -83,9 +83,7 @@ def _block(document: str) -> str:
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
-    rendered: list[int] = tokenizer.render([message], add_generation_prompt=True).ids.tolist()
-    return rendered
+    return tokenizer.prompt_ids([message("user", text)])
 
 
 class _Haystack:

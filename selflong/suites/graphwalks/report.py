@@ -1,12 +1,11 @@
 """GraphWalks' tables and figure."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from selflong.drawing import ReportFigure
 from selflong.suites.graphwalks.section import GraphWalks
 from selflong.suites.measured import Measured
-from selflong.suites.views import each_task, mean_against_length, mean_by_length
+from selflong.suites.views import against_length, each_task, mean_by_length
 from selflong.tables import Table
 
 
@@ -23,13 +22,4 @@ def tables(suite: GraphWalks, name: str, measured: Measured) -> Iterator[Table]:
 
 def figures(suite: GraphWalks, name: str, measured: Measured) -> Iterator[ReportFigure]:
     """The mean against length."""
-    draw = partial(
-        mean_against_length, measured, name, suite.lengths,
-        "F1 of the nodes (%)", "GraphWalks by length",
-    )  # fmt: skip
-    yield ReportFigure(
-        f"{name}_by_length",
-        "GraphWalks against length",
-        "Mean over the problems with 95% intervals by bootstrap over samples.",
-        draw,
-    )
+    yield against_length(measured, name, suite, "F1 of the nodes (%)", "Mean over the problems")

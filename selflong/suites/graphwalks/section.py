@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Download, Positive, Repository
+from selflong.recipe.section import Distinct, Download, Positive, Repository, Revision
 from selflong.suites.section import PromptLengthsSection
 
 SAMPLES = 100
@@ -22,8 +22,9 @@ class GraphWalks(PromptLengthsSection):
 
     kind: Literal["graphwalks"]
     repository: Repository
-    revision: str
+    revision: Revision
     problems: Annotated[list[Literal["parents", "bfs"]], Distinct] = Field(min_length=1)
+    """Which problems are asked."""
     samples: Positive = SAMPLES
     """Most of each problem at each length: the first of the set."""
     answer_tokens: Positive = 4096

@@ -20,6 +20,7 @@ class Judge(Section):
     model: str
     """Name that the endpoint knows it by."""
     context_tokens: Positive
+    """Of prompt and answer together."""
     price: Price | None = None
 
 
@@ -39,6 +40,7 @@ class Helmet(LengthsSection):
     samples: Positive | None = Field(default=None, exclude_if=is_none)
     """The most of each dataset."""
     chat_template: bool | None = Field(default=None, exclude_if=is_none)
+    """Whether prompts are put into the model's chat template; HELMET's own choice where it is null."""
     thinking: bool = False
     """Whether models reason: they get 32k tokens more, and nothing up to </think> is scored."""
     judge: Judge | None = Field(default=None, exclude_if=is_none)

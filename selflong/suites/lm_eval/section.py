@@ -15,7 +15,9 @@ class HarnessTask(Section):
     """A task of lm-evaluation-harness, or a group of them; its name alone where the rest is its own."""
 
     name: str
+    """At the harness."""
     shots: NonNegative | None = None
+    """Examples before the question; the task's own number where it is null."""
     metric: str | None = None
     """Of a sample, from 0 to 1; where null, the one that is named as the length, or the first of
     `harness.METRICS`, or the first."""
@@ -37,9 +39,11 @@ class LmEval(LengthsSection):
     """Tokens that the model has for prompt and answer: a longer prompt loses its beginning. Each length is a
     run of its own; none for short tasks, which are asked with what the model was made for."""
     chat_template: bool = True
+    """Whether prompts are put into the model's chat template."""
     template_arguments: dict[str, Any] = {}
     """Given to the chat template, such as `enable_thinking`."""
     system_prompt: str | None = None
+    """Before each prompt."""
     reasoning_end: str | None = None
     """What ends a model's reasoning, such as </think>: nothing before it is scored."""
     generation: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from selflong.suites.evaluation_job import Job
 from selflong.suites.longbench_v2.section import LongBenchV2, task_name
 from selflong.suites.prompt import Prompt
 from selflong.suites.stored_rows import json_rows
-from selflong.tokens import Tokenizer
+from selflong.tokens import Tokenizer, message
 
 FILE = "data.json"
 CHOICES = ("choice_A", "choice_B", "choice_C", "choice_D")
@@ -111,6 +111,4 @@ class Asking:
         return self.tokenizer.decode([*tokens[:half], *tokens[len(tokens) - room + half :]])
 
     def _rendered(self, text: str) -> list[int]:
-        message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
-        ids: list[int] = self.tokenizer.render([message], add_generation_prompt=True).ids.tolist()
-        return ids
+        return self.tokenizer.prompt_ids([message("user", text)])

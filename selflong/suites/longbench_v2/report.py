@@ -1,13 +1,12 @@
 """LongBench v2's tables and figure."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from selflong.drawing import ReportFigure
 from selflong.scores import length_name
 from selflong.suites.longbench_v2.section import CONTEXTS, DIFFICULTIES, LongBenchV2
 from selflong.suites.measured import INTERVALS, Measured
-from selflong.suites.views import each_task, mean_against_length, mean_by_length, pooled_cell
+from selflong.suites.views import against_length, each_task, mean_by_length, pooled_cell
 from selflong.tables import Cell, Table
 
 
@@ -56,12 +55,4 @@ def by_group(measured: Measured, name: str, suite: LongBenchV2, how: str) -> Tab
 
 def figures(suite: LongBenchV2, name: str, measured: Measured) -> Iterator[ReportFigure]:
     """Accuracy against length."""
-    draw = partial(
-        mean_against_length, measured, name, suite.lengths, "accuracy (%)", "LongBench v2 by length"
-    )
-    yield ReportFigure(
-        f"{name}_by_length",
-        "LongBench v2 against length",
-        "Accuracy over all questions with 95% intervals by bootstrap over samples.",
-        draw,
-    )
+    yield against_length(measured, name, suite, "accuracy (%)", "Accuracy over all questions")

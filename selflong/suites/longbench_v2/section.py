@@ -3,7 +3,7 @@
 from itertools import product
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import Download, Repository
+from selflong.recipe.section import Download, Repository, Revision
 from selflong.suites.section import PromptLengthsSection
 
 DIFFICULTIES = ("easy", "hard")
@@ -22,7 +22,7 @@ class LongBenchV2(PromptLengthsSection):
 
     kind: Literal["longbench_v2"]
     repository: Repository
-    revision: str
+    revision: Revision
     chain_of_thought: bool = False
     """Let the model reason first, then ask for its choice without the documents."""
 

@@ -1,12 +1,11 @@
 """MRCR's tables and figure."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from selflong.drawing import ReportFigure
 from selflong.suites.measured import Measured
 from selflong.suites.mrcr.section import Mrcr
-from selflong.suites.views import each_depth, each_task, mean_against_length, mean_by_length
+from selflong.suites.views import against_length, each_depth, each_task, mean_by_length
 from selflong.tables import Table
 
 MEASURE = "likeness to the n-th answer (%)"
@@ -27,9 +26,4 @@ def tables(suite: Mrcr, name: str, measured: Measured) -> Iterator[Table]:
 
 def figures(suite: Mrcr, name: str, measured: Measured) -> Iterator[ReportFigure]:
     """The mean against length."""
-    yield ReportFigure(
-        f"{name}_by_length",
-        "MRCR against length",
-        "Mean over the numbers of needles with 95% intervals by bootstrap over samples.",
-        partial(mean_against_length, measured, name, suite.lengths, MEASURE, "MRCR by length"),
-    )
+    yield against_length(measured, name, suite, MEASURE, "Mean over the numbers of needles")

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Download, Positive, Repository
+from selflong.recipe.section import Distinct, Download, Positive, Repository, Revision
 from selflong.suites.section import PromptLengthsSection
 
 SAMPLES = 100
@@ -22,7 +22,7 @@ class Mrcr(PromptLengthsSection):
 
     kind: Literal["mrcr"]
     repository: Repository
-    revision: str
+    revision: Revision
     needles: Annotated[list[Literal[2, 4, 8]], Distinct] = Field(min_length=1)
     """How many answers to the same request the conversation holds."""
     samples: Positive = SAMPLES

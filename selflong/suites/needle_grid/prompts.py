@@ -22,7 +22,7 @@ from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, Wording, depths
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
-from selflong.tokens import Tokenizer
+from selflong.tokens import Tokenizer, message
 
 TASK = "needle"
 NEEDLE = "The best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
@@ -146,8 +146,4 @@ class _Haystack:
         return f"{before}{self._between.join(whole)}{after}"
 
     def _ids(self, text: str) -> list[int]:
-        message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
-        rendered: list[int] = self._tokenizer.render(
-            [message], add_generation_prompt=True
-        ).ids.tolist()
-        return rendered
+        return self._tokenizer.prompt_ids([message("user", text)])

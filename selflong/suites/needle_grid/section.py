@@ -16,7 +16,9 @@ class Wording(Section):
     """What is hidden and asked, where it is not the original test's, such as in the haystack's language."""
 
     needle: str = Field(min_length=1)
+    """The sentence that is hidden."""
     question: str = Field(min_length=1)
+    """What asks for it."""
     keywords: Annotated[list[str], Distinct] = Field(min_length=1)
     """Of the needle: the score is the share of them that the answer holds, whatever their case."""
     prompt: str
@@ -42,6 +44,7 @@ class NeedleGrid(PromptLengthsSection):
     depths: Positive
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
+    """Prompts of each cell."""
     seed: Seed
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
     wording: Wording | None = Field(default=None, exclude_if=is_none)

@@ -8,7 +8,7 @@ from selflong.llm.protocol import Endpoint
 from selflong.suites.evaluation_job import Job
 from selflong.suites.output_length.section import TOKENS_PER_WORD, OutputLength
 from selflong.suites.prompt import Prompt
-from selflong.tokens import Tokenizer
+from selflong.tokens import Tokenizer, message
 
 TASK = "writing"
 
@@ -54,8 +54,7 @@ def requests(
         drawn = random.Random(f"{suite.seed} {words}").sample(combinations, suite.prompts)
         for index, (template, form, topic) in enumerate(drawn):
             text = template.format(form=form, words=words, topic=topic)
-            message = {"role": "user", "parts": [{"kind": "prompt", "text": text}]}
-            ids = tokenizer.render([message], add_generation_prompt=True).ids.tolist()
+            ids = tokenizer.prompt_ids([message("user", text)])
             yield Prompt(
                 task=TASK,
                 length=words,

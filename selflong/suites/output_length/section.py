@@ -14,6 +14,7 @@ class OutputLength(LengthsSection):
 
     kind: Literal["output_length"]
     prompts: Positive
+    """Of each length."""
     seed: Seed
 
     asks_endpoints: ClassVar[bool] = True

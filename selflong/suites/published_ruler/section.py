@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import Download, Repository
+from selflong.recipe.section import Download, Repository, Revision
 from selflong.suites.ruler.section import RULER_TASKS, AnyRuler
 
 
@@ -14,7 +14,7 @@ class PublishedRulerSuite(AnyRuler):
     kind: Literal["published_ruler"]
     models: list[str]
     repository: Repository
-    revision: str
+    revision: Revision
 
     carries_predictions: ClassVar[bool] = True
 

@@ -11,11 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from selflong.formats import PREDICTIONS, table
-from selflong.recall.language import answer_positions, random_sequences
-from selflong.recipe.recall import RecallLanguage
+from selflong.recall import answer_positions, random_sequences
 from selflong.suites.evaluation_job import Job
 from selflong.suites.recall.metric import share_in_place
-from selflong.suites.recall.section import LANGUAGE, RecallSuite
+from selflong.suites.recall.section import RecallSuite
 
 TASK = "needles"
 _TOKENS_AT_ONCE = 16_384
@@ -23,24 +22,17 @@ _TOKENS_AT_ONCE = 16_384
 
 def run(suite: RecallSuite, job: Job, work: Path) -> pl.DataFrame:
     """formats.PREDICTIONS of the job's checkpoint at every length of the suite."""
-    language = job.parts[LANGUAGE]
-    assert isinstance(language, RecallLanguage)
     # Sums over threads would depend on their number, and so could a guess between two near values.
     torch.set_num_threads(1)
     llama = AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32).eval()
     return pl.concat(
-        predictions(job.suite_name, suite, language, job.checkpoint, llama, length)
+        predictions(job.suite_name, suite, job.checkpoint, llama, length)
         for length in suite.lengths
     )
 
 
 def predictions(
-    name: str,
-    suite: RecallSuite,
-    language: RecallLanguage,
-    checkpoint: str,
-    llama: torch.nn.Module,
-    length: int,
+    name: str, suite: RecallSuite, checkpoint: str, llama: torch.nn.Module, length: int
 ) -> pl.DataFrame:
     """formats.PREDICTIONS at one length, one row a sequence; the score is the share of right answers.
 
@@ -48,9 +40,9 @@ def predictions(
     after its key, given the sequence with the right answers before it. Prompts are token ids.
     """
     rng = np.random.default_rng([suite.seed, length, 1])
-    drawn = random_sequences(language, length, suite.sequences, rng)
+    drawn = random_sequences(suite.language, length, suite.sequences, rng)
     tokens = torch.from_numpy(drawn.astype(np.int64))
-    positions = torch.from_numpy(answer_positions(language, length))
+    positions = torch.from_numpy(answer_positions(suite.language, length))
     guesses = []
     with torch.inference_mode():
         for batch in tokens.split(max(1, _TOKENS_AT_ONCE // length)):
@@ -73,7 +65,7 @@ def predictions(
                 "prompt_tokens": length,
                 "answers": wanted,
                 "prediction": prediction,
-                "completion_tokens": language.queries,
+                "completion_tokens": suite.language.queries,
                 "score": share_in_place(prediction, wanted),
                 "precision": "float32",
                 "request_key": f"{suite.seed}-{length}-{index}",

@@ -1,14 +1,12 @@
 """Settings of the suite on recall."""
 
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from selflong.recipe.recall import RecallLanguage
-from selflong.recipe.section import Positive, Precision, Section, Seed
+from pydantic import model_validator
+
+from selflong.recall import RecallLanguage
+from selflong.recipe.section import Positive, Precision, Seed
 from selflong.suites.section import LengthsSection
-
-LANGUAGE = "recall.language"
-"""Place in the recipe of the language that it asks in."""
 
 
 class RecallSuite(LengthsSection):
@@ -17,18 +15,19 @@ class RecallSuite(LengthsSection):
     title: ClassVar[str] = "Recall"
 
     kind: Literal["recall"]
+    language: RecallLanguage
     sequences: Positive
     """Of each length; every model reads the same ones."""
     seed: Seed
 
     one_thread: ClassVar[bool] = True
     own_precision: ClassVar[Precision | None] = "float32"
-    reads: ClassVar[tuple[str, ...]] = (LANGUAGE,)
 
-    def mistakes(self, place: str, parts: Mapping[str, Section | None]) -> Iterator[str]:
-        language = parts[LANGUAGE]
-        if language is None:
-            yield f"{place}.lengths: asks in the language of a section recall, which is missing"
-            return
-        assert isinstance(language, RecallLanguage)
-        yield from language.too_short(f"{place}.lengths", min(self.lengths))
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        self.language.refuse_shorter(min(self.lengths))
+        return self
+
+    @property
+    def vocabulary(self) -> int:
+        return self.language.vocabulary

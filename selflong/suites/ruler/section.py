@@ -45,7 +45,9 @@ class RulerFiles(HaystackFile):
     """What RULER reads in place of the packaged data; questions in SQuAD v2's or HotpotQA's format."""
 
     qa_1: Path | None = None
+    """SQuAD's file of questions."""
     qa_2: Path | None = None
+    """HotpotQA's file of questions."""
 
 
 class AnyRuler(PromptLengthsSection):
@@ -83,12 +85,16 @@ class RulerSuite(AnyRuler):
 
     kind: Literal["ruler"]
     convention: Literal["ruler_exact", "ruler_2024"]
+    """ruler_exact: ours, each prompt as long as its length says; ruler_2024: the code that the paper ran."""
     tasks: Annotated[list[RulerTask], Distinct] = Field(min_length=1)
+    """Of RULER's thirteen."""
     samples: dict[int, Positive]
     """Of each task, by length."""
     seed: Seed
     chat: bool = True
+    """Whether prompts are put into the model's chat template."""
     answer_prefix: bool = True
+    """Whether the prompt ends in the beginning of the answer, as RULER's do."""
     files: RulerFiles | None = Field(default=None, exclude_if=is_none)
 
     asks_endpoints: ClassVar[bool] = True

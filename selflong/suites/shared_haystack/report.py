@@ -1,12 +1,11 @@
 """Tables and figure of the suite of shared haystacks."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from selflong.drawing import ReportFigure
 from selflong.suites.measured import Measured
 from selflong.suites.shared_haystack.section import SharedHaystack
-from selflong.suites.views import each_depth, each_task, mean_against_length, mean_by_length
+from selflong.suites.views import against_length, each_depth, each_task, mean_by_length
 from selflong.tables import Table
 
 
@@ -28,12 +27,4 @@ def tables(suite: SharedHaystack, name: str, measured: Measured) -> Iterator[Tab
 def figures(suite: SharedHaystack, name: str, measured: Measured) -> Iterator[ReportFigure]:
     """The mean against length."""
     measure = f"mean of {len(suite.tasks)} needle tasks (%)"
-    yield ReportFigure(
-        f"{name}_by_length",
-        "Shared haystacks against length",
-        "Mean over the tasks with 95% intervals by bootstrap over questions.",
-        partial(
-            mean_against_length, measured, name, suite.lengths, measure,
-            "Shared haystacks by length",
-        ),
-    )  # fmt: skip
+    yield against_length(measured, name, suite, measure, "Mean over the tasks")

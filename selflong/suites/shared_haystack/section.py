@@ -24,13 +24,16 @@ class SharedHaystack(PromptLengthsSection):
 
     kind: Literal["shared_haystack"]
     tasks: Annotated[list[NeedleTaskName], Distinct] = Field(min_length=1)
+    """Of RULER's needle tasks, by which haystack, keys, values and questions are made."""
     haystacks: Positive
     """Of each task at each length."""
     questions: Positive = 10
     """About each of them."""
     seed: Seed
     chat: bool = True
+    """Whether prompts are put into the model's chat template."""
     answer_prefix: bool = True
+    """Whether the prompt ends in the beginning of the answer, as RULER's do."""
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
     asks_endpoints: ClassVar[bool] = True

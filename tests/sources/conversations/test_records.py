@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from selflong.job import UserError
 from selflong.sources.conversations.folder import FolderConversations
 from selflong.sources.conversations.records import messages
-from selflong.sources.conversations.rows import Conversation, Rejected, Row, message
+from selflong.sources.conversations.rows import Conversation, Rejected, Row
+from selflong.tokens import message
 
 USER = {"role": "user", "content": "Where?"}
 ANSWER = {"role": "assistant", "content": "There."}

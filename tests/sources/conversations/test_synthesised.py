@@ -9,8 +9,9 @@ from selflong.formats import SAMPLES, table, write_parquet
 from selflong.job import UserError
 from selflong.recipe.checks import mistakes
 from selflong.recipe.recipe import Recipe
-from selflong.sources.conversations.rows import Conversation, message
+from selflong.sources.conversations.rows import Conversation
 from selflong.sources.conversations.synthesised import SynthesisedSamples
+from selflong.tokens import message
 from tests.mixture.jobs import recipe_with
 
 PARTS = (("prompt", "Compare them."), ("prompt", "\n\n[Document 1]\n"), ("document", "one"),

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selflong.formats import PREDICTIONS
-from selflong.recipe.recall import RecallLanguage
+from selflong.recall import RecallLanguage
 from selflong.suites.recall.harness import run
 from selflong.suites.recall.section import RecallSuite
 from tests.suites.jobs import job_of
@@ -21,14 +21,14 @@ def test_the_measure_asks_all_models_the_same_and_counts_right_answers(tmp_path:
         vocab_size=LANGUAGE.vocabulary, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=2,
     )  # fmt: skip
-    suite = RecallSuite(kind="recall", models=["m"], lengths=[16, 24], sequences=50, seed=9)
+    suite = RecallSuite(
+        kind="recall", models=["m"], language=LANGUAGE, lengths=[16, 24], sequences=50, seed=9
+    )
     frames = []
     for seed in range(2):
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(tmp_path / str(seed))
-        job = job_of(
-            "recall", suite, tmp_path / str(seed), tmp_path, parts={"recall.language": LANGUAGE}
-        )
+        job = job_of("recall", suite, tmp_path / str(seed), tmp_path)
         frames.append(run(suite, job, tmp_path))
         assert dict(frames[-1].schema) == PREDICTIONS
     first, second = frames

@@ -1,22 +1,17 @@
-"""The language says what it should; its packed sequences hold whole documents."""
-
-from pathlib import Path
+"""The language says what it should."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selflong.formats import SEQUENCES, PackedFiles, TokenRole, read_parquet
-from selflong.job import UserError
-from selflong.recall.language import (
+from selflong.recall import (
     SEPARATOR,
     START,
+    RecallLanguage,
     answer_positions,
     random_sequences,
-    write_packed,
 )
-from selflong.recipe.recall import RecallData, RecallLanguage
 
 LANGUAGE = RecallLanguage(keys=8, values=6, needles=4, queries=2, fillers=5)
 
@@ -53,22 +48,5 @@ def test_impossible_languages_are_refused() -> None:
         RecallLanguage(keys=3, values=6, needles=4, queries=2, fillers=5)
     with pytest.raises(ValueError, match="not 5 queries"):
         RecallLanguage(keys=8, values=6, needles=4, queries=5, fillers=5)
-    with pytest.raises(UserError, match="10 tokens are too few"):
+    with pytest.raises(ValueError, match="length 10 is too short"):
         random_sequences(LANGUAGE, 10, 1, np.random.default_rng(0))
-
-
-def test_packed_sequences_hold_whole_documents_with_their_answers(tmp_path: Path) -> None:
-    data = RecallData(length=20, documents=13, seed=1)
-    write_packed(language=LANGUAGE, data=data, packed_tokens=70, output=tmp_path / "packed")
-    write_packed(language=LANGUAGE, data=data, packed_tokens=70, output=tmp_path / "again")
-    rows = read_parquet(tmp_path / "packed" / PackedFiles.SEQUENCES, SEQUENCES)
-    assert rows["tokens"].to_list() == [60] * 4
-    assert rows["document_bounds"][0].to_list() == [0, 20, 40, 60]
-    ids = np.load(tmp_path / "packed" / PackedFiles.INPUT_IDS)
-    roles = np.load(tmp_path / "packed" / PackedFiles.ROLES)
-    assert len(ids) == len(roles) == 240
-    answers = ids[roles == TokenRole.RESPONSE]
-    assert len(answers) == 12 * LANGUAGE.queries
-    assert (answers >= LANGUAGE.first_value).all() and (answers < LANGUAGE.first_filler).all()
-    for name in (PackedFiles.INPUT_IDS, PackedFiles.ROLES):
-        assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
