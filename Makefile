@@ -3,15 +3,19 @@
 PYTHON ?= python3
 # URL of an index of CPU builds of PyTorch; without it pip installs the CUDA build (several GB more).
 TORCH_INDEX ?=
+# Set, each file that is installed is compared with its hash in envs/*.lock, but torch's: its builds for CPUs have others.
+HASHES ?=
 RECIPE ?= laptop
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
+PINNED = $(if $(HASHES),--require-hashes --no-deps -r envs/$(1).lock,-r envs/$(1).txt)
+
 VLLM := .venv-vllm
 
-.PHONY: help setup docs demo recall plan test lint format test-slurm test-vllm test-gpu clean
+.PHONY: help setup docs demo recall plan test lint audit format test-slurm test-vllm test-gpu clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
@@ -29,10 +33,10 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: envs/build.txt envs/laptop.txt envs/laptop-data.txt envs/development.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' envs/laptop.txt)"
-	$(PIP) install --quiet -r envs/build.txt
-	$(PIP) install --quiet --no-build-isolation -r envs/laptop.txt
-	$(PIP) install --quiet --no-deps -r envs/laptop-data.txt
-	$(PIP) install --quiet -r envs/development.txt
+	$(PIP) install --quiet $(call PINNED,build)
+	$(PIP) install --quiet --no-build-isolation $(call PINNED,laptop)
+	$(PIP) install --quiet --no-deps $(call PINNED,laptop-data)
+	$(if $(HASHES),,$(PIP) install --quiet -r envs/development.txt)
 	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
@@ -60,6 +64,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+	$(BIN)/python envs/audit.py
+
+audit: setup
+	$(BIN)/python envs/audit.py --strict
 
 test: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder

@@ -1,7 +1,7 @@
 """How broken recipes and sites are answered: `python benchmarks/safety.py --mutations 5000`.
 
-Prints one line of JSON: mutations, sentences, stacks, accepted_wrong, and seconds_of_checks, what reading and
-checking the paper's recipe takes.
+What is accepted is planned as `snakemake plan` does it. Prints one line of JSON: mutations, sentences,
+stacks, accepted_wrong, and seconds_of_checks, what reading and checking the paper's recipe takes.
 """
 
 import argparse
@@ -16,15 +16,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from selflong.recipe.loading import load_recipe, load_site  # noqa: E402
+from selflong.recipe.loading import load_recipe  # noqa: E402
 from selflong.recipe.reader import read_yaml  # noqa: E402
-from tests.recipe.mutations import Verdict, draw, verdict  # noqa: E402
+from tests.recipe.mutations import (  # noqa: E402
+    Verdict,
+    draw,
+    plan_on_site,
+    plan_recipe,
+    verdict,
+)
 
 FILES = {
-    ROOT / "recipes" / "laptop.yaml": load_recipe,
-    ROOT / "recipes" / "recall.yaml": load_recipe,
-    ROOT / "recipes" / "selflong.yaml": load_recipe,
-    ROOT / "config.yaml": load_site,
+    ROOT / "recipes" / "laptop.yaml": plan_recipe,
+    ROOT / "recipes" / "recall.yaml": plan_recipe,
+    ROOT / "recipes" / "selflong.yaml": plan_recipe,
+    ROOT / "config.yaml": plan_on_site,
 }
 
 
@@ -54,6 +60,7 @@ def main() -> None:
         "seconds_of_checks": round(time.perf_counter() - start, 2),
     }
     print(json.dumps(figures))
+    sys.exit(1 if counts[Verdict.STACK] + counts[Verdict.ACCEPTED_WRONG] else 0)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,20 @@ import os
 from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
 from selflong.run.options import options
-from selflong.run.run import Run, alternatives
+from selflong.run.readiness import lacking, uses_of_jobs, uses_of_recipe
+from selflong.run.run import Run, alternatives, refuse
+
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 
 try:
-    RUN = Run.from_config(config)
+    RUN = Run.from_config(config, CONDA)
 except UserError as mistake:
     raise WorkflowError(str(mistake))
 
@@ -21,7 +25,6 @@ except UserError as mistake:
 RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.environment
 
 # The commands of the rules name the Python of their kind of job, the recipe and the site by these variables.
-CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 os.environ.update(JOBS.variables(CONDA))
 
 # Of training's jobs, where the site has a queue: how often one is submitted again (inside a job nothing is), and
@@ -61,8 +64,11 @@ wildcard_constraints:
 
 
 def begin():
-    """Take the results for this run and write what its jobs read."""
+    """Look whether the jobs can run, take the results for this run, and write what its jobs read."""
     try:
+        if workflow.dag is not None:
+            uses = uses_of_jobs(workflow.dag.needrun_jobs())
+            refuse(lacking(RUN.recipe, RUN.site, uses, CONDA))
         LOCK.enter_context(sole_owner(RESULTS.root))
         with disk_errors_as_sentences():
             JOBS.write_copies()
@@ -72,6 +78,12 @@ def begin():
 
 onstart:
     begin()
+
+
+# Whoever only looks at a recipe needs none of it.
+if workflow.dryrun and workflow.is_main_process:
+    for sentence in lacking(RUN.recipe, RUN.site, uses_of_recipe(RUN.recipe), CONDA):
+        logger.warning(f"Before it runs: {sentence}")
 
 
 # Snakemake hears the onstart of the main Snakefile alone, not that of a module.

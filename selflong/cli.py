@@ -14,6 +14,8 @@ from selflong.workspace import install_data, make_workspace, missing_data
 
 if TYPE_CHECKING:
     from selflong.catalogue import RemoteModel
+    from selflong.recipe.recipe import Recipe
+    from selflong.recipe.site import Site
 
 CATALOGUE = ROOT / "recipes" / "evaluate.yaml"
 
@@ -103,12 +105,24 @@ def _init(arguments: argparse.Namespace, _: list[str]) -> None:
 
 
 def _validate(arguments: argparse.Namespace, _: list[str]) -> None:
+    site = None if arguments.site is None else load_site(arguments.site)
     for path in arguments.recipes:
-        load_recipe(path)
+        recipe = load_recipe(path)
+        if site is not None:
+            _check_together(recipe, site.model_copy(update={"recipes": path.parent}))
         print(f"{path}: right")
-    if arguments.site is not None:
-        load_site(arguments.site)
+    if site is not None:
         print(f"{arguments.site}: right")
+
+
+def _check_together(recipe: "Recipe", site: "Site") -> None:
+    """UserError with what no machine can run; what this one lacks is only noted."""
+    from selflong.run.readiness import lacking, uses_of_recipe
+    from selflong.run.run import checked_run
+
+    checked_run(recipe, site)
+    for sentence in lacking(recipe, site, uses_of_recipe(recipe)):
+        print(f"Before it runs: {sentence}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, others: list[str]) -> None:

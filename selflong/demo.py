@@ -304,7 +304,7 @@ def follow(
         if not failed:
             say("".join(last).rstrip())
         where = f"{course.finished} of {course.total} steps"
-        say(f"Stopped after {where}: mend it, and `{again}` goes on from there.")
+        say(f"Stopped after {where}: correct that, and `{again}` goes on from there.")
     return status
 
 

@@ -379,6 +379,19 @@ def read_parquet(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
     return check(frame, schema, str(path))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; UserError where the file is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run the stage that makes it first") from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no JSON object in UTF-8: fetch it, or make it, again")
+    return content
+
+
 def write_json(value: Any, path: Path) -> None:
     """Publish `value` as JSON, keys in order."""
     with publish(path) as partial:

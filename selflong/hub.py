@@ -38,6 +38,7 @@ from huggingface_hub.utils import logging as hub_logging
 from selflong.formats import file_sha256, remove, write_json
 from selflong.globs import matches
 from selflong.job import UserError
+from selflong.keys import read_key
 from selflong.progress import Progress
 from selflong.recipe.section import Download
 
@@ -105,8 +106,8 @@ class _Repository:
 
     @property
     def token(self) -> str | Literal[False]:
-        """False, not None, lest a token is taken from elsewhere."""
-        return os.environ.get(self.token_variable) or False
+        """False, not None, lest a token is taken from elsewhere; UserError where it can be none."""
+        return read_key(self.token_variable) or False
 
 
 def download_files(
@@ -127,7 +128,7 @@ def download_files(
         present,
     )
     if not found:
-        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; mend `files`")
+        raise UserError(f"{repository} at {revision}: no file matches {pattern!r}; correct `files`")
     return found
 
 
@@ -147,16 +148,29 @@ def download_model(
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What a download's own file says of it; nothing where there is none."""
+    """What a download's own file says of it; nothing where there is none, or it is damaged."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if _is_record(record) else {}
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has the form of `_record`."""
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        return False
+    texts = [record.get(key) for key in ("repository", "kind", "revision", "commit")]
+    return all(isinstance(text, str) for text in texts) and all(
+        _is_safe(name) and isinstance(listed, dict) and isinstance(listed.get("bytes"), int)
+        for name, listed in record["files"].items()
+    )
 
 
 def damaged_files(folder: Path) -> Iterator[str]:
     """A sentence for each file of a download that is not what the hub listed."""
+    if (folder / RECORD).exists() and not recorded(folder):
+        yield f"{folder / RECORD} is damaged: remove {folder}, and start again"
     for name, listed in recorded(folder).get("files", {}).items():
         path = folder / name
         if not path.is_file():

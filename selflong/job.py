@@ -23,7 +23,7 @@ RUNNER_VARIABLE = "SELFLONG_RUNNER"
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message is one sentence that names the place and the mend."""
+    """A mistake of the user; the message is one sentence that names the place and what to do."""
 
 
 def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
@@ -78,7 +78,7 @@ MENDS = {
     errno.ENOTEMPTY: "a folder stands where a file belongs; move it away",
     errno.EEXIST: "a file stands where a folder belongs; move it away",
     errno.ENAMETOOLONG: "give shorter names",
-    errno.ELOOP: "mend the links",
+    errno.ELOOP: "correct the links",
     errno.EIO: "the disk fails",
     errno.ESTALE: "the file system was mounted again meanwhile",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
@@ -93,7 +93,7 @@ _NUMBER = re.compile(r"\b(?:os error|errno:?) (\d+)", re.IGNORECASE)
 
 @contextmanager
 def disk_errors_as_sentences(place: Path | None = None) -> Iterator[None]:
-    """Raise UserError for an error of the file system that a person can mend; `place` where it names none."""
+    """Raise UserError for what a user can correct of the file system; `place` where the error names none."""
     try:
         yield
     except Exception as error:

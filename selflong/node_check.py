@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from selflong.packages import IMPORTED, IMPORTED_ON_GPUS
 from selflong.recipe.loading import load_site
 from selflong.recipe.site import JobKind
 
@@ -22,18 +23,6 @@ Verdict = Literal["ok", "note", "missing"]
 GB = 10**9
 LEAST_DISK = 50 * GB
 LEAST_SHARED_MEMORY = 1 * GB
-
-PACKAGES = {
-    "pipeline": ("snakemake", "polars", "pydantic", "faiss", "rensa", "seaborn"),
-    "encoding": ("torch", "sentence_transformers", "faiss", "polars"),
-    "synthesis": ("aiohttp", "polars", "transformers"),
-    "training": ("torch", "deepspeed", "transformers", "safetensors", "ninja"),
-    "evaluation": ("transformers", "polars", "nltk", "wonderwords"),
-}
-"""What each kind of job imports, wherever it runs."""
-
-GPU_PACKAGES = {"training": ("flash_attn",), "synthesis": ("vllm",), "evaluation": ("vllm",)}
-"""And what it imports on GPUs."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +39,12 @@ def check_node(kind: JobKind, gpus: int, folder: Path, token_variable: str) -> I
     node = os.environ.get("SLURMD_NODENAME", platform.node())
     yield Finding("node", "ok", f"{node}, for jobs of the kind {kind}")
     yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
-    yield from _packages(PACKAGES[kind])
+    yield from _packages(IMPORTED[kind])
     yield from _tools(kind)
     yield _disk(folder)
     yield _shared_memory()
     if gpus > 0:
-        yield from _packages(GPU_PACKAGES.get(kind, ()))
+        yield from _packages(IMPORTED_ON_GPUS.get(kind, ()))
         yield from _gpus(gpus)
     yield _token(token_variable)
 

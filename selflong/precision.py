@@ -4,7 +4,6 @@ A CPU with matrix units for bfloat16 (AMX, AVX512-BF16) multiplies it faster tha
 torch widens every product, which takes tens of times as long.
 """
 
-import json
 import logging
 import statistics
 import time
@@ -13,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from selflong.formats import write_json
+from selflong.formats import read_object, write_json
+from selflong.job import UserError
 from selflong.recipe.section import Precision
 from selflong.recipe.site import Serving, TrainingSite, TransformersServing, VllmServing
 
@@ -40,8 +40,14 @@ class Shape:
     @classmethod
     def of(cls, model: Path) -> "Shape":
         """That of a Hugging Face model folder."""
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        return cls(int(config["hidden_size"]), int(config["intermediate_size"]))
+        config = model / "config.json"
+        content = read_object(config)
+        hidden, intermediate = content.get("hidden_size"), content.get("intermediate_size")
+        if not all(isinstance(side, int) and side > 0 for side in (hidden, intermediate)):
+            raise UserError(
+                f"{config} does not give hidden_size and intermediate_size: fetch it again"
+            )
+        return cls(int(hidden), int(intermediate))  # type: ignore[arg-type]
 
     def sides(self) -> Iterator[tuple[int, int]]:
         hidden, wide = (min(n, LARGEST_SIDE) for n in (self.hidden, self.intermediate))
@@ -134,7 +140,7 @@ def write_machine(*, model: Path, threads: int, output: Path) -> Machine:
 
 def read_machine(path: Path) -> Machine:
     """What `write_machine` published."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path)
     return Machine(**content | {"flags": tuple(content["flags"])})
 
 

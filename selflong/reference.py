@@ -199,8 +199,8 @@ def messages() -> str:
     """Every sentence with which a command or a job ends, by the part that says it."""
     parts = [
         "# Troubleshooting", "",
-        "What a user can mend ends a command or a job with one sentence: place, mistake and",
-        "mend. Snakemake's output names the log of the job; the sentence is its last line.",
+        "A user's mistake ends a command or a job with one sentence: place, mistake and what",
+        "to do. Snakemake's output names the log of the job; the sentence is its last line.",
         "By the part that says them (`...` stands for a name or a number):", "",
     ]  # fmt: skip
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.recipe import DOWNLOADS, Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
 Shard = int | str
@@ -29,7 +29,7 @@ class Results:
     @property
     def downloads(self) -> Path:
         """Folder of what the hub gave; all recipes of a site share it."""
-        return self.root.parent / "downloads"
+        return self.root.parent / DOWNLOADS
 
     # ---------------------------------------------------------------------------------------- corpus
 

@@ -20,6 +20,7 @@ import tokenizers
 
 from selflong.formats import TokenRole, digest
 from selflong.job import UserError
+from selflong.recipe.section import DATE
 
 # Loading transformers takes two seconds, which jobs that name a tokenizer and load none do not wait for.
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Message = dict[str, Any]
 """A message of formats.MESSAGES: {"role", "parts": [{"kind": prompt | document | response, "text"}]}."""
 
 DEFAULT_CHAT_DATE = "26 Jul 2024"
-_DATE_FORMAT = "%d %b %Y"
 _BATCH_CHARACTERS = 1 << 22
 _PART_ROLES = {
     "prompt": TokenRole.PROMPT,
@@ -353,7 +353,7 @@ def load_tokenizer(
         raise UserError(f"{folder} does not exist: it must be a folder with a tokenizer.json")
     try:
         pretrained = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # its library in Rust knows no other kind
         first_line = str(error).strip().partition("\n")[0]
         raise UserError(f"{folder} holds no tokenizer that can be loaded: {first_line}") from None
     if not isinstance(pretrained, PreTrainedTokenizerFast):
@@ -370,7 +370,7 @@ def vocabulary_digest(backend: tokenizers.Tokenizer) -> str:
 
 def _parse_date(chat_date: str) -> datetime:
     try:
-        return datetime.strptime(chat_date, _DATE_FORMAT)
+        return datetime.strptime(chat_date, DATE)
     except ValueError:
         raise UserError(f"chat_date: {chat_date!r} must read like '26 Jul 2024'") from None
 

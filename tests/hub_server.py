@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.serving import serving
@@ -27,6 +28,15 @@ LARGE = 1024  # bytes from which a file is stored by its SHA-256
 
 def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def listed(name: str, content: bytes) -> dict[str, Any]:
+    """A file as the hub lists it."""
+    entry = {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
+    if len(content) >= LARGE:
+        sha256 = hashlib.sha256(content).hexdigest()
+        return {**entry, "lfs": {"oid": sha256, "size": len(content), "pointerSize": 130}}
+    return entry
 
 
 @dataclass
@@ -124,16 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif hub.tree is not None:
             answer = hub.tree
         else:
-            answer = [self._entry(name, content) for name, content in hub.files.items()]
+            answer = [listed(name, content) for name, content in hub.files.items()]
         body = json.dumps(answer).encode()
         self._send(200, body, {"Content-Type": "application/json"}, with_body)
-
-    def _entry(self, name: str, content: bytes) -> dict[str, object]:
-        entry = {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
-        if len(content) >= LARGE:
-            sha256 = hashlib.sha256(content).hexdigest()
-            entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 130}
-        return entry
 
     def _resolve(self, name: str, with_body: bool) -> None:
         content = self.hub.files.get(name)

@@ -103,7 +103,9 @@ def test_a_failed_job_shows_its_own_sentence_and_its_log(
         assert text == (
             f"second failed (log: logs/{name}.log): Error: config.yaml: x is missing: add it"
         )
-    assert said[-1] == ("Stopped after 1 of 4 steps: mend it, and `make demo` goes on from there.")
+    assert said[-1] == (
+        "Stopped after 1 of 4 steps: correct that, and `make demo` goes on from there."
+    )
 
 
 def test_a_mistake_before_the_first_job_is_shown(tmp_path: Path) -> None:

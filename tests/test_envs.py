@@ -33,6 +33,16 @@ def conda_pins(name: str) -> set[str]:
     return {*section, *later}
 
 
+@pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_itself_solves_python_and_compilers_alone(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    assert content["name"] == f"selflong-{path.stem}"
+    assert content["channels"] == ["conda-forge"]
+    *own, from_pip = content["dependencies"]
+    assert own[:2] == ["python=3.11", "pip"] and list(from_pip) == ["pip"]
+    assert {name.partition("=")[0] for name in own[2:]} <= {"gxx_linux-64", "cuda-nvcc"}
+
+
 @pytest.mark.parametrize("name", ["pipeline", "training", "serving"])
 def test_conda_and_pip_agree(name: str) -> None:
     assert conda_pins(name) == pins(name)
@@ -107,4 +117,20 @@ def test_what_builds_is_the_tested_one_too() -> None:
     ninja = {pin for pin in pins("build") if pin.startswith("ninja==")}
     assert ninja <= pins("laptop")
     assert re.search(r"pip install .*-r .*envs/build\.txt", (ENVS / "selflong.def").read_text())
-    assert "install --quiet -r envs/build.txt" in (ROOT / "Makefile").read_text()
+    assert "install --quiet $(call PINNED,build)" in (ROOT / "Makefile").read_text()
+
+
+def normal(pin: str) -> str:
+    return re.sub(r"[-_.]+", "-", pin.lower())
+
+
+@pytest.mark.parametrize("name, files", {
+    "build": ["build"], "laptop-data": ["laptop-data"], "laptop": ["laptop", "development"],
+}.items())  # fmt: skip
+def test_every_pin_of_the_laptop_has_its_hashes(name: str, files: list[str]) -> None:
+    """But torch, which has other files for CPUs."""
+    entries = re.split(r"\n(?=\S)", (ENVS / f"{name}.lock").read_text().strip())
+    locked = {normal(entry.split()[0]): entry.count("--hash=sha256:") for entry in entries}
+    assert all(locked.values())
+    wanted = {normal(pin) for file in files for pin in pins(file)}
+    assert {pin for pin in wanted if not pin.startswith("torch==")} <= set(locked)

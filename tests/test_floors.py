@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
     for floor in (
         "guardian logs root",
         "job globs histograms",
-        "integrity",
+        "integrity keys",
         "formats",
         "recipe.section tracking progress",
         "recipe.weights recall hub scores similarity tables tokens",

@@ -16,7 +16,7 @@ from selflong.hub import RECORD, download_files, download_model, recorded
 from selflong.integrity import ENDING
 from selflong.job import UserError
 from selflong.recipe.section import Download
-from tests.hub_server import COMMIT, SIGNATURE, HubServer, serve
+from tests.hub_server import COMMIT, SIGNATURE, HubServer, listed, serve
 
 REPOSITORY = "owner/documents"
 VARIABLE = "HUB_TEST_TOKEN"
@@ -209,6 +209,16 @@ def test_wrong_token_is_one_sentence_without_it(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("token", ["hf_secret\nX-Other: 1", "“hf_secret”", "hf secret"])
+def test_a_token_that_can_be_none_is_one_sentence_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, token)
+    with pytest.raises(UserError, match=f"{VARIABLE} holds a character that no key has") as caught:
+        download(HubServer(REPOSITORY, shards(), url="http://127.0.0.1:1"), tmp_path)
+    assert "secret" not in str(caught.value)
+
+
 def test_token_is_not_logged_by_a_download_that_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -228,7 +238,7 @@ def test_unknown_revision_and_pattern_are_named(
         use(hub, monkeypatch)
         with pytest.raises(UserError, match="has no revision 'v9'"):
             download_files(REPOSITORY, "v9", "*", tmp_path, VARIABLE, kind="dataset")
-        with pytest.raises(UserError, match=r"no file matches '\*.jsonl'; mend `files`"):
+        with pytest.raises(UserError, match=r"no file matches '\*.jsonl'; correct `files`"):
             download(hub, tmp_path, "*.jsonl")
 
 
@@ -314,6 +324,38 @@ def test_a_listing_that_cannot_be_read_is_one_sentence(
         use(hub, monkeypatch)
         with pytest.raises(UserError, match=r"the listing of .* cannot be read: is it a hub\?"):
             download(hub, tmp_path)
+
+
+ODD = [
+    *(None, True, -1, 2**70, 1e308, "", "..", "a/../b", "n" * 300, "\ud800", "\n", [], {}, [None]),
+    {"oid": 3, "size": "x"},
+]
+
+
+def test_a_mutated_listing_is_refused_in_a_sentence_or_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selflong.hub.PATIENCE", 1)
+    hub = HubServer(REPOSITORY, {"a.parquet": content(2000), "b/c.parquet": b"small"})
+    rng = random.Random(1)
+    with serve(hub):
+        use(hub, monkeypatch)
+        for number in range(60):
+            entries = [listed(name, body) for name, body in hub.files.items()]
+            entry = rng.choice(entries)
+            holder = rng.choice([entry, entry.get("lfs", entry)])
+            holder[rng.choice(list(holder))] = rng.choice(ODD)
+            hub.tree = entries
+            folder = tmp_path / "inside" / str(number)
+            try:
+                paths = download(hub, folder, "*")
+            except UserError as mistake:
+                assert str(mistake).startswith(REPOSITORY), str(mistake)
+                assert "\n" not in str(mistake)
+            else:
+                for path in paths:
+                    assert path.read_bytes() == hub.files[str(path.relative_to(folder))]
+    assert {path.name for path in tmp_path.iterdir()} == {"inside"}
 
 
 def test_the_record_names_the_commit_and_every_hash(

@@ -62,7 +62,7 @@ def test_what_is_given_takes_options_of_its_own(monkeypatch: pytest.MonkeyPatch)
     assert open_now == []
 
 
-@pytest.mark.parametrize("words", [("--output",), ("--output", "a", "--other", "b"), ("a",)])
+@pytest.mark.parametrize("words", [(), ("--output",), ("--output", "a", "--other", "b"), ("a",)])
 def test_a_wrong_option_is_refused(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     def job(*, output: Path) -> None:
         raise AssertionError("it ran")

@@ -12,6 +12,8 @@ import yaml
 from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site, parse, read_yaml
 from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.section import PATTERNS
+from selflong.recipe.site import Site
 from selflong.recipe.synthesis import Lengths
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,12 @@ def sentence(
     return said[0].removeprefix(f"{path}: ")
 
 
+CURVE = {
+    "title": "t",
+    "axis": "a",
+    "points": [{"at": 1, "model": "base"}, {"at": 2, "model": "full"}],
+    "columns_of": "Table1",
+}
 MISTAKES = {
     "unknown key, near a known one": (
         put("synthesis/long_input/chunk_token", 5),
@@ -265,6 +273,137 @@ MISTAKES = {
         put("corpora/documents/filters/maximum_tokens", 100),
         "corpora.documents.filters: minimum_tokens 200 is above maximum_tokens 100",
     ),
+    "a base smaller than before": (
+        put("models/full/stages/2/rope_base", 10.0),
+        "models.full.stages[2].rope_base: 10 is below that of its start full/1k, 1.6e+06: a longer",
+    ),
+    "a base that never ends": (
+        put("models/full/stages/0/rope_base", float("inf")),
+        "models.full.stages[0].rope_base: Input should be a finite number",
+    ),
+    "a base beyond float32": (
+        put("models/full/stages/0/rope_base", 1e300),
+        "models.full.stages[0].rope_base: must be at most 1e+15",
+    ),
+    "epochs that are no number": (
+        put("mixtures/full/entries/long_input/epochs", float("nan")),
+        "mixtures.full.entries.long_input.epochs: Input should be a finite number",
+    ),
+    "a spread below nothing": (
+        put("synthesis/long_input/lengths/sigma", -1),
+        "synthesis.long_input.lengths.sigma: Input should be greater than 0",
+    ),
+    "an endless temperature": (
+        put("generators/smollm2/sampling/temperature", float("inf")),
+        "generators.smollm2.sampling.temperature: Input should be a finite number",
+    ),
+    "a score that is no share": (
+        put("corpora/documents/filters/minimum_language_score", 2),
+        "corpora.documents.filters.minimum_language_score: Input should be less than or equal to 1",
+    ),
+    "a threshold of nothing": (
+        put("mixtures/full/deduplication/threshold", 0),
+        "mixtures.full.deduplication.threshold: Input should be greater than 0",
+    ),
+    "one permutation": (
+        put("mixtures/full/deduplication/permutations", 1),
+        "mixtures.full.deduplication.permutations: Input should be greater than or equal to 16",
+    ),
+    "more samples than anybody counts": (
+        put("synthesis/long_input/samples", 10**400),
+        "synthesis.long_input.samples: must be at most 1e+15",
+    ),
+    "a length twice": (
+        put("suites/needle_grid/lengths", [512, 512]),
+        "suites.needle_grid.lengths: 512 stands twice",
+    ),
+    "a length that holds no prompt": (
+        put("suites/needle_grid/lengths", [1]),
+        "suites.needle_grid: lengths: 1 holds no prompt; give at least 64",
+    ),
+    "a published name that nobody printed": (
+        put("models/base/published", "SelfLong-8B"),
+        "models.base.published: 'SelfLong-8B' does not exist; did you mean 'SelfLong-8B-1M'?",
+    ),
+    "a printed table that no paper has": (
+        put(
+            "report/printed",
+            {
+                "Table9": {
+                    "rows": {"a": "full"},
+                    "columns": {"b": {"suite": "ruler", "tasks": ["vt"]}},
+                }
+            },
+        ),
+        "report.printed: 'Table9' does not exist; did you mean 'Table",
+    ),
+    "a figure with the name of a suite's": (
+        put("report/curves", {"ruler_by_length": CURVE}),
+        "report.curves.ruler_by_length: a figure of suites.ruler may have this name; give another one",
+    ),
+    "a figure that is no file": (
+        put("report/curves", {"../x": CURVE}),
+        "report.curves.../x: a name begins with a lower-case letter or a digit",
+    ),
+    "the folder of all recipes as a name": (
+        put("name", "downloads"),
+        "name: 'downloads' is the folder that all recipes share; give another one",
+    ),
+    "tokens of a model that does not exist": (
+        put(
+            "mixtures/full/entries/short/source",
+            {
+                "kind": "mds",
+                "repository": "a/b",
+                "revision": "main",
+                "files": "**",
+                "rows": 1,
+                "tokens": 9,
+                "tokenizer": "bass",
+            },
+        ),
+        "mixtures.full.entries.short.source.tokenizer: 'bass' does not exist; did you mean 'base'?",
+    ),
+    "a date that no template prints": (
+        put("chat_date", "2024-07-26"),
+        "chat_date: must read like '26 Jul 2024', not '2024-07-26'",
+    ),
+    "heads that share no width": (
+        put("models/small_init/weights/heads", 3),
+        "models.small_init.weights: hidden 128 is no multiple of 2 x heads 3",
+    ),
+    "an index that FAISS does not know": (
+        put("encoders/minilm/index", "Flatt"),
+        "encoders.minilm.index: an index is written as FAISS writes it, such as Flat, SQ8",
+    ),
+    "a label without a sign": (
+        put("models/full/label", "  "),
+        "models.full.label: a label holds a letter or another sign, not '  '",
+    ),
+    "a revision that is a path": (
+        put(
+            "models/base/weights",
+            {"kind": "hub", "repository": "a/b", "revision": "../../etc"},
+        ),
+        "models.base.weights.revision: a revision is a branch, a tag or a commit, not '../../etc'",
+    ),
+    "an optimizer that nobody trained": (
+        put("models/full/stages/0/continue_optimizer", True),
+        "models.full.stages[0].continue_optimizer: base/initial was not trained here",
+    ),
+    "more of a stage than there is": (
+        put(
+            "mixtures/full/entries",
+            {
+                name: {
+                    "source": LAPTOP["mixtures"]["full"]["entries"]["short"]["source"],
+                    "share": 0.6,
+                }
+                for name in ("one", "two")
+            },
+        ),
+        "mixtures.full: shares of its entries come to 1.2, more than 1",
+    ),
     "a repository that leaves its folder": (
         put("models/base/weights", {"kind": "hub", "repository": "..", "revision": "main"}),
         "models.base.weights.repository: a repository of the hub is written owner/name",
@@ -310,6 +449,22 @@ def test_a_mistake_in_a_recipe_gets_one_sentence(
 
 
 SITE_MISTAKES = {
+    "a folder that Snakemake takes for a wildcard": (
+        put("results", "my {results}"),
+        "results: holds a brace, a tab or a line end",
+    ),
+    "an account that is a command": (
+        put("account", "mine --wrap=ls"),
+        "account: a name of SLURM's holds no space and no quote, not 'mine --wrap=ls'",
+    ),
+    "a server that listens elsewhere": (
+        put("evaluation", {"kind": "vllm", "arguments": ["--enforce-eager", "--host=0.0.0.0"]}),
+        "evaluation.arguments: --host is decided here; leave it out",
+    ),
+    "a project that is a path": (
+        put("tracking", {"kind": "wandb", "project": "../../x"}),
+        "tracking.project: a project's name holds letters, digits, '_', '.' and '-'",
+    ),
     "unknown key": (put("trainig", {}), "trainig: unknown key; did you mean 'training'?"),
     "a kind of job that does not exist": (
         put("resources", {"trainin": {"gpus": 8}}),
@@ -332,6 +487,23 @@ def test_a_mistake_in_a_site_gets_one_sentence(
 ) -> None:
     changed = with_change(SITE, change)
     assert sentence(tmp_path, changed, load_site, "config.yaml").startswith(expected)
+
+
+def test_every_pattern_is_said_in_words() -> None:
+    """A regular expression in a sentence helps nobody."""
+
+    def patterns(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            yield from [schema["pattern"]] if isinstance(schema.get("pattern"), str) else []
+            for part in schema.values():
+                yield from patterns(part)
+        elif isinstance(schema, list):
+            for part in schema:
+                yield from patterns(part)
+
+    found = {*patterns(Recipe.model_json_schema()), *patterns(Site.model_json_schema())}
+    assert found
+    assert found <= set(PATTERNS)
 
 
 RECALL_MISTAKES = {

@@ -1,22 +1,32 @@
-"""Files from outside or from another stage, mutated: refused with the file's name, or read."""
+"""What comes from outside or from another stage, mutated: refused with the file's name, or read."""
 
 import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
 from selflong.corpus.stretches import collect, read, stretches
 from selflong.formats import DOCUMENTS, PackedFiles, table, write_parquet
-from selflong.hub import recorded
+from selflong.hub import damaged_files, recorded
 from selflong.job import UserError
+from selflong.llm import Answer, Cache
+from selflong.llm.batches import _read_journal
+from selflong.llm.serve import checkpoint_context
+from selflong.placement.shapes import read_shape
 from selflong.recipe.loading import parse
 from selflong.sources.conversations.folder import FolderConversations
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.documents.folder import FolderDocuments
+from selflong.suites.stored_rows import json_rows, parquet_rows
 from selflong.training.batches import PackedData
+from selflong.training.checkpoint import INDEX, MOMENTS, open_state, read_state
+from selflong.training.weights import check_weights
+from tests.damage import mutated
 from tests.training.jobs import write_packed
 
 MDS = Path(__file__).parent / "sources" / "conversations" / "mds" / "book-1024"
@@ -83,44 +93,114 @@ def mds(folder: Path) -> object:
 
 def write_record(folder: Path) -> Path:
     path = folder / ".download.json"
-    path.write_text(json.dumps({"commit": "0" * 40, "files": {"a": {"bytes": 1}}}))
+    about = {"repository": "o/n", "kind": "model", "revision": "main", "commit": "0" * 40}
+    path.write_text(json.dumps({**about, "files": {"a": {"bytes": 1, "git_blob": "0" * 40}}}))
     return path
 
 
+def record(folder: Path) -> object:
+    return [recorded(folder), list(damaged_files(folder))]
+
+
+def write_weights(folder: Path) -> Path:
+    save_file({"a": np.ones(3), "b": np.zeros((2, 2))}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def write_weights_index(folder: Path) -> Path:
+    write_weights(folder)
+    places = {"weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}
+    (folder / INDEX).write_text(json.dumps(places))
+    return folder / INDEX
+
+
+def write_state(name: str) -> Write:
+    def write(folder: Path) -> Path:
+        state = {"progress": {"step": 3}, "optimizer_step": 3.0, "files": {"a": 0, "b": 0}}
+        (folder / "state.json").write_text(json.dumps(state))
+        parts = [f"{part}/{of}" for part in ("weight", *MOMENTS) for of in "ab"]
+        save_file(dict.fromkeys(parts, np.ones(2)), folder / "rank-00000.safetensors")
+        return folder / name
+
+    return write
+
+
+def state(folder: Path) -> object:
+    files = read_state(folder)["files"]
+    return [open_state(folder, owner, [name]).keys() for name, owner in files.items()]
+
+
+def write_configuration(folder: Path) -> Path:
+    sizes = ("num_attention_heads", "hidden_size", "num_hidden_layers", "intermediate_size")
+    content = {**dict.fromkeys(sizes, 8), "vocab_size": 9, "max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder / "config.json"
+
+
+def write_benchmark_parquet(folder: Path) -> Path:
+    pl.DataFrame({"prompt": [f"p{number}" for number in range(30)]}).write_parquet(
+        folder / "a.parquet"
+    )
+    return folder / "a.parquet"
+
+
+def write_benchmark_json(folder: Path) -> Path:
+    (folder / "a.json").write_text(json.dumps([{"prompt": "one"}, {"prompt": "two"}]))
+    return folder / "a.json"
+
+
+ANSWERS = {bytes([number]) * 32: f"answer {number}" for number in range(3)}
+
+
+def write_segment(folder: Path) -> Path:
+    with Cache(folder) as cache:
+        for key, text in ANSWERS.items():
+            cache.put(key, Answer(key.hex(), text, 1, 2, "stop"))
+    return folder / "000001.segment"
+
+
+def segment(folder: Path) -> None:
+    """Nothing is refused: what is damaged is asked again."""
+    with Cache(folder) as cache:
+        for key, text in ANSWERS.items():
+            found = cache.get(key)
+            assert found is None or found == Answer(key.hex(), text, 1, 2, "stop")
+
+
+def write_journal(folder: Path) -> Path:
+    content = {"path": "/v1/chat/completions", "requests": ["a", "b"], "id": "batch_1"}
+    (folder / "1.json").write_text(json.dumps(content))
+    return folder / "1.json"
+
+
 FORMATS: dict[str, tuple[Write, Read]] = {
+    "weights": (write_weights, check_weights),
+    "the index of weights": (write_weights_index, check_weights),
+    "the state of a stage": (write_state("state.json"), state),
+    "the tensors of a state": (write_state("rank-00000.safetensors"), state),
+    "a model's shape": (write_configuration, read_shape),
+    "a model's context": (write_configuration, checkpoint_context),
+    "a benchmark in parquet": (
+        write_benchmark_parquet,
+        lambda folder: list(parquet_rows(folder, ["prompt"])),
+    ),
+    "a benchmark in JSON": (
+        write_benchmark_json,
+        lambda folder: list(json_rows(folder / "a.json", ["prompt"])),
+    ),
+    "stored answers": (write_segment, segment),
+    "the journal of batches": (
+        write_journal,
+        lambda folder: _read_journal(folder / "1.json"),
+    ),
     "conversations in parquet": (write_chats_parquet, conversations),
     "conversations in lines": (write_chats_lines, conversations),
     "documents in parquet": (write_documents_parquet, documents),
     "documents in lines": (write_documents_lines, documents),
     "an index of MDS": (write_mds("index.json"), mds),
     "a shard of MDS": (write_mds("shard.00000.mds"), mds),
-    "the record of a download": (write_record, recorded),
+    "the record of a download": (write_record, record),
 }
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, taken out, put in or doubled; or the end cut off."""
-    changed = bytearray(content)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        place = rng.randrange(len(changed)) if changed else 0
-        kind = rng.randrange(5)
-        if kind == 0 and changed:
-            changed[place] = rng.randrange(256)
-        elif kind == 1:
-            del changed[place : place + rng.randrange(1, 20)]
-        elif kind == 2:
-            changed[place:place] = rng.choice(TOKENS)
-        elif kind == 3:
-            changed[place:place] = changed[place : place + 30]
-        else:
-            del changed[place:]
-    return bytes(changed)
-
-
-TOKENS = [
-    *(b"-1", b"null", b"{", b"[", b"]", b'"', b"\x00", b"\xff\xfe", b"1e999", b"NaN", b"9" * 5000),
-    *(b"../", b"\n", b"\xed\xa0\xbd", b"[" * 3000, b'{"a":1}', b"\\ud83d", b"\xff\xff\xff\xff"),
-]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -13,9 +13,11 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +44,15 @@ NOT_ANSWERED = 408
 """Status that a request gets whose batch ended without it: the client asks again."""
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+
+
+@contextmanager
+def _of_batch_api() -> Iterator[None]:
+    """ConnectionError, which may pass, where a reply does not have the form that the API gives it."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ConnectionError("a reply that is none of a batch API") from error
 
 
 class Calls(Protocol):
@@ -105,7 +116,7 @@ class BatchTransport:
 
     async def __aenter__(self) -> "BatchTransport":
         for file in sorted(self._folder.glob("*.json")):
-            batch = _Batch(file.stem, **json.loads(file.read_text(encoding="utf-8")))
+            batch = _read_journal(file)
             if batch.id is not None or await self._was_made(batch):
                 self._hold(batch)  # of a request that was asked again the last one counts
             else:
@@ -206,7 +217,7 @@ class BatchTransport:
         batch.save(self._folder)
         try:
             await self._make(batch, b"".join(map(_line, taken, taken.values())))
-        except (OSError, _Refused, LookupError) as failed:
+        except (OSError, _Refused) as failed:
             for waiting in taken.values():
                 waiting.batch.set_exception(failed)
             return
@@ -218,7 +229,7 @@ class BatchTransport:
     async def _make(self, batch: _Batch, content: bytes) -> None:
         file = await self._call(lambda: self._calls.upload(FILES, content, CALL_SECONDS))
         body = {
-            "input_file_id": file["id"],
+            "input_file_id": _id(file),
             "endpoint": batch.path,
             "completion_window": WINDOW,
             "metadata": {LABEL: batch.name},
@@ -231,7 +242,7 @@ class BatchTransport:
                 return Reply(200, json.dumps({"id": batch.id}).encode())
             return await self._calls.post(BATCHES, encoded, CALL_SECONDS)
 
-        batch.id = (await self._call(create))["id"]
+        batch.id = _id(await self._call(create))
         batch.save(self._folder)
 
     async def _find(self, batch: _Batch) -> bool:
@@ -240,14 +251,16 @@ class BatchTransport:
         while True:
             path = f"{BATCHES}?limit=100" + (f"&after={last}" if last else "")
             page = await self._call(lambda path=path: self._calls.get(path, CALL_SECONDS))
-            for item in page["data"]:
-                if (item.get("metadata") or {}).get(LABEL) == batch.name:
-                    batch.id = item["id"]
-                    batch.save(self._folder)
-                    return True
-            if not page.get("has_more") or not page["data"]:
+            with _of_batch_api():
+                items = [(_id(item), item.get("metadata") or {}) for item in page["data"]]
+                found = [id for id, metadata in items if metadata.get(LABEL) == batch.name]
+            if found:
+                batch.id = found[0]
+                batch.save(self._folder)
+                return True
+            if not page.get("has_more") or not items or items[-1][0] == last:
                 return False
-            last = page["data"][-1]["id"]
+            last = items[-1][0]
 
     # ------------------------------------------------------------------------------ on the way down
 
@@ -255,31 +268,31 @@ class BatchTransport:
         """Wait for the end of a batch: the reply to each of its requests that has one."""
         while True:
             state = await self._call(lambda: self._calls.get(f"{BATCHES}/{batch.id}", CALL_SECONDS))
-            if state["status"] in _ENDED:
+            if state.get("status") in _ENDED:
                 break
             await asyncio.sleep(self._settings.poll_seconds)
         logger.info("batch %s: %s", batch.id, state["status"])
         replies: dict[str, Reply] = {}
         for name in ("output_file_id", "error_file_id"):
             if file := state.get(name):
-                path = f"{FILES}/{file}/content"
+                with _of_batch_api():
+                    path = f"{FILES}/{_in_paths(file)}/content"
                 content = await self._read(lambda path=path: self._calls.get(path, CALL_SECONDS))
-                replies |= dict(_replies(content.decode().splitlines()))
+                replies |= dict(_replies(content))
         if state["status"] == "failed":
-            failed = _failure(state)
+            with _of_batch_api():
+                failed = _failure(state)
             return {name: replies.get(name, failed) for name in batch.requests}
         return replies
 
     async def _call(self, call: Any) -> Any:
         """The JSON object that a call answers with."""
         content = await self._read(call)
-        try:
+        with _of_batch_api():
             found = json.loads(content)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise ConnectionError("a reply that is none of a batch API")
-        return found
+            if not isinstance(found, dict):
+                raise TypeError
+            return found
 
     async def _read(self, call: Any) -> bytes:
         """The body that a call answers with; repeated where the next attempt may succeed."""
@@ -306,18 +319,57 @@ def _line(name: str, waiting: _Waiting) -> bytes:
     return head[:-1].encode() + b', "body": ' + waiting.body + b"}\n"
 
 
-def _replies(lines: Iterable[str]) -> Iterable[tuple[str, Reply]]:
-    """Name and reply of each line of a file that came down."""
-    for line in lines:
+def _read_journal(file: Path) -> _Batch:
+    """The batch that a file of the journal tells of; UserError where it is damaged."""
+    try:
+        with _of_batch_api():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            path, requests, made = content["path"], content["requests"], content["id"]
+            if not all(isinstance(text, str) for text in (path, *requests)):
+                raise TypeError
+            return _Batch(file.stem, path, requests, None if made is None else _in_paths(made))
+    except ConnectionError:
+        raise UserError(
+            f"{file} is damaged: it named a batch whose answers may be paid for; remove it to ask again"
+        ) from None
+
+
+def _id(content: dict[str, Any]) -> str:
+    """The id of what a reply tells of."""
+    with _of_batch_api():
+        return _in_paths(content["id"])
+
+
+def _in_paths(name: Any) -> str:
+    """A provider's name for something, which stands in the paths of further calls."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.:=-]{1,200}", name, re.ASCII):
+        raise TypeError
+    return name
+
+
+def _replies(content: bytes) -> Iterator[tuple[str, Reply]]:
+    """Name and reply of each line of a file that came down; a line that cannot be read answers nobody."""
+    for line in content.split(b"\n"):
         if not line.strip():
             continue
-        content = json.loads(line)
-        response, error = content.get("response"), content.get("error") or {}
-        if response is not None:
-            body = json.dumps(response["body"]).encode()
-            yield content["custom_id"], Reply(response["status_code"], body)
+        try:
+            with _of_batch_api():
+                reply = _reply_of(json.loads(line))
+        except ConnectionError:
+            logger.warning("a line of a batch's answers cannot be read and is left out")
         else:
-            yield content["custom_id"], _reply(NOT_ANSWERED, error.get("message", "no response"))
+            yield reply
+
+
+def _reply_of(content: dict[str, Any]) -> tuple[str, Reply]:
+    name, response, error = content["custom_id"], content.get("response"), content.get("error")
+    if not isinstance(name, str):
+        raise TypeError
+    if response is None:
+        return name, _reply(NOT_ANSWERED, str((error or {}).get("message", "no response")))
+    if not isinstance(response["status_code"], int):
+        raise TypeError
+    return name, Reply(response["status_code"], json.dumps(response["body"]).encode())
 
 
 def _failure(state: dict[str, Any]) -> Reply:

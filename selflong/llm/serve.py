@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import logging
 import os
-import re
 import secrets
 import select
 import signal
@@ -31,9 +30,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import selflong
-from selflong.formats import file_sha256
+from selflong.formats import file_sha256, read_object
 from selflong.job import UserError
 from selflong.llm import server_process
+from selflong.llm.keys import api_key
 from selflong.llm.protocol import Batches, Endpoint
 from selflong.packages import find_gguf
 from selflong.precision import decided_serving
@@ -140,17 +140,7 @@ def _remote(
     context_tokens: int | None,
     price: Price | None,
 ) -> Endpoint:
-    api_key = os.environ.get(serving.api_key_variable, "").strip()
-    if not api_key:
-        raise UserError(
-            f"the environment variable {serving.api_key_variable} that holds the API key of "
-            f"{serving.url} is empty: set it and start again"
-        )
-    if not re.fullmatch(r"[!-~]+", api_key):
-        raise UserError(
-            f"the environment variable {serving.api_key_variable} holds a character that no API key has (a "
-            "line end, a space, or a quotation mark that a word processor made): copy the key again"
-        )
+    key = api_key(serving)
     if context_tokens is None and isinstance(weights, FolderWeights):
         context_tokens = checkpoint_context(weights.path)
     if context_tokens is None:
@@ -158,7 +148,7 @@ def _remote(
     base_url = serving.url.rstrip("/").removesuffix("/v1")
     return Endpoint(
         base_url=base_url,
-        api_key=api_key,
+        api_key=key,
         model=name,
         identity=f"remote {base_url} {name}",
         context_tokens=context_tokens,
@@ -331,12 +321,10 @@ def checkpoint_context(folder: Path) -> int:
     config = folder / "config.json"
     if not config.exists():
         raise UserError(f"{folder} is not a Hugging Face model folder: it has no config.json")
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-        places = [content, content.get("text_config") or {}]
-        found = [place[key] for place in places for key in CONTEXT_KEYS if key in place]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{config} is not the configuration of a model: fetch it again") from None
+    content = read_object(config)
+    inner = content.get("text_config")
+    places = [content, inner if isinstance(inner, dict) else {}]
+    found = [place[key] for place in places for key in CONTEXT_KEYS if key in place]
     for tokens in found:
         if isinstance(tokens, int) and tokens > 0:
             return tokens

@@ -26,8 +26,8 @@ from selflong.mixture.rendered_sources import (
     SIGNATURES_FILE,
     Settings,
     Task,
-    plan,
-    prepare_all,
+    render_all,
+    tasks_of,
 )
 from selflong.mixture.rows import Rows, gather
 from selflong.mixture.write import count_packed, write_packed
@@ -70,13 +70,13 @@ def build_mixture(
             f"no stage {stage_name} trains on mixture {mixture_name}; there are {list(stages)}"
         )
     _check_tokenizers(recipe, mixture_name)
-    tasks = plan(mixture, sample_files or {}, tokenizer, evaluation_texts, work)
+    tasks = tasks_of(mixture, sample_files or {}, tokenizer, evaluation_texts, work)
     # Stages and mixtures that are built at once share the chunks of a source: one prepares them, the others
     # wait. All ask in one order, so that none waits for another in a circle.
     with ExitStack() as owned:
         for folder in sorted({task.folder.parent for task in tasks}):
             owned.enter_context(sole_owner(folder, wait=True))
-        prepare_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
+        render_all(tasks, Settings(mixture, tokenizer, evaluation_texts), processes)
     rows = gather(tasks, mixture)
     _mark_dropped(rows, tasks, mixture)
     stage_tokens = tokens_of_stage(recipe, mixture_name, stage_name)

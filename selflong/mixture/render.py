@@ -13,7 +13,6 @@ from selflong.recipe.mixture import MixtureEntry
 from selflong.sources.conversations.rows import Conversation, Document, Rejected, Row, Sequence
 from selflong.tokens import CannotRender, Rendered, Tokenizer
 
-_RESPONSE = (TokenRole.RESPONSE, TokenRole.END)
 _SHORTEST_DOCUMENT = 2
 _AROUND = 2
 """Tokens that begin and end a document."""
@@ -166,7 +165,7 @@ def loss_tokens(kind: str, roles: np.ndarray) -> int:
 def targets(kind: str, roles: np.ndarray) -> np.ndarray:
     """bool [tokens]: what the default loss counts where something predicts it."""
     if kind == "short":
-        return np.isin(roles, _RESPONSE)
+        return (roles == TokenRole.RESPONSE) | (roles == TokenRole.END)
     if kind == "pretraining":
         return roles != TokenRole.PROMPT
     return np.ones(len(roles), dtype=bool)

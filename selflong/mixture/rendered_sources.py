@@ -59,7 +59,7 @@ class Task:
     folder: Path
 
 
-def plan(
+def tasks_of(
     mixture: Mixture,
     sample_files: Mapping[str, list[Path]],
     tokenizer: Tokenizer | None,
@@ -114,16 +114,16 @@ def _start_worker(settings: Settings) -> None:
 
 def _work(task: Task) -> None:
     assert _worker is not None
-    _prepare_chunk(task, *_worker)
+    _render_chunk(task, *_worker)
 
 
-def prepare_all(tasks: list[Task], settings: Settings, processes: int) -> None:
+def render_all(tasks: list[Task], settings: Settings, processes: int) -> None:
     waiting = [task for task in tasks if not task.folder.exists()]
     progress = Progress("rows", "chunks", len(tasks), len(tasks) - len(waiting))
     if processes == 1 or len(waiting) < 2:
         texts = _evaluation_texts(settings)
         for task in waiting:
-            _prepare_chunk(task, settings, texts)
+            _render_chunk(task, settings, texts)
             progress.advance()
         progress.close()
         return
@@ -136,14 +136,14 @@ def prepare_all(tasks: list[Task], settings: Settings, processes: int) -> None:
     progress.close()
 
 
-def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> None:
+def _render_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> None:
     """Render a chunk's rows and note what finds their duplicates and their overlap with the evaluation."""
     entry = settings.mixture.entries[task.entry]
     rows: list[dict[str, Any]] = []
     hits: list[dict[str, Any]] = []
     kept: list[Prepared] = []
     duplicates, suites = settings.mixture.deduplication, settings.mixture.contamination.suites
-    for row in _units(entry, task):
+    for row in _rows_of(entry, task):
         found = render(row, entry, settings.tokenizer)
         if not isinstance(found, Prepared):
             rows.append(
@@ -185,7 +185,7 @@ def _prepare_chunk(task: Task, settings: Settings, texts: EvaluationTexts) -> No
             )
 
 
-def _units(entry: MixtureEntry, task: Task) -> Iterator[Row]:
+def _rows_of(entry: MixtureEntry, task: Task) -> Iterator[Row]:
     """The rows of a chunk; where they are packed again, the documents of those that hold several."""
     for row in entry.source.read(task.entry, task.chunk):
         if isinstance(row, Sequence) and entry.packing != "as_given":

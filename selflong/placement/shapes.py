@@ -1,10 +1,10 @@
 """Shapes of models, by their config.json where it is on disk, and what follows: parameters, FLOPs, cache."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from selflong.formats import read_object
 from selflong.job import UserError
 from selflong.recipe.weights import (
     EndpointWeights,
@@ -121,24 +121,34 @@ def configuration_folder(work: Path, weights: HubWeights) -> Path:
 
 def read_shape(folder: Path) -> Architecture:
     """Shape of the Hugging Face model in a folder; UserError where it is no decoder of this form."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_object(folder / CONFIG)
     try:
-        heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
         return Architecture(
-            layers=config["num_hidden_layers"],
+            layers=_size(config, "num_hidden_layers"),
             hidden=hidden,
             heads=heads,
-            key_value_heads=config.get("num_key_value_heads") or heads,
-            head_size=config.get("head_dim") or hidden // heads,
-            intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
+            key_value_heads=_size(config, "num_key_value_heads", heads),
+            head_size=_size(config, "head_dim", hidden // heads),
+            intermediate=_size(config, "intermediate_size"),
+            vocabulary=_size(config, "vocab_size"),
             # transformers leaves out of the file what is the default of every model.
-            tied=config.get("tie_word_embeddings", True),
+            tied=bool(config.get("tie_word_embeddings", True)),
         )
     except KeyError as missing:
         raise UserError(
             f"{folder / CONFIG} has no {missing}: name a decoder with attention and an MLP in each layer"
         ) from None
+    except ValueError as wrong:
+        raise UserError(f"{folder / CONFIG}: {wrong} is no size: fetch it again") from None
+
+
+def _size(config: dict[str, Any], key: str, default: int | None = None) -> int:
+    """A size in a configuration; KeyError where it is needed and missing, ValueError where it is none."""
+    value = config[key] if default is None else config.get(key) or default
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise ValueError(key)
+    return value
 
 
 def random_shape(weights: RandomWeights) -> Architecture:

@@ -1,6 +1,5 @@
 """The upload of a repository: what lies at the hub already is not sent again, whenever it was interrupted."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from selflong.hub import hub_endpoint
 from selflong.job import UserError
+from selflong.keys import read_key
 from selflong.progress import Progress
 
 CARD = "README.md"
@@ -29,7 +29,7 @@ def upload(
 
     A repository that is there keeps its visibility. Raises UserError where the hub refuses.
     """
-    token = os.environ.get(token_variable)
+    token = read_key(token_variable)
     if not token:
         raise UserError(
             f"{token_variable} is not set: publishing needs an access token of the hub that may write"
@@ -66,12 +66,12 @@ def _refusals_as_sentences(repository: str, token_variable: str) -> Iterator[Non
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code
-        mend = (
+        advice = (
             f"does the token in {token_variable} may write there?"
             if status in (401, 403, 404)
             else "start again later, what came is kept"
         )
-        raise UserError(f"{repository}: the hub answers with status {status}: {mend}") from None
+        raise UserError(f"{repository}: the hub answers with status {status}: {advice}") from None
     except httpx2.HTTPError as error:
         raise UserError(
             f"{repository}: the connection to the hub broke ({type(error).__name__}); start again, what came "

@@ -10,9 +10,10 @@ from selflong.job import UserError
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
 from selflong.recipe.prompts import load_prompt_set
-from selflong.recipe.recipe import Recipe
+from selflong.recipe.published import cells
+from selflong.recipe.recipe import DOWNLOADS, Recipe
 from selflong.recipe.report import Neighbour, PrintedTable
-from selflong.recipe.synthesis import LongInput
+from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -24,10 +25,22 @@ def _unknown(place: str, name: str, known: Any) -> str:
 
 def mistakes(recipe: Recipe) -> Iterator[str]:
     """Sentences for what no single section can see."""
+    if recipe.name == DOWNLOADS:
+        yield f"name: {DOWNLOADS!r} is the folder that all recipes share; give another one"
+    lost = list(_start_mistakes(recipe))
+    yield from lost
     yield from _model_mistakes(recipe)
     yield from _synthesis_mistakes(recipe)
     yield from _mixture_mistakes(recipe)
     yield from _evaluation_mistakes(recipe)
+    yield from _published_mistakes(recipe)
+    if not lost:
+        yield from _order_mistakes(recipe)
+        yield from _endpoint_mistakes(recipe)
+        yield from _family_mistakes(recipe)
+        yield from _vocabulary_mistakes(recipe)
+        yield from _suite_vocabulary_mistakes(recipe)
+        yield from _report_mistakes(recipe)
 
 
 def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None:
@@ -35,13 +48,29 @@ def _reference_mistake(recipe: Recipe, place: str, reference: str) -> str | None
     return None if reference in known else _unknown(place, reference, known)
 
 
+def _start_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of starts that lead nowhere: no chain of stages can be followed then."""
+    lost = [
+        mistake
+        for name, model in recipe.models.items()
+        if model.start is not None
+        and (mistake := _reference_mistake(recipe, f"models.{name}.start", model.start))
+    ]
+    yield from lost or _circles(recipe)
+
+
+def _circles(recipe: Recipe) -> Iterator[str]:
+    for name in recipe.models:
+        seen = [name]
+        while (start := recipe.models[seen[-1]].start) is not None:
+            seen.append(start.partition("/")[0])
+            if seen[-1] in seen[:-1]:
+                yield f"models.{name}.start: {' -> '.join(seen)} goes round in a circle"
+                return
+
+
 def _model_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, model in recipe.models.items():
-        place = f"models.{name}.start"
-        mistake = model.start is not None and _reference_mistake(recipe, place, model.start)
-        if mistake:
-            yield mistake
-            return
         names = [stage.name for stage in model.stages]
         for position, stage in enumerate(model.stages):
             place = f"models.{name}.stages[{position}]"
@@ -57,12 +86,6 @@ def _model_mistakes(recipe: Recipe) -> Iterator[str]:
                     f"{place}.global_batch_tokens: {stage.global_batch_tokens} is no multiple of "
                     f"the stage's length {stage.length}"
                 )
-    yield from _chain_mistakes(recipe)
-    if not any(_chain_mistakes(recipe)):
-        yield from _endpoint_mistakes(recipe)
-        yield from _family_mistakes(recipe)
-        yield from _vocabulary_mistakes(recipe)
-        yield from _suite_vocabulary_mistakes(recipe)
 
 
 def _family_mistakes(recipe: Recipe) -> Iterator[str]:
@@ -163,21 +186,30 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _chain_mistakes(recipe: Recipe) -> Iterator[str]:
+def _order_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of stages that are shorter than what they start from, or turn positions faster."""
     for name, model in recipe.models.items():
-        seen = [name]
-        while (start := recipe.models[seen[-1]].start) is not None:
-            seen.append(start.partition("/")[0])
-            if seen[-1] in seen[:-1]:
-                yield f"models.{name}.start: {' -> '.join(seen)} goes round in a circle"
-                return
         for position, stage in enumerate(model.stages):
             start = recipe.start_of(f"{name}/{stage.name}")
             before = recipe.stage(start) if start else None
-            if before is not None and stage.length < before.length and not stage.shorter:
+            place = f"models.{name}.stages[{position}]"
+            if stage.continue_optimizer and (before is None or before.tokens == 0):
                 yield (
-                    f"models.{name}.stages[{position}].length: {stage.length} is shorter than its "
-                    f"start {start} with {before.length}; give at least that, or set shorter"
+                    f"{place}.continue_optimizer: {start} was not trained here and has no optimizer state; "
+                    "take it out"
+                )
+            if before is None or stage.shorter:
+                continue
+            if stage.length < before.length:
+                yield (
+                    f"{place}.length: {stage.length} is shorter than its start {start} with "
+                    f"{before.length}; give at least that, or set shorter"
+                )
+            base, earlier = stage.rope_base, before.rope_base
+            if isinstance(base, float) and isinstance(earlier, float) and base < earlier:
+                yield (
+                    f"{place}.rope_base: {base:g} is below that of its start {start}, {earlier:g}: a longer "
+                    "context needs a larger one, or set shorter"
                 )
 
 
@@ -200,18 +232,30 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
         yield from _prompt_mistakes(f"generators.{name}", generator.prompts, synthesis.long_input)
         if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
             yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
-        needed = (
-            synthesis.long_input.chunk_tokens
-            + synthesis.long_input.instruction_tokens
-            + synthesis.long_input.summary_tokens
-        )
-        if needed > generator.context_tokens:
-            yield (
-                f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk, "
-                f"an instruction and a summary ({needed}); lower synthesis.long_input.chunk_tokens"
-            )
+        yield from _context_mistakes(name, generator, synthesis)
     if synthesis.long_output.minimum_tokens > synthesis.long_output.maximum_tokens:
         yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
+
+
+def _context_mistakes(name: str, generator: Generator, synthesis: Synthesis) -> Iterator[str]:
+    """Of what a generator is asked that its context does not hold."""
+    long_input, long_output = synthesis.long_input, synthesis.long_output
+    context = generator.context_tokens
+    needed = long_input.chunk_tokens + long_input.instruction_tokens + long_input.summary_tokens
+    if needed > context:
+        yield (
+            f"generators.{name}.context_tokens: {context} does not hold a chunk, an instruction and a "
+            f"summary ({needed}); lower synthesis.long_input.chunk_tokens"
+        )
+    for setting, asked, instruction in (
+        ("long_input.answer_tokens", long_input.answer_tokens, long_input.instruction_tokens),
+        ("long_output.excerpt_tokens", long_output.excerpt_tokens, long_output.instruction_tokens),
+    ):
+        if asked + instruction > context:
+            yield (
+                f"synthesis.{setting}: {asked} and an instruction of {instruction} are more than the "
+                f"context of generators.{name}, {context}"
+            )
 
 
 def _prompt_mistakes(place: str, reference: str, section: LongInput) -> Iterator[str]:
@@ -299,7 +343,6 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
-    yield from _report_mistakes(recipe)
 
 
 def _reasoning_mistakes(recipe: Recipe, suite: str, checkpoints: list[str]) -> Iterator[str]:
@@ -314,11 +357,39 @@ def _reasoning_mistakes(recipe: Recipe, suite: str, checkpoints: list[str]) -> I
                 )
 
 
+def _published_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of names that no paper prints."""
+    printed = cells()
+    models = {cell.model for cell in printed}
+    for name, model in recipe.models.items():
+        if model.published is not None and model.published not in models:
+            yield _unknown(f"models.{name}.published", model.published, models)
+    tables = {cell.table for cell in printed if cell.paper == recipe.report.paper}
+    for name, section in recipe.report.printed.items():
+        if name not in tables:
+            yield _unknown("report.printed", name, tables)
+            continue
+        there = [
+            cell for cell in printed if (cell.paper, cell.table) == (recipe.report.paper, name)
+        ]
+        for setting, given, known in (
+            ("rows", section.rows, {cell.model for cell in there}),
+            ("columns", section.columns, {cell.metric for cell in there}),
+            ("contexts", section.contexts, {cell.context_length for cell in there}),
+        ):
+            for word in given:
+                if word not in known:
+                    yield _unknown(f"report.printed.{name}.{setting}", word, known)
+
+
 def _report_mistakes(recipe: Recipe) -> Iterator[str]:
     """Of neighbours that nobody measures."""
     report = recipe.report
     for name, curve in report.curves.items():
         place = f"report.curves.{name}"
+        for suite in recipe.suites:
+            if name == suite or name.startswith(f"{suite}_"):
+                yield f"{place}: a figure of suites.{suite} may have this name; give another one"
         if curve.columns_of not in report.printed:
             yield _unknown(f"{place}.columns_of", curve.columns_of, report.printed)
             continue

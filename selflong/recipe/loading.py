@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +13,8 @@ from selflong.job import UserError
 from selflong.recipe.checks import mistakes
 from selflong.recipe.reader import read_text, read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.section import PATTERNS, Section
-from selflong.recipe.site import Site
+from selflong.recipe.section import NAME, PATTERNS, Section
+from selflong.recipe.site import RECIPES, Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
 OVERRIDES = "--config or --configfile"
@@ -30,6 +30,7 @@ KINDS_OF_VALUES = {
 """pydantic's errors whose own words are about Python."""
 
 T = TypeVar("T", bound=Section)
+R = TypeVar("R")
 
 
 def _place(location: tuple[str | int, ...], content: Any, missing: bool) -> str:
@@ -227,25 +228,54 @@ def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:
         raise UserError(
             f"{path} does not exist in {Path.cwd()}: start where it lies, or name a site with --configfile"
         )
-    site = merged_site(path, [given])
-    recipe = site.recipes / f"{site.recipe}.yaml"
-    if not recipe.exists():
-        known = [file.stem for file in site.recipes.glob("*.yaml")]
+    content, together, name = _site_content(path, [given])
+    found: list[str] = []
+    site = _noted(lambda: parse(Site, content, name, together), found)
+    recipe = _noted(lambda: _named_recipe(content, path, given), found)
+    if site is None or recipe is None:
+        raise UserError("\n".join(found[:MOST_SAID]))
+    return recipe, site
+
+
+def _noted(read: Callable[[], R], found: list[str]) -> R | None:
+    """What `read` gives; None where it raises UserError, whose sentences are added to `found`."""
+    try:
+        return read()
+    except UserError as mistake:
+        found += str(mistake).splitlines()
+        return None
+
+
+def _named_recipe(content: Any, path: Path, given: Mapping[str, Any]) -> Recipe | None:
+    """The recipe that a site names; None where the site's own sentences say that it names none."""
+    name, folder = content.get("recipe"), content.get("recipes", str(RECIPES))
+    if not isinstance(folder, str) or not isinstance(name, str) or not re.fullmatch(NAME, name):
+        return None
+    file = Path(folder) / f"{name}.yaml"
+    if not file.exists():
+        known = [file.stem for file in Path(folder).glob("*.yaml")]
         blamed = OVERRIDES if "recipe" in given else str(path)
-        raise UserError(
-            f"{blamed}: recipe: {does_not_exist(site.recipe, known)} (in {site.recipes}/)"
-        )
-    return load_recipe(recipe), site
+        raise UserError(f"{blamed}: recipe: {does_not_exist(name, known)} (in {folder}/)")
+    return load_recipe(file)
 
 
 def merged_site(path: Path, given: Sequence[Mapping[str, Any]]) -> Site:
     """The site at `path`, if there is one, with each of `given` on top of what is before it."""
+    content, together, name = _site_content(path, given)
+    return parse(Site, content, name, together)
+
+
+def _site_content(path: Path, given: Sequence[Mapping[str, Any]]) -> tuple[Any, Any, str]:
+    """What a site is made of, the part of it that was given, and how sentences name its file."""
     content: Any = read_yaml(path) if path.exists() else {}
     together: Any = {}
     for more in given:
         content, together = _merged(content, more), _merged(together, more)
-    name = str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})"
-    return parse(Site, content, name, together)
+    return (
+        content,
+        together,
+        str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})",
+    )
 
 
 def _merged(content: Any, given: Any) -> Any:

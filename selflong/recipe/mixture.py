@@ -21,6 +21,10 @@ Packing = Literal[
 ]
 
 
+Ngram = Annotated[Positive, Field(le=1000)]
+"""Words that overlaps are counted by."""
+
+
 class MixtureEntry(Section):
     """One source of a mixture and how much of it."""
 
@@ -30,7 +34,7 @@ class MixtureEntry(Section):
     """How often all of it is taken."""
     tokens: Positive | None = None
     """Of a stage, in the trained model's tokens."""
-    share: Share | None = None
+    share: Annotated[Share, Field(gt=0)] | None = None
     """Of the tokens that a stage trains on. One of epochs, tokens and share is given."""
     packing: Packing = "best_fit"
     """best_fit: whole samples, together with those of other entries; as_given: each row is a sequence, with
@@ -61,13 +65,17 @@ class MixtureEntry(Section):
     def _one_weight(self) -> Self:
         if [self.epochs, self.tokens, self.share].count(None) != 2:
             raise ValueError("give epochs, tokens or share, one of the three")
+        if self.maximum_tokens is not None and self.minimum_tokens > self.maximum_tokens:
+            raise ValueError(
+                f"minimum_tokens {self.minimum_tokens} is above maximum_tokens {self.maximum_tokens}"
+            )
         return self
 
 
 class Deduplication(Section):
     """Exact after normalisation, then MinHash-LSH; a source named earlier keeps its row."""
 
-    ngram: Positive
+    ngram: Ngram
     """Words of a shingle."""
     threshold: Annotated[float, Field(gt=0, le=1)]
     """Jaccard similarity of shingles from which two rows are the same."""
@@ -81,7 +89,7 @@ class Contamination(Section):
 
     suites: Annotated[list[str], Distinct]
     """Whose texts are looked for."""
-    ngram: Positive
+    ngram: Ngram
     """Words in a row that count as an overlap."""
     remove: bool = False
     """Whether rows that overlap are left out; they are counted in any case."""
@@ -128,6 +136,13 @@ class Mixture(Section):
                 f"document_masks is false: entry {whole[0]!r} shares sequences with others (best_fit); "
                 "give it another packing"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> Self:
+        together = sum(entry.share or 0 for entry in self.entries.values())
+        if together > 1.001:  # printed shares are rounded
+            raise ValueError(f"shares of its entries come to {together:g}, more than 1")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import (
+    Label,
     Name,
     NonNegative,
     Positive,
@@ -34,7 +35,7 @@ class Optimizer(Section):
     """Decay of the gradient's mean."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Decay of the squared gradient's mean."""
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=10)
     """Of matrices; norms and biases have none."""
     gradient_clip: Rate
     """Largest norm of a step's gradient."""
@@ -50,7 +51,7 @@ class Stage(Section):
 
     name: Name
     """Of its checkpoint: <model>/<stage>."""
-    length: Positive
+    length: Annotated[Positive, Field(ge=2)]
     """Of its packed sequences, in tokens."""
     rope_base: Rate | Literal["keep", "x4_per_doubling", "ntk"]
     """A number, or a rule: the start's, four times that for each doubling of the length, or NTK-aware."""
@@ -120,7 +121,7 @@ class Chat(Section):
 class Model(Section):
     """An entry of the recipe: where it starts and what its stages do. Without stages it is only evaluated."""
 
-    label: str
+    label: Label
     """Its name in tables and figures; models with one label are repeats of one."""
     weights: Weights | None = None
     """Where its weights come from; or it starts from another model."""

@@ -6,18 +6,32 @@ Unknown settings of a paper carry an entry in their section's `assumed` with the
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture
 from selflong.recipe.models import INITIAL, Model, Stage
 from selflong.recipe.report import Report
 from selflong.recipe.retrieval import Encoder
-from selflong.recipe.section import Name, Section, Seed
+from selflong.recipe.section import DATE, Name, Section, Seed
 from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, Synthesis
 from selflong.recipe.weights import Weights
+from selflong.recipe.wording import shown
+
+DOWNLOADS = "downloads"
+"""Folder beside those of the recipes' results, of what comes from the hub; no recipe has its name."""
+
+
+def _date(text: str) -> str:
+    try:
+        datetime.strptime(text, DATE)
+    except ValueError:
+        raise ValueError(f"must read like '26 Jul 2024', not {shown(text)}") from None
+    return text
 
 
 class Recipe(Section):
@@ -30,7 +44,7 @@ class Recipe(Section):
     seed: Seed
     deviations: list[str] = []
     """What this recipe does otherwise than the paper."""
-    chat_date: str = "26 Jul 2024"
+    chat_date: Annotated[str, AfterValidator(_date)] = "26 Jul 2024"
     """Date that a chat template prints (Llama-3.1's default); without it the data would change each day."""
     corpora: dict[Name, Corpus] = {}
     """Documents for retrieval and synthesis."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Name, Positive, Section
 
 
 class Neighbour(Section):
@@ -85,7 +85,7 @@ class Report(Section):
     """Table of the paper -> its measured neighbours."""
     not_measured: dict[str, str] = {}
     """Table or figure of the paper -> why none of it is measured."""
-    curves: dict[str, Curve] = {}
+    curves: dict[Name, Curve] = {}
     """Name of a figure -> what it draws."""
     costs: dict[str, str] = {}
     """<model>/<stage> -> row of the printed H100 hours that the plan shows beside its own."""

@@ -1,10 +1,8 @@
 """The embedding model and its index."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import FaissIndex, InPackage, Positive, Section
 from selflong.recipe.weights import Weights
 
 EXACT = "Flat"
@@ -14,7 +12,7 @@ EXACT = "Flat"
 class Encoder(Section):
     """The embedding model and its index."""
 
-    weights: Weights | Annotated[str, Field(pattern=r"^package:")]
+    weights: Weights | InPackage
     """`package:<name>` is a sentence-transformers model inside an installed package."""
     dimensions: Positive
     """Of a vector."""
@@ -28,7 +26,7 @@ class Encoder(Section):
     """How the tokens' vectors become the text's."""
     append_end_token: bool = False
     """Whether the end-of-sequence token closes each text; where it stands already it is not doubled."""
-    index: str = EXACT
+    index: FaissIndex = EXACT
     """FAISS factory string; inner product over normalised vectors.
 
     Flat searches the embeddings where they lie, exactly. Where they are too large: SQ8, one byte a dimension,

@@ -1,5 +1,6 @@
 """What the sections of a recipe and of a site have in common."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,43 +9,89 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from selflong.formats import digest
 
-_NAME = r"^[a-z0-9][a-z0-9_.]*$"
-_PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
-REPOSITORY = rf"^{_PART}/{_PART}$"
-_PACKAGE = r"^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$"
+DATE = "%d %b %Y"
+"""As a chat template prints a date (Llama-3.1's)."""
 
-PATTERNS = {
-    _NAME: "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'",
-    REPOSITORY: "a repository of the hub is written owner/name",
-    _PACKAGE: "a package is written as it is imported",
-}
+PATTERNS: dict[str, str] = {}
 """What each pattern asks for, in words."""
 
 
-def _not_truth(value: Any) -> Any:
+def matching(pattern: str, words: str, longest: int = 200, description: str | None = None) -> Any:
+    """A text that matches a pattern, of which `words` say what it asks for."""
+    PATTERNS[pattern] = words
+    return Field(pattern=pattern, max_length=longest, description=description)
+
+
+MOST = 10**15
+"""Of anything: no file holds more, no job ends, and float32 multiplies it with itself."""
+
+
+def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"must be a number, not {str(value).lower()}")
+    if isinstance(value, int | float) and MOST < value < math.inf:
+        raise ValueError(f"must be at most {MOST:g}")
     return value
 
 
-_Number = BeforeValidator(_not_truth)
+_Number = BeforeValidator(_number)
 
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
-Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
+NAME = r"^[a-z0-9][a-z0-9_.]*$"
+_PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
+REPOSITORY = rf"^{_PART}/{_PART}$"
+_IMPORTED = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+_STEP = (
+    r"(?:Flat|L2norm|ITQ\d*|LSH\w*|PCAW?R?\d+|OPQ\d+(?:_\d+)?|RR\d+|IVF\d+(?:_HNSW\d+)?|IMI2x\d+|HNSW\d*|"
+    r"NSG\d*|SQ(?:4|6|8|fp16|bf16)|PQ\d+(?:x\d+)?(?:fs|fsr|np)?|RaBitQ\w*|Refine\(\w+\)|RFlat)"
+)
+Name = Annotated[
+    str,
+    matching(
+        NAME,
+        "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'",
+        100,
+    ),
+]
 Repository = Annotated[
-    str, Field(pattern=REPOSITORY, max_length=200, description="Owner and name at the hub.")
+    str,
+    matching(
+        REPOSITORY,
+        "a repository of the hub is written owner/name",
+        description="Owner and name at the hub.",
+    ),
 ]
 Revision = Annotated[
-    str, Field(description="Branch, tag or commit of the repository; only a commit stays as it is.")
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$",
+        "a revision is a branch, a tag or a commit",
+        description="Branch, tag or commit of the repository; only a commit stays as it is.",
+    ),
 ]
-Package = Annotated[str, Field(pattern=_PACKAGE, max_length=200)]
+Package = Annotated[str, matching(rf"^{_IMPORTED}$", "a package is written as it is imported")]
+InPackage = Annotated[
+    str,
+    matching(
+        rf"^package:{_IMPORTED}$",
+        "a model in a package is written package:name, as the package is imported",
+    ),
+]
+FaissIndex = Annotated[
+    str,
+    matching(
+        rf"^{_STEP}(?:,{_STEP})*$",
+        "an index is written as FAISS writes it, such as Flat, SQ8 or IVF1024,SQ8",
+    ),
+]
+Label = Annotated[str, matching(r"\S", "a label holds a letter or another sign")]
 
 Precision = Literal["bfloat16", "float32"]
 Positive = Annotated[int, Field(gt=0), _Number]
 NonNegative = Annotated[int, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, le=1), _Number]
 Rate = Annotated[float, Field(gt=0), _Number]
-"""Of a rate, a spread, a weight: any number above nothing."""
+"""Of a rate, a spread, a weight, a base of rotary positions."""
 Seed = Annotated[
     int, Field(ge=0, lt=2**32, description="Of what is drawn by chance there."), _Number
 ]

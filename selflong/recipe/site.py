@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from selflong.recipe.section import Name, NonNegative, Positive, Precision, Rate, Section, Share
+from selflong.recipe.section import (
+    Name,
+    NonNegative,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Share,
+    matching,
+)
 
 
 def _without_secrets(url: Any) -> str:
@@ -36,6 +45,10 @@ def _without_secrets(url: Any) -> str:
         raise ValueError(
             "must end before '?' and '#': only the address of the endpoint belongs here"
         )
+    if found := re.search(r"/(?:chat/)?completions/?$", parts.path):
+        raise ValueError(
+            f"must be what stands before {found[0]}, such as https://host/v1: the rest is added"
+        )
     return url
 
 
@@ -48,6 +61,27 @@ def _variable_name(name: Any) -> str:
     return name
 
 
+def _without_wildcards(folder: Path) -> Path:
+    if str(folder).startswith("~"):
+        raise ValueError("begins with ~, which only a shell takes for a home: write the path out")
+    if re.search(r"[{}\n\t]", str(folder)):
+        raise ValueError(
+            "holds a brace, a tab or a line end, which Snakemake takes for more than a name"
+        )
+    return folder
+
+
+WrittenFolder = Annotated[Path, AfterValidator(_without_wildcards)]
+SlurmName = Annotated[
+    str,
+    matching(r"^[A-Za-z0-9_][A-Za-z0-9_.,@+:-]*$", "a name of SLURM's holds no space and no quote"),
+]
+Project = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "a project's name holds letters, digits, '_', '.' and '-'"
+    ),
+]
 VariableName = Annotated[str, BeforeValidator(_variable_name)]
 
 
@@ -70,6 +104,19 @@ class VllmCpu(Section):
     """Memory for the keys and values of each replica."""
 
 
+OWN_ARGUMENTS = frozenset(
+    {"--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--root-path"}
+)
+"""Where a server listens, who may ask it and what it is called are no settings."""
+
+
+def _without_own(arguments: list[str]) -> list[str]:
+    for argument in arguments:
+        if argument.partition("=")[0].replace("_", "-") in OWN_ARGUMENTS:
+            raise ValueError(f"{argument.partition('=')[0]} is decided here; leave it out")
+    return arguments
+
+
 class VllmServing(Section):
     """vLLM on the job's GPUs, or on its CPU."""
 
@@ -83,7 +130,7 @@ class VllmServing(Section):
     gpu_memory_share: Share = 0.9
     """Of each GPU, for weights and keys."""
     cpu: VllmCpu | None = None
-    arguments: list[str] = []
+    arguments: Annotated[list[str], AfterValidator(_without_own)] = []
     """More of `vllm serve`'s options, as they stand on a command line."""
 
     @property
@@ -236,7 +283,7 @@ class TrackingSite(Section):
 
     kind: Literal["tensorboard", "wandb", "trackio"]
     """The program."""
-    project: str = "selflong"
+    project: Project = "selflong"
     """Its name there."""
     offline: bool = True
     """Keep the numbers on this file system, and send none (wandb)."""
@@ -253,7 +300,7 @@ class Resources(Section):
     """Of a node."""
     minutes: Positive = 60
     """Until the scheduler ends it."""
-    partition: str | None = None
+    partition: SlurmName | None = None
     """Of the queue; its default where it is null."""
 
 
@@ -261,16 +308,20 @@ JOB_KINDS = ("pipeline", "encoding", "synthesis", "training", "evaluation")
 JobKind = Literal[JOB_KINDS]  # type: ignore[valid-type]
 
 
+RECIPES = Path("recipes")
+"""Folder of the recipe files, where a site names none."""
+
+
 class Site(Section):
     """config.yaml: which recipe, where things lie, and on what they run."""
 
     recipe: Name
     """Name of the recipe that runs."""
-    recipes: Path = Path("recipes")
+    recipes: Path = RECIPES
     """Folder of the recipe files."""
-    results: Path = Path("results")
+    results: WrittenFolder = Path("results")
     """Folder of what is made, a folder for each recipe."""
-    work: Path = Path("work")
+    work: WrittenFolder = Path("work")
     """Folder of what interrupted jobs go on from; it may be removed when nothing runs."""
     hub_token_variable: VariableName = "HF_TOKEN"
     """The environment variable that holds the hub's access token."""
@@ -288,7 +339,7 @@ class Site(Section):
     encoding: EncodingSite = EncodingSite()
     resources: dict[JobKind, Resources] = {}
     """What each kind of job asks of the scheduler."""
-    account: str | None = None
+    account: SlurmName | None = None
     """That the scheduler charges."""
     plan: PlanSite | None = None
     tracking: TrackingSite | None = None

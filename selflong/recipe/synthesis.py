@@ -2,7 +2,7 @@
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -78,6 +78,14 @@ class Words(Section):
         return self
 
 
+def _some_in_each_shard(section: Any) -> Any:
+    if section.shards > section.samples:
+        raise ValueError(
+            f"{section.shards} shards of {section.samples} samples: give no more shards than samples"
+        )
+    return section
+
+
 class LongInput(Section):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
@@ -111,8 +119,10 @@ class LongInput(Section):
     """The most of an answer, in the generator's tokens; fewer where a shorter one is asked for."""
     maximum_depth: Positive
     """Times that summaries may be summarised again."""
-    duplicate_threshold: Share
+    duplicate_threshold: Annotated[Share, Field(gt=0)]
     """Instructions whose estimated Jaccard similarity is at least this are dropped."""
+
+    _some_in_each = model_validator(mode="after")(_some_in_each_shard)
 
 
 class LongOutput(Section):
@@ -135,6 +145,8 @@ class LongOutput(Section):
     """A document with a larger share of repeated or very short lines is left out."""
     drop_truncated: bool = False
     """Leave out documents that end within a sentence, or with a hint that they go on elsewhere."""
+
+    _some_in_each = model_validator(mode="after")(_some_in_each_shard)
 
 
 class Gates(Section):

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selflong.recipe.section import (
     Download,
@@ -75,6 +75,18 @@ class RandomWeights(External):
     """Length that its configuration names."""
     initializer_range: Rate
     """Standard deviation of its weights."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(
+                f"hidden {self.hidden} is no multiple of 2 x heads {self.heads}: rotary positions turn pairs"
+            )
+        if self.heads % self.key_value_heads:
+            raise ValueError(
+                f"heads {self.heads} is no multiple of key_value_heads {self.key_value_heads}"
+            )
+        return self
 
 
 class Price(Section):

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 SHOWN = 80  # characters of a value
+LISTED = 300  # characters of all names that exist
 
 
 def cut(text: str, characters: int) -> str:
@@ -25,5 +26,6 @@ def does_not_exist(name: str, known: Iterable[str]) -> str:
     """That a name refers to nothing, with the nearest one that exists, or all."""
     names = sorted(known)
     near = nearest(name, names)
-    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names) or 'none'}"
+    listed = cut(", ".join(names), LISTED) or "none"
+    hint = f"did you mean {near!r}?" if near else f"there are {listed}"
     return f"{shown(name)} does not exist; {hint}"

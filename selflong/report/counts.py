@@ -275,7 +275,8 @@ def funnel(recipe: Recipe, results: Results) -> list[tuple[str, str, int]]:
             (
                 generator,
                 f"{kind.replace('_', ' ')} kept",
-                _kept([s for s in made if s.step == kind]),
+                # A step counts what it reads on the way, such as chunks, beside what it makes.
+                _kept([s for s in made if s.step == s.source == kind]),
             )
             for kind in SYNTHESIS_STEPS
         ]

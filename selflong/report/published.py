@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from selflong.job import UserError
-from selflong.root import ROOT
+from selflong.recipe.published import FILE
 from selflong.tables import Cell, Table
 
-PUBLISHED_RESULTS = ROOT / "resources" / "published_results.csv"
+PUBLISHED_RESULTS = FILE
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
 
 TITLES = {

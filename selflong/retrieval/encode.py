@@ -26,7 +26,7 @@ from selflong.formats import (
     write_parquet,
 )
 from selflong.job import UserError, sole_owner
-from selflong.packages import package_folder
+from selflong.packages import find_encoder
 from selflong.progress import Progress
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.weights import FolderWeights
@@ -126,13 +126,7 @@ class TextEncoder:
 
 def _model_folder(encoder: Encoder, downloaded: Path | None) -> Path:
     if isinstance(encoder.weights, str):
-        package = package_folder(encoder.weights.removeprefix("package:"))
-        found = sorted(path.parent for path in package.rglob("modules.json"))
-        if not found:
-            raise UserError(
-                f"{encoder.weights} holds no sentence-transformers model (modules.json)"
-            )
-        return found[0]
+        return find_encoder(encoder.weights.removeprefix("package:"))
     if isinstance(encoder.weights, FolderWeights):
         return encoder.weights.path
     if downloaded is None:

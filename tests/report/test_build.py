@@ -21,7 +21,7 @@ from selflong.report.build import (
     report_tables,
     write_report_figures,
 )
-from selflong.report.counts import document_lengths
+from selflong.report.counts import document_lengths, funnel, synthesis_steps
 from selflong.report.manifest import bill_of_materials, commit_date, downloads
 from selflong.results import Results
 from tests.report.conftest import DOT, page_of
@@ -99,6 +99,18 @@ def test_the_data_tables_count_what_the_stages_left(laptop: Recipe, report: Resu
         "mixtures/full/512/contamination.parquet",
     }
     assert document_lengths(laptop, report, "documents") == {"documents": {64: 2, 1024: 4}}
+
+
+def test_the_funnel_counts_samples_and_not_what_was_read_on_the_way(
+    laptop: Recipe, report: Results
+) -> None:
+    (generator,) = laptop.generators
+    steps = {(part, what): rows for part, what, rows in funnel(laptop, report)}
+    made = [(step.step, step.source, step.rows) for step in synthesis_steps(laptop, report, generator)
+            if step.outcome == "kept"]  # fmt: skip
+    assert ("long_input", "chunks", 1000) in made
+    (kept,) = (rows for step, source, rows in made if step == source == "long_input")
+    assert steps[generator, "long input kept"] == kept
 
 
 def test_figures_have_the_same_bytes_every_time(

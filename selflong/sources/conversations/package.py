@@ -18,6 +18,8 @@ from selflong.sources.conversations.rows import (
 from selflong.sources.conversations.section import ConversationSection, Size
 from selflong.tokens import Message, message
 
+PACKAGE = "chatterbot_corpus"
+
 # The files whose lists are questions with real answers. The others are small talk in a robot's voice, jokes,
 # or quotations that answer nothing.
 CHATTERBOT_FILES = ("coding", "computers", "science", "tech_support", "trivia")
@@ -55,11 +57,15 @@ class PackageConversations(ConversationSection):
     """The package."""
     licence: str
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (PACKAGE,)
+
     def size(self) -> Size:
         return Size(3_000, 120_000)
 
     def input_files(self, given: Iterable[Path]) -> list[Path]:
-        folder = package_folder("chatterbot_corpus") / "data" / "english"
+        folder = package_folder(PACKAGE) / "data" / "english"
         return [folder / f"{name}.yml" for name in CHATTERBOT_FILES]
 
     def chunks_of_file(self, path: Path, name: str) -> Iterator[Chunk]:

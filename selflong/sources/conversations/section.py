@@ -79,6 +79,11 @@ class ConversationSection(External, ABC):
         """What the hub sends, by published counts."""
         return 0.0
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Installed packages that it reads."""
+        return ()
+
     @abstractmethod
     def size(self) -> Size | None:
         """What is known of it before it is read; None where only the synthesis or a corpus says."""

@@ -100,7 +100,7 @@ class TextRows(ConversationSection):
         for name in column.split("."):
             if not isinstance(value, Mapping) or name not in value:
                 raise UserError(
-                    f"{path}: column {column!r} is missing; there are {sorted(record)}; mend `column`, "
+                    f"{path}: column {column!r} is missing; there are {sorted(record)}; correct `column`, "
                     "`where` or `joined_by` of the source"
                 )
             value = value[name]

@@ -34,7 +34,7 @@ class FolderDocuments(DocumentSection):
         paths = matching_files(self.path, self.files)
         if not paths:
             raise UserError(
-                f"{self.path}: no file matches {self.files!r}; mend `path` or `files` of the source"
+                f"{self.path}: no file matches {self.files!r}; correct `path` or `files` of the source"
             )
         return paths
 

@@ -30,6 +30,10 @@ class PackageDocuments(DocumentSection):
     def label(self) -> str:
         return self.reader
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return READERS[self.reader].packages
+
     def fetch(self, folder: Path, token_variable: str) -> list[Path]:
         read = islice(READERS[self.reader].read(), self.maximum_documents)
         rows = [{**row, "language": "en"} for row in read]

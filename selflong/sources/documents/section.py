@@ -55,6 +55,11 @@ class DocumentSection(Licensed, ABC):
         """Files of the user's that the source reads."""
         return []
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Installed packages that it reads."""
+        return ()
+
     @abstractmethod
     def fetch(self, folder: Path, token_variable: str) -> list[Path]:
         """The parquet or JSONL files with the documents; what the source makes or downloads lies in `folder`.

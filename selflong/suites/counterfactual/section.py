@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from selflong.recipe.section import Positive, Section, Seed
-from selflong.suites.section import PromptLengthsSection, is_none
+from selflong.suites.section import TEXTS_OF_RULER, PromptLengthsSection, is_none
 
 ANSWER_TOKENS = 32
 """Room for an answer, as RULER's questions over documents have."""
@@ -37,6 +37,7 @@ class Counterfactual(PromptLengthsSection):
     seed: Seed
     files: QuestionFile | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "samples", "seed", "files"})
 

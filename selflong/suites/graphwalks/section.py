@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Download, Positive, Repository, Revision
-from selflong.suites.section import PromptLengthsSection
+from selflong.recipe.section import Distinct, Positive
+from selflong.suites.section import HubSuite
 
 SAMPLES = 100
 """Of each problem at each length, about, in the authors' set."""
 
 
-class GraphWalks(PromptLengthsSection):
+class GraphWalks(HubSuite):
     """OpenAI's GraphWalks (https://huggingface.co/datasets/openai/graphwalks).
 
     A sample counts at the length that holds its prompt and its answer: at most all of it, and more than half,
@@ -21,8 +21,6 @@ class GraphWalks(PromptLengthsSection):
     title: ClassVar[str] = "GraphWalks"
 
     kind: Literal["graphwalks"]
-    repository: Repository
-    revision: Revision
     problems: Annotated[list[Literal["parents", "bfs"]], Distinct] = Field(min_length=1)
     """Which problems are asked."""
     samples: Positive = SAMPLES
@@ -31,12 +29,6 @@ class GraphWalks(PromptLengthsSection):
     """Most of an answer, what it thinks aloud included; more where the nodes alone need more."""
 
     asks_endpoints: ClassVar[bool] = True
-    texts_in_download: ClassVar[bool] = True
-    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
-
-    @property
-    def download(self) -> Download:
-        return Download(self.repository, self.revision, "*.parquet")
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

@@ -1,17 +1,19 @@
 """HELMET's settings."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section
+from selflong.recipe.section import Positive, Section, matching
 from selflong.recipe.weights import Price
 from selflong.suites.section import LengthsSection, is_none
 
 JUDGED = ("gpt-4-score", "gpt-4-f1")
 """Metrics of long answers and of summaries that a model gives (its scripts eval_gpt4_*.py)."""
 
-DatasetAndMetric = Annotated[str, Field(pattern=r"^\S+ \S+$")]
+DatasetAndMetric = Annotated[
+    str, matching(r"^\S+ \S+$", "a task is a dataset and a metric, with a space between")
+]
 
 
 class Judge(Section):
@@ -45,6 +47,12 @@ class Helmet(LengthsSection):
     """Whether models reason: they get 32k tokens more, and nothing up to </think> is scored."""
     judge: Judge | None = Field(default=None, exclude_if=is_none)
     """Gives the metrics gpt-4-score and gpt-4-f1; HELMET's authors asked gpt-4o-2024-05-13."""
+
+    loads_checkpoints: ClassVar[bool] = True
+
+    @property
+    def needs_of_site(self) -> tuple[str, ...]:
+        return ("helmet",) if self.judge is None else ("helmet", "helmet.judge")
 
     @model_validator(mode="after")
     def _judged_by_somebody(self) -> Self:

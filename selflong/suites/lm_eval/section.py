@@ -3,7 +3,7 @@
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -55,6 +55,9 @@ class LmEval(LengthsSection):
     """Of each task; null: all its samples."""
     task_files: Path | None = None
     """Folder with task files of one's own."""
+
+    loads_checkpoints: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("lm_eval",)
 
     @property
     def folder(self) -> Path | None:

@@ -3,15 +3,14 @@
 from itertools import product
 from typing import ClassVar, Literal
 
-from selflong.recipe.section import Download, Repository, Revision
-from selflong.suites.section import PromptLengthsSection
+from selflong.suites.section import HubSuite
 
 DIFFICULTIES = ("easy", "hard")
 CONTEXTS = ("short", "medium", "long")
 """Of the documents: up to 32k words, up to 128k, more."""
 
 
-class LongBenchV2(PromptLengthsSection):
+class LongBenchV2(HubSuite):
     """LongBench v2 (https://github.com/THUDM/LongBench) as its authors ask it, but greedily.
 
     A length is the most tokens of a prompt: a longer one loses its middle. The authors keep 120,000 for
@@ -21,19 +20,12 @@ class LongBenchV2(PromptLengthsSection):
     title: ClassVar[str] = "LongBench v2"
 
     kind: Literal["longbench_v2"]
-    repository: Repository
-    revision: Revision
     chain_of_thought: bool = False
     """Let the model reason first, then ask for its choice without the documents."""
 
     asks_endpoints: ClassVar[bool] = True
     counts_samples: ClassVar[bool] = True
-    texts_in_download: ClassVar[bool] = True
-    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
-
-    @property
-    def download(self) -> Download:
-        return Download(self.repository, self.revision, "data.json")
+    hub_files: ClassVar[str] = "data.json"
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

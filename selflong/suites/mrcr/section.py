@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Download, Positive, Repository, Revision
-from selflong.suites.section import PromptLengthsSection
+from selflong.recipe.section import Distinct, Positive
+from selflong.suites.section import HubSuite
 
 SAMPLES = 100
 """Of each number of needles at each length in the authors' set."""
 
 
-class Mrcr(PromptLengthsSection):
+class Mrcr(HubSuite):
     """OpenAI's multi-round co-reference resolution (https://huggingface.co/datasets/openai/mrcr).
 
     A sample counts at the length that holds its prompt and its answer: at most all of it, and more than half,
@@ -21,8 +21,6 @@ class Mrcr(PromptLengthsSection):
     title: ClassVar[str] = "MRCR"
 
     kind: Literal["mrcr"]
-    repository: Repository
-    revision: Revision
     needles: Annotated[list[Literal[2, 4, 8]], Distinct] = Field(min_length=1)
     """How many answers to the same request the conversation holds."""
     samples: Positive = SAMPLES
@@ -31,12 +29,6 @@ class Mrcr(PromptLengthsSection):
     """Most of an answer."""
 
     asks_endpoints: ClassVar[bool] = True
-    texts_in_download: ClassVar[bool] = True
-    decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "repository", "revision"})
-
-    @property
-    def download(self) -> Download:
-        return Download(self.repository, self.revision, "*.parquet")
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

@@ -6,7 +6,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Distinct, Positive, Section, Seed
-from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+from selflong.suites.section import (
+    TEXTS_OF_RULER,
+    HaystackFile,
+    PromptLengthsSection,
+    is_none,
+)
 
 ANSWER_TOKENS = 32
 """Room for an answer."""
@@ -41,7 +46,7 @@ class NeedleGrid(PromptLengthsSection):
     title: ClassVar[str] = "Needle grid"
 
     kind: Literal["needle_grid"]
-    depths: Positive
+    depths: Annotated[Positive, Field(le=1000)]
     """Evenly spaced from 0 to 1, both ends included."""
     repeats: Positive = 1
     """Prompts of each cell."""
@@ -49,6 +54,7 @@ class NeedleGrid(PromptLengthsSection):
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
     wording: Wording | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     by_depth: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files", "wording"})

@@ -7,7 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.section import Distinct, Positive, Seed
-from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+from selflong.suites.section import (
+    TEXTS_OF_RULER,
+    HaystackFile,
+    PromptLengthsSection,
+    is_none,
+)
 
 RULER_TASKS = (
     "niah_single_1",
@@ -97,6 +102,7 @@ class RulerSuite(AnyRuler):
     """Whether the prompt ends in the beginning of the answer, as RULER's do."""
     files: RulerFiles | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "samples", "files"})
 

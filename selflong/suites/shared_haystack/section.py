@@ -7,7 +7,12 @@ from pydantic import Field
 
 from selflong.recipe.section import Distinct, Positive, Seed
 from selflong.suites.ruler.section import RULER_TASKS
-from selflong.suites.section import HaystackFile, PromptLengthsSection, is_none
+from selflong.suites.section import (
+    TEXTS_OF_RULER,
+    HaystackFile,
+    PromptLengthsSection,
+    is_none,
+)
 
 NEEDLE_TASKS = tuple(task for task in RULER_TASKS if task.startswith("niah"))
 NeedleTaskName = Literal[NEEDLE_TASKS]  # type: ignore[valid-type]
@@ -36,6 +41,7 @@ class SharedHaystack(PromptLengthsSection):
     """Whether the prompt ends in the beginning of the answer, as RULER's do."""
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
+    packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "files"})
 

@@ -77,6 +77,18 @@ def test_damage_is_named(tmp_path: Path) -> None:
         MdsFolder(copy)
 
 
+@pytest.mark.parametrize("name", ["../outside.mds", "/etc/passwd", "a/b.mds", "..", ".", "", "a\0"])
+def test_no_shard_outside_of_the_folder_is_read(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "inside"
+    shutil.copytree(FOLDER, inside)
+    shutil.copy(FOLDER / "shard.00000.mds", tmp_path / "outside.mds")
+    index = json.loads((inside / "index.json").read_text())
+    index["shards"][0]["raw_data"]["basename"] = name
+    (inside / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"is no index of MDS shards|is missing"):
+        MdsFolder(inside)[0]
+
+
 def _rows_of(folder: Path, rows: int) -> list[Any]:
     chunk = Chunk(folder / "shard.00000.mds", 0, rows, 0, "shard.00000.mds")
     source = HubTokens(

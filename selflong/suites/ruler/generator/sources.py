@@ -157,7 +157,7 @@ def load_questions(path: Path) -> QuestionSet:
         questions = _from_squad(rows["data"]) if isinstance(rows, dict) else _from_hotpotqa(rows)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is neither in SQuAD v2's nor in HotpotQA's format ({error}): mend the file"
+            f"{path} is neither in SQuAD v2's nor in HotpotQA's format ({error}): correct the file"
         ) from None
     if not questions.questions:
         raise UserError(f"{path} holds no answerable question: name another file")
