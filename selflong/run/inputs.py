@@ -286,13 +286,16 @@ class Inputs:
     def suite_files(self, suite: str) -> list[Path]:
         """Downloads that a suite reads, or the files that it names."""
         section = self.recipe.suites[suite]
+        found = self.files_of(section)
         for setting, path in section.named_files.items():
-            if not path.is_file():
+            files = matching_files(path, "*") or [path]
+            if not files[0].is_file():
                 raise UserError(
                     f"recipe {self.recipe.name}: suites.{suite}.files.{setting}: {path} is no file; "
                     "name an existing one"
                 )
-        return [*self.files_of(section), *section.named_files.values()]
+            found += files
+        return found
 
     @property
     def texts_downloads(self) -> dict[str, Path]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 Metric = Callable[[str, Sequence[str]], float]
 """Score from 0 to 1 of a prediction against its answers."""
+Turn = tuple[str, str]
+"""Role and text of a message."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,15 @@ class Prompt:
     answer_tokens: int
     """Most tokens of the answer."""
     depth: float | None = None
-    message: str | None = None
-    """What the user says, for an endpoint that takes no token ids and writes its own template around it."""
+    message: str | tuple[Turn, ...] | None = None
+    """What the user says, or a conversation that ends with it, for an endpoint that takes no token ids and
+    writes its own template around it."""
     then: "Callable[[str], Prompt] | None" = None
     """What is asked after the answer, which is reasoning then: only the last answer is scored."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The conversation of `message`; none where only token ids can be sent."""
+        if self.message is None:
+            return ()
+        return (("user", self.message),) if isinstance(self.message, str) else self.message

@@ -17,6 +17,7 @@ NAMES = (
     "mrcr",
     "graphwalks",
     "longbench_v2",
+    "shared_haystack",
 )
 
 

@@ -156,7 +156,7 @@ class HaystackFile(Section):
     """What a suite reads in place of the packaged data."""
 
     haystack: Path | None = None
-    """Text of the essays: JSON with the field `text`, or plain text."""
+    """Text of the essays: JSON with the field `text`, plain text, or a folder of such files."""
 
     @property
     def named(self) -> dict[str, Path]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Turn
 from selflong.tokens import Message, Tokenizer
 
 CHARACTERS_A_TOKEN = 8
@@ -89,8 +89,6 @@ class Stored:
     answers: tuple[str, ...]
     """What the metric is given."""
     depth: float | None = None
-    message: str | None = None
-    """Of the one message, for an endpoint that is asked in words."""
 
 
 def first_of_each_length(
@@ -119,8 +117,12 @@ def first_of_each_length(
             answers=sample.answers,
             answer_tokens=answer_room(len(ids), needed, answer_tokens, endpoint),
             depth=sample.depth,
-            message=sample.message,
+            message=tuple(map(_turn, sample.messages)),
         )
+
+
+def _turn(message: Message) -> Turn:
+    return message["role"], "".join(part["text"] for part in message["parts"])
 
 
 def length_of(tokens: int, lengths: Sequence[int]) -> int | None:

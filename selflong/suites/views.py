@@ -1,6 +1,7 @@
 """Tables and figures that kinds of suites share: the mean of the tasks, each task, against length."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import polars as pl
@@ -52,34 +53,32 @@ def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterato
     """The mean of the tasks by the depth of what is looked for; nothing where no depth is known."""
     cells = measured.scores.filter((pl.col("suite") == name) & pl.col("depth").is_not_null())
     depths = sorted(cells["depth"].unique())
-    means = {
-        (model, length, depth): mean
-        for model, length, depth, mean in cells.group_by("model", "length", "depth")
-        .agg(pl.col("mean").mean())
+    found = {
+        (model, length, depth): replace(number_cell(100 * mean, digits=1), samples=samples)
+        for model, length, depth, mean, samples in cells.group_by("model", "length", "depth")
+        .agg(pl.col("mean").mean(), pl.col("samples").sum())
         .rows()
     }
     if not depths:
         return
+    counts = [cell.samples for cell in found.values() if cell.samples is not None]
     yield Table(
         name=f"{name}_by_depth",
         title="By depth of what is looked for",
         caption="Per cent, mean of the tasks that have a depth, each counting alike. Columns: the middle of "
-        "each tenth of the context, in per cent; an empty cell has no sample.",
+        f"each tenth of the context, in per cent. A cell holds {min(counts)} to {max(counts)} samples, an "
+        "empty one none.",
         columns=("Model", "Length", *(f"{100 * depth:.0f}" for depth in depths)),
         rows=tuple(
             (
                 Cell(measured.label(checkpoint)),
                 Cell(length_name(length)),
-                *(_depth_cell(means.get((checkpoint, length, depth))) for depth in depths),
+                *(found.get((checkpoint, length, depth), Cell("")) for depth in depths),
             )
             for checkpoint in measured.checkpoints(name)
             for length in lengths
         ),
     )
-
-
-def _depth_cell(mean: float | None) -> Cell:
-    return Cell("") if mean is None else number_cell(100 * mean, digits=1)
 
 
 def against_length(

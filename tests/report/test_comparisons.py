@@ -49,6 +49,13 @@ def test_a_constant_lead_is_sure_however_much_the_prompts_differ() -> None:
     assert difference(a={"t": hard_and_easy}, b={"t": hard_and_easy}).p == 1.0
 
 
+def test_few_prompts_say_little() -> None:
+    for size, least in ((4, 0.09), (6, 0.02)):  # of all signs two in 16, two in 64
+        found = difference(a={"t": [1.0] * size}, b={"t": [0.0] * size})
+        assert (found.low, found.high) == (1.0, 1.0)
+        assert found.p == pytest.approx(2 / 2**size, rel=0.25) and found.p > least
+
+
 def test_only_prompts_that_both_answered_count_and_tasks_count_alike() -> None:
     a = {"t": [1.0, 1.0, 0.0, 0.0], "u": [0.0]}
     b = {"t": [0.0, 0.0, 0.0, 0.0, 1.0], "u": [1.0], "v": [1.0]}

@@ -29,5 +29,5 @@ def _stored(suite: GraphWalks, download: Path, lengths: Sequence[int]) -> Iterat
         if task in suite.problems and may_be_of(row["prompt_chars"], lengths):
             yield Stored(
                 task, place, [message("user", text)], f"Final Answer: [{', '.join(nodes)}]",
-                tuple(nodes), message=text,
+                tuple(nodes),
             )  # fmt: skip

@@ -28,6 +28,8 @@ class Mrcr(HubSuite):
     answer_tokens: Positive = 4096
     """Most of an answer."""
 
+    asks_endpoints: ClassVar[bool] = True
+
     @property
     def asked_tasks(self) -> tuple[str, ...]:
         """A task for each number of needles."""

@@ -4,7 +4,8 @@ The convention of the original test (https://github.com/gkamradt/LLMTest_NeedleI
 put into essays at a share of their length, right after the sentence that ends before it, and asked for at
 the end; 35 depths and 35 lengths, both evenly spaced. The original let a model grade the answers; here, as is
 usual since, the score is the share of the needle's content words that the answer holds. SelfLong does not
-print its own settings. The essays are RULER's (`selflong.suites.ruler.generator`).
+print its own settings. The essays are RULER's (`selflong.suites.ruler.generator`); another haystack, in
+another language, comes with a wording of its own.
 """
 
 import random
@@ -18,7 +19,7 @@ import numpy as np
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
 from selflong.suites.evaluation_job import Job
-from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, Wording, depths
 from selflong.suites.prompt import Prompt
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
 from selflong.tokens import Tokenizer, message
@@ -28,9 +29,15 @@ NEEDLE = "The best thing to do in San Francisco is eat a sandwich and sit in Dol
 QUESTION = "What is the best thing to do in San Francisco?"
 KEYWORDS = ("eat", "sandwich", "sit", "dolores", "park", "sunny", "day")
 
-_BEFORE = "Answer the question at the end from the text alone, short and direct.\n\n"
-_AFTER = f"\n\nQuestion: {QUESTION}"
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+ORIGINAL = Wording(
+    needle=NEEDLE,
+    question=QUESTION,
+    keywords=list(KEYWORDS),
+    prompt="Answer the question at the end from the text alone, short and direct.\n\n"
+    "{haystack}\n\nQuestion: {question}",
+)
+_WIDE_ENDS = "。！？"
+_SENTENCE_END = re.compile(rf"(?<=[.!?।؟۔])\s+|(?<=[{_WIDE_ENDS}])\s*")
 
 
 def prompts(
@@ -38,6 +45,11 @@ def prompts(
 ) -> Iterator[Prompt]:
     """Every cell of the grid at `lengths`."""
     return cells(suite, tokenizer, suite_sources(suite.named_files).essays, lengths)
+
+
+def wording_of(suite: NeedleGrid) -> Wording:
+    """The suite's own, or the original test's."""
+    return suite.wording or ORIGINAL
 
 
 def cells(
@@ -52,7 +64,8 @@ def cells(
     for length in lengths:
         for repeat in range(suite.repeats):
             start = random.Random(f"{suite.seed} {length} {repeat}").random()
-            haystack = _Haystack(tokenizer, sentences(essays), start, length)
+            units = sentences(essays)
+            haystack = _Haystack(tokenizer, units, wording_of(suite), start, length)
             for row, depth in reversed(list(enumerate(depths(suite)))):
                 yield haystack.prompt(depth, index=repeat * suite.depths + row)
 
@@ -60,23 +73,36 @@ def cells(
 @cache
 def sentences(essays: Path) -> tuple[str, ...]:
     """The haystack as sentences."""
-    return tuple(_SENTENCE_END.split(haystack_text(essays).strip()))
+    return tuple(filter(None, _SENTENCE_END.split(haystack_text(essays).strip())))
+
+
+def _between(units: tuple[str, ...]) -> str:
+    """What stands between two sentences: nothing where most of them end in a writing without spaces."""
+    return "" if 2 * sum(unit[-1] in _WIDE_ENDS for unit in units) > len(units) else " "
 
 
 @cache
 def _sizes(tokenizer: Tokenizer, units: tuple[str, ...]) -> np.ndarray:
     """Tokens of each sentence inside a text."""
-    return tokenizer.count_many([f" {unit}" for unit in units])
+    between = _between(units)
+    return tokenizer.count_many([f"{between}{unit}" for unit in units])
 
 
 class _Haystack:
     """The sentences of one length, from a place in the essays on, repeated where they are too short."""
 
     def __init__(
-        self, tokenizer: Tokenizer, units: tuple[str, ...], start: float, length: int
+        self,
+        tokenizer: Tokenizer,
+        units: tuple[str, ...],
+        wording: Wording,
+        start: float,
+        length: int,
     ) -> None:
         self._tokenizer = tokenizer
         self._units = units
+        self._between = _between(units)
+        self._wording = wording
         self._first = int(start * len(units))
         self._length = length
         sizes = np.roll(_sizes(tokenizer, units), -self._first)
@@ -104,7 +130,7 @@ class _Haystack:
                     index=index,
                     ids=ids,
                     text=self._tokenizer.decode(ids),
-                    answers=KEYWORDS,
+                    answers=tuple(self._wording.keywords),
                     answer_tokens=ANSWER_TOKENS,
                     depth=depth,
                     message=text,
@@ -113,7 +139,11 @@ class _Haystack:
 
     def _text(self, count: int, position: int) -> str:
         units = [self._units[(self._first + i) % len(self._units)] for i in range(count)]
-        return _BEFORE + " ".join([*units[:position], NEEDLE, *units[position:]]) + _AFTER
+        whole = [*units[:position], self._wording.needle, *units[position:]]
+        # Not by str.format: braces of a haystack or a wording are text.
+        before, _, after = self._wording.prompt.partition("{haystack}")
+        after = after.replace("{question}", self._wording.question)
+        return f"{before}{self._between.join(whole)}{after}"
 
     def _ids(self, text: str) -> list[int]:
         return self._tokenizer.prompt_ids([message("user", text)])

@@ -30,7 +30,7 @@ def prompts(
                 chat=suite.chat,
                 answer_prefix=suite.answer_prefix,
             )
-            found = map(_prompt, samples)
+            found = map(prompt_of, samples)
             yield from by_beginning(found) if task in NEEDLES_IN_ONE_HAYSTACK else found
 
 
@@ -44,7 +44,8 @@ def by_beginning(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
     yield from (replace(prompt, ids=ids) for ids, prompt in held)
 
 
-def _prompt(sample: RulerSample) -> Prompt:
+def prompt_of(sample: RulerSample) -> Prompt:
+    """A sample as it is asked; its depth is that of the first thing to be found."""
     return Prompt(
         task=sample.task,
         length=sample.length,

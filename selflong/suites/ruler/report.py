@@ -69,6 +69,7 @@ def effective_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
     """How far each model reads, by the authors' threshold and by its base's score at the shortest length."""
     shortest = min(suite.lengths)
     whole = len(suite.asked_tasks) == len(RULER_TASKS)
+    incomplete = Cell(f"needs all {len(RULER_TASKS)} tasks")
     rows: list[tuple[Cell, ...]] = []
     for checkpoint in measured.checkpoints(name):
         lengths = sorted(suite.lengths)
@@ -77,7 +78,7 @@ def effective_length(measured: Measured, name: str, suite: AnyRuler) -> Table:
         rows.append(
             (
                 Cell(measured.label(checkpoint)),
-                _longest(cells, THRESHOLD if whole else None, lambda cell: cell.value),
+                _longest(cells, THRESHOLD, lambda cell: cell.value) if whole else incomplete,
                 _longest(cells, base.low, lambda cell: cell.high),
             )
         )

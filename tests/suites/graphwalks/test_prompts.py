@@ -61,7 +61,8 @@ def test_a_length_is_asked_the_problems_that_it_holds(
         ("bfs", 512, 3),
     ]
     for prompt in found:
-        assert prompt.message is not None and prompt.message in prompt.text
+        ((role, text),) = prompt.turns
+        assert role == "user" and text in prompt.text
         assert prompt.answer_tokens == min(40, 512 - len(prompt.ids))
         assert score(f"Final Answer: [{', '.join(prompt.answers)}]", prompt.answers) == 1.0
 

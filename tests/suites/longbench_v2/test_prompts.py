@@ -54,7 +54,7 @@ def test_a_long_prompt_loses_its_middle(
     for context_tokens in (2000, 400):
         endpoint = Endpoint("", "", "m", "m", 1, context_tokens, "none", "0")
         short, cut, _ = prompts(SUITE, job, smollm2_tokenizer, endpoint, [400])
-        assert short.message is not None and cut.message is not None
+        assert isinstance(short.message, str) and isinstance(cut.message, str)
         assert "<text>\nword0 word1" in short.message and "word19\n</text>" in short.message
         assert "(B) colour B\n(C)" in short.message
         assert cut.message.startswith("Please read") and "word199" not in cut.message
@@ -87,7 +87,7 @@ def test_the_choice_is_asked_for_without_the_documents(
     first = next(prompts(COT, job, smollm2_tokenizer, endpoint, [400]))
     assert first.then is not None
     second = first.then(" It is $context$ blue. ")
-    assert second.message is not None and "word1" not in second.message
+    assert isinstance(second.message, str) and "word1" not in second.message
     assert "step by step: It is $context$ blue.\n\nBased on" in second.message
     assert (second.task, second.index, second.then) == (first.task, first.index, None)
 

@@ -1,6 +1,7 @@
 """Prompts of the needle grid, and how their answers are scored."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from selflong.job import UserError
 from selflong.suites.needle_grid.metric import score
 from selflong.suites.needle_grid.prompts import KEYWORDS, NEEDLE, cells, sentences
-from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, depths
+from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, Wording, depths
+from selflong.suites.needle_grid.texts import texts
 from selflong.suites.ruler.generator import Sources
+from selflong.suites.section import HaystackFile
 from selflong.tokens import Tokenizer
 
 
@@ -98,3 +101,66 @@ def test_the_needles_score_is_its_keywords_share(said: set[str]) -> None:
 def test_the_needle_itself_scores_1_and_parts_of_words_nothing() -> None:
     assert score(NEEDLE, KEYWORDS) == 1
     assert score("Sunday eating situations parks", KEYWORDS) == 0
+
+
+# ------------------------------------------------------------------------------- another language
+
+CHINESE = Wording(
+    needle="在旧金山最好的事是坐在多洛雷斯公园里吃三明治。",
+    question="在旧金山最好的事是什么？",
+    keywords=["多洛雷斯公园", "三明治"],
+    prompt="请只根据下文简短回答问题。\n\n{haystack}\n\n问题：{question}",
+)
+HINDI = Wording(
+    needle="पहाड़ी गाँव में सबसे अच्छी चीज़ चाय पीना है।",
+    question="पहाड़ी गाँव में सबसे अच्छी चीज़ क्या है?",
+    keywords=["चाय", "पीना"],
+    prompt="{haystack}\n\n{question}",
+)
+
+
+@pytest.mark.parametrize(
+    ("wording", "sentence"),
+    [(CHINESE, "第{n}天下雨，河水上涨了。"), (HINDI, "दिन {n} को बारिश हुई।")],
+)
+def test_a_grid_speaks_another_language(
+    smollm2_tokenizer: Tokenizer, tmp_path: Path, wording: Wording, sentence: str
+) -> None:
+    between = "" if wording is CHINESE else " "
+    written = [sentence.format(n=number) for number in range(40)]
+    (tmp_path / "one.txt").write_text(between.join(written[:20]), encoding="utf-8")
+    (tmp_path / "two.txt").write_text(between.join(written[20:]), encoding="utf-8")
+    suite = grid(lengths=[700], repeats=1, wording=wording, files=HaystackFile(haystack=tmp_path))
+    assert sentences(tmp_path) == tuple(written)
+    for prompt in cells(suite, smollm2_tokenizer, tmp_path, [700]):
+        assert len(prompt.ids) + ANSWER_TOKENS <= 700
+        assert isinstance(prompt.message, str)
+        assert prompt.message.endswith(wording.question)
+        haystack = prompt.message.removeprefix(wording.prompt.partition("{haystack}")[0])
+        haystack = haystack.partition("\n\n")[0]
+        # Whole sentences in their order, round the end, with a space between where the writing has one.
+        pieces = [text for text in (*written, wording.needle) if text in haystack]
+        assert len(haystack) == sum(map(len, pieces)) + len(between) * (len(pieces) - 1)
+        assert prompt.answers == tuple(wording.keywords)
+    found = dict(texts(suite, None))
+    assert found["needle"] == wording.needle and found["question"] == wording.question
+    assert all(each in found["essays"] for each in written)
+
+
+def test_keywords_are_whole_words_where_a_script_has_words() -> None:
+    assert score("吃三明治，在多洛雷斯公园。", CHINESE.keywords) == 1
+    assert score("吃三明治", CHINESE.keywords) == 0.5
+    assert score("चाय पीना", HINDI.keywords) == 1
+    # A vowel's mark makes another word.
+    assert score("चायी पीना", HINDI.keywords) == 0.5
+    assert score("In der Strasse", ["Straße"]) == 1
+    assert score("Überall", ["über"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"prompt": "{question} {haystack}"}, "behind it"), ({"keywords": ["tea"]}, "'tea'")],
+)
+def test_a_wording_that_cannot_be_asked_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Wording.model_validate({**HINDI.model_dump(), **change})

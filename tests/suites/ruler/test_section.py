@@ -35,3 +35,6 @@ def test_a_named_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> N
         Run(recipe, site).inputs.suite_files("ruler")
     (tmp_path / "none.txt").write_text("Rain.")
     assert Run(recipe, site).inputs.texts_files == [tmp_path / "none.txt"]
+    folder = RULER.model_copy(update={"files": RulerFiles(haystack=tmp_path)})
+    whole = recipe.model_copy(update={"suites": {"ruler": folder}})
+    assert Run(whole, site).inputs.suite_files("ruler") == [tmp_path / "none.txt"]

@@ -1,7 +1,7 @@
 """RULER samples by task, length and convention."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count as count_from_zero
 from itertools import islice
@@ -27,7 +27,14 @@ from selflong.suites.ruler.generator.reference_tracing import Tracing2024
 from selflong.suites.ruler.generator.segments import Encoder, Tokens
 from selflong.suites.ruler.generator.sizing import TooShort, largest_that_fits
 from selflong.suites.ruler.generator.sources import Sources
-from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, TASKS, Body, Convention, Task
+from selflong.suites.ruler.generator.tasks import (
+    NEEDLE_TASKS,
+    TASKS,
+    Body,
+    Convention,
+    Draw,
+    Task,
+)
 from selflong.suites.ruler.generator.tracing import TracingTask
 
 
@@ -75,6 +82,55 @@ class _Frame:
         return len(self.before) + len(self.after)
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """A task at a length, and what stands around its messages."""
+
+    task: str
+    convention: Convention
+    length: int
+    made: Task
+    encoder: Encoder
+    frame: _Frame
+    template: tuple[str, str]
+    answer_prefix: bool
+
+    @property
+    def budget(self) -> int:
+        """Tokens of message and answer prefix; below nothing where not even the frame fits."""
+        return self.length - self.made.generation_tokens - len(self.frame)
+
+    def sample(self, body: Body, index: int) -> RulerSample:
+        """A body within the frame."""
+        answer_prefix = body.answer_prefix if self.answer_prefix else ""
+        prefix = self.encoder.chain(answer_prefix).ids
+        parts = [self.frame.before, body.message.ids, self.frame.after, prefix]
+        ids = np.concatenate(parts).tolist()
+        return RulerSample(
+            task=self.task,
+            convention=self.convention,
+            length=self.length,
+            index=index,
+            prompt_ids=ids,
+            prompt=body.message.text,
+            template=self.template,
+            answer_prefix=answer_prefix,
+            answers=body.answers,
+            depths=body.depths,
+            tokens=len(ids),
+            generation_tokens=self.made.generation_tokens,
+            fill=(len(ids) + self.made.generation_tokens) / self.length,
+        )
+
+    def refusal(self, short: TooShort) -> UserError:
+        """Of a length below the task's minimum."""
+        needed = self.length - self.budget + short.tokens
+        return UserError(
+            f"lengths: {self.length} tokens are too few for {self.task}, which needs {needed} for "
+            f"sample {short.index}"
+        )
+
+
 def generate_samples(
     task: str,
     length: int,
@@ -93,54 +149,80 @@ def generate_samples(
     """
     if task not in TASKS:
         raise UserError(f"tasks: {task!r} is no task of RULER; name one of {', '.join(TASKS)}")
-    encoder = _load_encoder(tokenizer)
-    if not encoder.adds_up:
-        raise UserError(
-            "the tokenizer joins text over spaces; RULER prompts need one that does not"
-        )
+    encoder = _checked_encoder(tokenizer)
     made = _make_task(task, encoder, sources, length)
-    frame = _make_frame(tokenizer, chat)
-    template = (tokenizer.decode(frame.before), tokenizer.decode(frame.after))
-    budget = length - made.generation_tokens - len(frame)
+    asking = _asking(task, convention, length, made, encoder, chat, answer_prefix)
     if convention == "ruler_exact":
-        bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, budget))
+        bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, asking.budget))
     else:
-        bodies = _reference_bodies(made, encoder, seed, length, len(frame), chat)
+        bodies = _reference_bodies(made, encoder, seed, length, len(asking.frame), chat)
     try:
         for index, body in enumerate(islice(bodies, count)):
-            prefix = encoder.chain(body.answer_prefix if answer_prefix else "").ids
-            ids = np.concatenate([frame.before, body.message.ids, frame.after, prefix]).tolist()
-            yield RulerSample(
-                task=task,
-                convention=convention,
-                length=length,
-                index=index,
-                prompt_ids=ids,
-                prompt=body.message.text,
-                template=template,
-                answer_prefix=body.answer_prefix if answer_prefix else "",
-                answers=body.answers,
-                depths=body.depths,
-                tokens=len(ids),
-                generation_tokens=made.generation_tokens,
-                fill=(len(ids) + made.generation_tokens) / length,
-            )
+            yield asking.sample(body, index)
     except TooShort as short:
-        needed = length - budget + short.tokens
-        raise UserError(
-            f"lengths: {length} tokens are too few for {task}, which needs {needed} for "
-            f"sample {short.index}"
-        ) from None
+        raise asking.refusal(short) from None
+
+
+def generate_shared(
+    task: str,
+    length: int,
+    haystacks: int,
+    questions: int,
+    *,
+    tokenizer: Tokens,
+    seed: int,
+    sources: Sources,
+    chat: bool,
+    answer_prefix: bool = True,
+) -> Iterator[RulerSample]:
+    """Questions about each of `haystacks` haystacks of a needle task, the prompts alike up to the question.
+
+    As ruler_exact, but that a haystack hides a key for each question. Raises UserError likewise.
+    """
+    spec = NEEDLE_TASKS[task]
+    encoder = _checked_encoder(tokenizer)
+    made = NeedleTask(replace(spec, keys=max(spec.keys, questions)), encoder, sources)
+    asking = _asking(task, "ruler_exact", length, made, encoder, chat, answer_prefix)
+    budget = max(0, asking.budget)
+    try:
+        for haystack in range(haystacks):
+            rng = np.random.default_rng([seed, TASKS.index(task), length, haystack])
+            draws = made.draws(rng, budget, questions)
+            size = min(_size(draw, budget, haystack * questions) for draw in draws)
+            for question, draw in enumerate(draws):
+                yield asking.sample(draw.body(size), haystack * questions + question)
+    except TooShort as short:
+        raise asking.refusal(short) from None
+
+
+def _asking(
+    task: str,
+    convention: Convention,
+    length: int,
+    made: Task,
+    encoder: Encoder,
+    chat: bool,
+    answer_prefix: bool,
+) -> _Asking:
+    frame = _make_frame(encoder.tokenizer, chat)
+    decode = encoder.tokenizer.decode
+    template = (decode(frame.before), decode(frame.after))
+    return _Asking(task, convention, length, made, encoder, frame, template, answer_prefix)
 
 
 def _exact_bodies(task: Task, seed: Sequence[int], budget: int) -> Iterator[Body]:
     """ruler_exact: each sample from a generator of its own, as large as the budget allows."""
     for index in count_from_zero():
         draw = task.draw(np.random.default_rng([*seed, index]), index, budget)
-        size = largest_that_fits(draw.tokens, budget, draw.guess, draw.smallest)
-        if size is None:
-            raise TooShort(index, draw.tokens(draw.smallest))
-        yield draw.body(size)
+        yield draw.body(_size(draw, budget, index))
+
+
+def _size(draw: Draw, budget: int, index: int) -> int:
+    """Of the largest context that fits; TooShort where none does."""
+    size = largest_that_fits(draw.tokens, budget, draw.guess, draw.smallest)
+    if size is None:
+        raise TooShort(index, draw.tokens(draw.smallest))
+    return size
 
 
 def _reference_bodies(
@@ -170,6 +252,15 @@ def _make_reference(
         case TracingTask():
             return Tracing2024(encoder, stream, chat)
     raise TypeError(f"no reference for {task}")
+
+
+def _checked_encoder(tokenizer: Tokens) -> Encoder:
+    encoder = _load_encoder(tokenizer)
+    if not encoder.adds_up:
+        raise UserError(
+            "the tokenizer joins text over spaces; RULER prompts need one that does not"
+        )
+    return encoder
 
 
 @lru_cache(maxsize=2)

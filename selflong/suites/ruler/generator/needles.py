@@ -91,6 +91,11 @@ class NeedleTask:
 
     def draw(self, rng: np.random.Generator, index: int, budget: int) -> Draw:
         """Needles at depths that are uniform over the context's tokens, with no two equal keys."""
+        (draw,) = self.draws(rng, budget, questions=1)
+        return draw
+
+    def draws(self, rng: np.random.Generator, budget: int, questions: int) -> list[Draw]:
+        """One haystack with its needles, and questions about it that begin at one key after the other."""
         lines = 0
         if self.spec.haystack == "needles":
             lines = self._lines_for(budget)
@@ -105,20 +110,26 @@ class NeedleTask:
             Needle(key, value) for key, group in zip(own, of_key, strict=True) for value in group
         ]
         order = rng.permutation(len(needles))
-        asked = rng.permutation(self.spec.keys)[: self.spec.queries]
+        asked = rng.permutation(self.spec.keys)
         depths = np.sort(rng.random(len(needles)))
-        hidden = Hidden(
-            needles=tuple(needles[position] for position in order),
-            queries=tuple(own[position] for position in asked),
-            answers=tuple(value for position in asked for value in of_key[position]),
-            places=lambda borders: _places(depths, borders),
-        )
+
+        def hidden(question: int) -> Hidden:
+            positions = np.roll(asked, -question)[: self.spec.queries]
+            return Hidden(
+                needles=tuple(needles[position] for position in order),
+                queries=tuple(own[position] for position in positions),
+                answers=tuple(value for position in positions for value in of_key[position]),
+                places=lambda borders: _places(depths, borders),
+            )
+
+        every = map(hidden, range(questions))
         if self.spec.haystack == "essays":
-            return self.hide_in_essays(hidden, budget)
+            return [self.hide_in_essays(each, budget) for each in every]
         if self.spec.haystack == "noise":
-            return self.hide_in_lines(hidden, self._noise(budget), budget)
-        distractors = self.needle_lines(keys, self.spec.keys, values[len(needles) :], budget)
-        return self.hide_in_lines(hidden, distractors, budget)
+            around = self._noise(budget)
+        else:
+            around = self.needle_lines(keys, self.spec.keys, values[len(needles) :], budget)
+        return [self.hide_in_lines(each, around, budget) for each in every]
 
     # ------------------------------------------------------------------------------------- essays
 
@@ -145,9 +156,7 @@ class NeedleTask:
                     self._encoder.chain(closing),
                 ]
             )
-            borders = sentences.borders
-            places = hidden.places(borders)
-            return self._body(hidden, message, [borders[place] / borders[-1] for place in places])
+            return self._body(hidden, message, sentences.borders)
 
         texts = [*(f" {self._line(needle)}" for needle in hidden.needles), self._question(hidden)]
         texts += [self._intro, self.answer_prefix(hidden)]
@@ -219,8 +228,7 @@ class NeedleTask:
                 before = place
             pieces.append(lines.chain(before, size))
             pieces.append(self._encoder.chain(self._question(hidden)))
-            depths = [borders[place] / borders[-1] for place in places]
-            return self._body(hidden, chained(pieces), depths)
+            return self._body(hidden, chained(pieces), borders)
 
         fits = int(np.searchsorted(lines.borders, budget - fixed, side="right")) - 1
         return Draw(1, fits, tokens, body)
@@ -311,13 +319,14 @@ class NeedleTask:
             f"mentioned in the provided text {verb}"
         )
 
-    def _body(self, hidden: Hidden, message: Chain, depths: Sequence[float]) -> Body:
-        return Body(
-            message,
-            self.answer_prefix(hidden),
-            list(hidden.answers),
-            [float(depth) for depth in depths],
-        )
+    def _body(self, hidden: Hidden, message: Chain, borders: np.ndarray) -> Body:
+        places = zip(hidden.needles, hidden.places(borders), strict=True)
+        depths = [
+            float(borders[place] / borders[-1])
+            for needle, place in places
+            if needle.key in hidden.queries
+        ]
+        return Body(message, self.answer_prefix(hidden), list(hidden.answers), depths)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from wonderwords.random_word import _get_words_from_text_file
 
+from selflong.globs import matching_files
 from selflong.job import UserError
 from selflong.packages import package_folder
 
@@ -32,7 +33,7 @@ class Sources:
     """Files that the tasks read."""
 
     essays: Path
-    """Haystack: JSON with the field `text`, or plain text."""
+    """Haystack: JSON with the field `text`, plain text, or a folder of such files."""
     squad: Path
     """Questions of qa_1, in SQuAD v2's or HotpotQA's format."""
     hotpotqa: Path
@@ -109,16 +110,22 @@ def _find_nltk_data() -> Path:
 @cache
 def load_words_of_haystack(path: Path) -> tuple[str, ...]:
     """The haystack's words between single spaces; the last may be empty, as in the reference."""
-    text = _read(path, "a haystack")
-    if path.suffix == ".json":
-        try:
-            text = json.loads(text)["text"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} must be JSON with the field 'text', or plain text") from None
+    files = matching_files(path, "*") if path.is_dir() else [path]
+    text = "\n".join(map(_text_of_haystack, files))
     words = tuple(re.sub(r"\s+", " ", text).split(" "))
     if not any(words):
         raise UserError(f"{path} holds no text: name a haystack with text in it")
     return words
+
+
+def _text_of_haystack(path: Path) -> str:
+    text = _read(path, "a haystack")
+    if path.suffix != ".json":
+        return text
+    try:
+        return str(json.loads(text)["text"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} must be JSON with the field 'text', or plain text") from None
 
 
 def haystack_text(path: Path) -> str:

@@ -88,7 +88,7 @@ def check(sample: RulerSample, tokenizer: Tokenizer) -> None:
         keys = Counter(key for key, _ in lines)
         assert set(keys.values()) == {spec.values}
         assert len({value for _, value in lines}) == len(lines)
-        assert len(sample.depths) == spec.keys * spec.values
+        assert len(sample.depths) == len(sample.answers) == spec.queries * spec.values
     if sample.task == "vt":
         (asked,) = re.findall(r"assigned the value (\d+) in the text above\.$", sample.prompt)
         assert sample.prompt.count(f"= {asked}\n") == 1

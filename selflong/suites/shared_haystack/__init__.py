@@ -1,0 +1,1 @@
+"""RULER's needle tasks with several questions over each haystack."""
