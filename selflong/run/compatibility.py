@@ -7,6 +7,7 @@ from selflong.packages import find_gguf
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import RemoteServing, Serving, Site
 from selflong.recipe.weights import EndpointWeights, GgufWeights, Weights
+from selflong.suites.helmet.section import Helmet
 
 SUITABLE = {
     "llama_cpp": ("gguf",),
@@ -23,6 +24,7 @@ def mistakes(recipe: Recipe, site: Site) -> Iterator[str]:
     yield from _generators(recipe, site)
     yield from _evaluation(recipe, site)
     yield from _endpoints(recipe, site)
+    yield from _helmet(recipe, site)
     yield from _ranks(recipe, site)
     yield from _packages(recipe)
 
@@ -74,6 +76,29 @@ def _endpoints(recipe: Recipe, site: Site) -> Iterator[str]:
             yield (
                 f"{place}.budget_usd has no price to count with: give models.{name}.weights.price in "
                 f"recipe {recipe.name!r}, or a budget_tokens instead"
+            )
+
+
+def _helmet(recipe: Recipe, site: Site) -> Iterator[str]:
+    """Of a site that has HELMET; a plan needs none."""
+    helmet = site.helmet
+    suites = {name: suite for name, suite in recipe.suites.items() if isinstance(suite, Helmet)}
+    if helmet is None or not suites:
+        return
+    if not helmet.checkout.is_dir():
+        yield f"config.yaml: helmet.checkout: {helmet.checkout} does not exist; name HELMET's folder"
+    for name, suite in suites.items():
+        if suite.judge is None:
+            continue
+        if helmet.judge is None:
+            yield (
+                f"config.yaml: helmet.judge is missing: say where {suite.judge.model}, the judge of "
+                f"suites.{name}, answers"
+            )
+        elif helmet.judge.budget_usd is not None and suite.judge.price is None:
+            yield (
+                f"config.yaml: helmet.judge.budget_usd has no price to count with: give "
+                f"suites.{name}.judge.price in recipe {recipe.name!r}, or a budget_tokens instead"
             )
 
 
