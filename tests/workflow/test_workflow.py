@@ -157,7 +157,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence:
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 61)])
+@pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 69)])
 def test_a_papers_recipe_plans_without_a_download(recipe: str, stages: int) -> None:
     workspace = Workspace(REPOSITORY)
     jobs = rules_to_run(workspace, "--config", f"recipe={recipe}", "--forceall")
