@@ -89,7 +89,7 @@ def main() -> None:
     assert recipe.synthesis is not None
     tokenizer = smollm2_tokenizer()
     documents = read_documents(tokenizer, LENGTHS[-1])
-    settings = recipe.synthesis.long_input
+    settings = recipe.synthesis.needed_long_input
     shorter = [measure(tokens, documents, settings, tokenizer) for tokens in LENGTHS[:-1]]
     longest = measure(LENGTHS[-1], documents, settings, tokenizer)
     every = [*shorter, longest]

@@ -54,7 +54,7 @@ rule build_index:
 rule retrieve:
     input:
         lambda wildcards: INPUTS.weights_files(
-            RUN.recipe.encoders[RUN.recipe.synthesis.encoder].weights
+            RUN.recipe.encoders[RUN.recipe.synthesis.needed_encoder].weights
         ),
         instructions=RESULTS.instructions("{generator}", "{shard}"),
         index=lambda wildcards: INPUTS.synthesis_index(),

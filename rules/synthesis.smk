@@ -1,4 +1,5 @@
-# From documents to long samples: instructions, recursive summaries, answers; and back-translation.
+# From documents to long samples: instructions, recursive summaries, answers; back-translation; questions on single
+# documents and summaries of them.
 
 
 rule write_instructions:
@@ -111,4 +112,39 @@ rule backtranslate:
         ),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/backtranslate.py" {params.options}'
+        " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"
+
+
+rule write_document_tasks:
+    input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
+        documents=lambda wildcards: INPUTS.synthesis_documents(),
+        token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
+        target=lambda wildcards: INPUTS.target_tokenizer(),
+        counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
+        download=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
+    output:
+        samples=RESULTS.samples("{generator}", "document_tasks", "{shard}"),
+        drops=RESULTS.synthesis_drops("{generator}", "document_tasks", "{shard}"),
+        usage=RESULTS.usage("{generator}", "document_tasks", "{shard}"),
+    log:
+        "<logs>/synthesis/{generator}/document_tasks/{shard}.log",
+    benchmark:
+        "<benchmarks>/synthesis/{generator}/document_tasks/{shard}.tsv"
+    conda:
+        "../envs/serving.yaml"
+    threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
+    resources:
+        **JOBS.resources("synthesis"),
+    params:
+        digest=lambda wildcards: DIGESTS.document_tasks(wildcards.generator),
+        options=options(
+            generator_name="{generator}",
+            shard="{shard}",
+            work=JOBS.work / "synthesis/{generator}",
+        ),
+    shell:
+        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_document_tasks.py" {params.options}'
         " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"

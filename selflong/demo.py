@@ -41,6 +41,7 @@ STEPS = {
     "retrieve": "retrieved documents {generator}",
     "answer_instructions": "answers {generator}",
     "backtranslate": "long outputs {generator}",
+    "write_document_tasks": "document tasks {generator}",
     "build_mixture": "mixture {mixture} {stage}",
     "load_model": "model {model}/initial",
     "adjust_rope": "model {checkpoint}",

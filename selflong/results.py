@@ -7,15 +7,13 @@ a value: `documents("{corpus}", "{shard}")` is the pattern of a rule, `documents
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from selflong.recipe.recipe import DOWNLOADS, Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
 Shard = int | str
-SynthesisStep = Literal["instructions", "long_input", "long_output"]
-SYNTHESIS_STEPS: tuple[SynthesisStep, ...] = ("instructions", "long_input", "long_output")
-"""What the synthesis counts separately: what it dropped and what it asked of a generator."""
+SynthesisStep = Literal["instructions", "long_input", "long_output", "document_tasks"]
 ALL_LENGTHS = "all"
 """In place of a length, where one job asks at all of them."""
 
@@ -94,7 +92,7 @@ class Results:
         return self.root / f"synthesis/{generator}/answers/{shard}.parquet"
 
     def samples(self, generator: str, kind: str, shard: Shard) -> Path:
-        """formats.SAMPLES of the kind `long_input` or `long_output`."""
+        """formats.SAMPLES of `long_input`, `long_output` or `document_tasks`."""
         return self.root / f"synthesis/{generator}/{kind}/{shard}.parquet"
 
     def synthesis_drops(self, generator: str, step: str, shard: Shard) -> Path:
@@ -255,11 +253,21 @@ def mixture_stages(recipe: Recipe) -> list[tuple[str, str]]:
     ]
 
 
+def synthesis_steps(recipe: Recipe) -> list[SynthesisStep]:
+    """What a recipe's synthesis counts separately: what it dropped and what it asked of a generator."""
+    kinds = recipe.synthesis.kinds if recipe.synthesis is not None else {}
+    steps: tuple[SynthesisStep, ...] = get_args(SynthesisStep)
+    return [step for step in steps if _kind_of(step) in kinds]
+
+
 def synthesis_shards(recipe: Recipe, step: str) -> range:
     """Shards of a step of the synthesis."""
     assert recipe.synthesis is not None
-    section = recipe.synthesis
-    return range((section.long_output if step == "long_output" else section.long_input).shards)
+    return range(recipe.synthesis.kinds[_kind_of(step)].shards)
+
+
+def _kind_of(step: str) -> str:
+    return "long_input" if step == "instructions" else step
 
 
 def corpus_shards(recipe: Recipe, corpus: str) -> range:
@@ -291,10 +299,12 @@ def report_files(recipe: Recipe, results: Results) -> list[Path]:
             files += [results.token_counts(corpus, shard), results.overlaps(corpus, shard)]
     if recipe.synthesis is not None:
         synthesis = recipe.synthesis
-        files.append(results.retrieval_quality(synthesis.encoder, synthesis.corpus))
-        for generator, shard in product(recipe.generators, synthesis_shards(recipe, "long_input")):
-            files += [results.instructions(generator, shard), results.answers(generator, shard)]
-        for generator, step in product(recipe.generators, SYNTHESIS_STEPS):
+        if synthesis.encoder is not None:
+            files.append(results.retrieval_quality(synthesis.encoder, synthesis.corpus))
+            shards = synthesis_shards(recipe, "long_input")
+            for generator, shard in product(recipe.generators, shards):
+                files += [results.instructions(generator, shard), results.answers(generator, shard)]
+        for generator, step in product(recipe.generators, synthesis_steps(recipe)):
             for shard in synthesis_shards(recipe, step):
                 files.append(results.synthesis_drops(generator, step, shard))
                 files.append(results.usage(generator, step, shard))

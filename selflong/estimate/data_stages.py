@@ -12,10 +12,10 @@ from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.recipe.prompts import PromptRules, load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
-from selflong.recipe.synthesis import Gates, Lengths, LongInput, Synthesis
+from selflong.recipe.synthesis import DocumentTasks, Gates, LongInput, LongOutput, Synthesis
 from selflong.sources.documents.section import Size
 from selflong.synthesis.briefs import draw_brief
-from selflong.synthesis.target_lengths import draw_length
+from selflong.synthesis.target_lengths import sample_lengths
 
 KEPT_BY_GATES = 0.65
 """Of the long inputs, with the gates on and the laptop recipe's generator."""
@@ -29,18 +29,6 @@ def documents(corpus: Corpus) -> Size:
     return total if corpus.sample is None else total.part(corpus.sample)
 
 
-@cache
-def _drawn(lengths_json: str, count: int) -> np.ndarray:
-    lengths = Lengths.model_validate_json(lengths_json)
-    random = Random(0)
-    return np.array([draw_length(lengths, random) for _ in range(count)], dtype=np.float64)
-
-
-def sample_lengths(lengths: Lengths, count: int = 20_000) -> np.ndarray:
-    """Lengths drawn from a distribution, the same at each call."""
-    return _drawn(lengths.model_dump_json(), count)
-
-
 def document_lengths(minimum: int, maximum: int, power: float, count: int = 1000) -> np.ndarray:
     """Lengths that stand for a corpus's documents between two bounds; `power` is DocumentSection's.
 
@@ -52,10 +40,10 @@ def document_lengths(minimum: int, maximum: int, power: float, count: int = 1000
     return (low + shares * (high - low)) ** (1 / power)
 
 
-def _long_inputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
+def _long_inputs(recipe: Recipe, synthesis: Synthesis, section: LongInput) -> "Samples":
     """Documents are taken whole, so the last ones leave room; the gates drop some samples. Where generators
     have different prompts, those of the first one count."""
-    section, size = synthesis.long_input, documents(recipe.corpora[synthesis.corpus])
+    size = documents(recipe.corpora[synthesis.corpus])
     rules = load_prompt_set(next(iter(recipe.generators.values())).prompts).rules
     lengths = sample_lengths(section.lengths)
     reserves = _reserves(section, rules)
@@ -81,21 +69,33 @@ def _drawn_reserves(section_json: str, rules_json: str) -> np.ndarray:
     return np.array([brief.answer_tokens(section) for brief in briefs], dtype=np.float64)
 
 
-def _long_outputs(recipe: Recipe, synthesis: Synthesis) -> "Samples":
-    section = synthesis.long_output
+def _long_outputs(recipe: Recipe, synthesis: Synthesis, section: LongOutput) -> "Samples":
     power = min(source.length_power for source in recipe.corpora[synthesis.corpus].sources)
     lengths = document_lengths(section.minimum_tokens, section.maximum_tokens, power)
     return Samples(section.samples, lengths + section.instruction_tokens)
 
 
-def synthesised(recipe: Recipe) -> dict[str, "Samples"]:
-    """One generator's samples, by the name that a mixture's entry gives them."""
+def _document_tasks(section: DocumentTasks, family: str | None) -> "Samples":
+    """All of them, or those of a family."""
+    rows = {
+        "question": section.questions,
+        "passages": section.questions,
+        "summary": section.summaries,
+    }
+    count = sum(rows.values()) if family is None else rows[family]
+    return Samples(count, sample_lengths(section.lengths))
+
+
+def synthesised(recipe: Recipe, kind: str, family: str | None = None) -> "Samples":
+    """One generator's samples of a kind, by the name that a mixture's entry gives it."""
     synthesis = recipe.synthesis
     assert synthesis is not None
-    return {
-        "long_input": _long_inputs(recipe, synthesis),
-        "long_output": _long_outputs(recipe, synthesis),
-    }
+    section = synthesis.kinds[kind]
+    if isinstance(section, LongInput):
+        return _long_inputs(recipe, synthesis, section)
+    if isinstance(section, LongOutput):
+        return _long_outputs(recipe, synthesis, section)
+    return _document_tasks(section, family)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def samples(recipe: Recipe, entry: MixtureEntry) -> Samples:
         kept = documents(recipe.corpora[corpus])
         return _even(kept.rows, kept.tokens)
     assert made is not None
-    return synthesised(recipe)[made.samples]
+    return synthesised(recipe, made.samples, made.family)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from selflong.recipe.models import Model, Stage
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
 from selflong.recipe.suites import Suite
-from selflong.recipe.synthesis import Generator, Synthesis
+from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, GgufWeights, HubWeights
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 from selflong.suites.load import Load
@@ -171,7 +171,7 @@ class Planner:
 
     def _retrieval(self) -> Iterator[Step]:
         section = self.recipe.synthesis
-        if section is None:
+        if section is None or section.encoder is None or section.long_input is None:
             return
         encoder = self.recipe.encoders[section.encoder]
         corpus = self.recipe.corpora[section.corpus]
@@ -209,10 +209,22 @@ class Planner:
             yield from self._of_generator(section, name, generator)
 
     def _of_generator(self, section: Synthesis, name: str, generator: Generator) -> Iterator[Step]:
-        machine, long_input, long_output = self.machine, section.long_input, section.long_output
-        corpus = f"corpus {section.corpus}"
-        encoder = self.recipe.encoders[section.encoder]
-        uses = usage(self.recipe, name)
+        uses, corpus = usage(self.recipe, name), (f"corpus {section.corpus}",)
+        if section.long_input is not None:
+            yield from self._long_inputs(section, section.long_input, name, generator, uses)
+        for kind, step in (("long_output", "long outputs"), ("document_tasks", "document tasks")):
+            if kind in section.kinds:
+                yield self._requests(
+                    f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
+                    corpus, kept=synthesised(self.recipe, kind).tokens,
+                )  # fmt: skip
+
+    def _long_inputs(
+        self, section: Synthesis, long_input: LongInput, name: str, generator: Generator,
+        uses: dict[str, Usage],
+    ) -> Iterator[Step]:  # fmt: skip
+        machine, corpus = self.machine, f"corpus {section.corpus}"
+        encoder = self.recipe.encoders[section.needed_encoder]
         asked = f"instructions {name}"
         yield self._requests(
             asked, uses["instructions"], long_input.shards, name, generator, (corpus,)
@@ -226,14 +238,9 @@ class Planner:
             (asked, f"index {section.encoder}"), uses_devices=machine.has_gpus,
             memory=index.search_memory + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
-        made = synthesised(self.recipe)
         yield self._requests(
             f"answers {name}", uses["answers"], long_input.shards, name,
-            generator, (found,), kept=made["long_input"].tokens,
-        )  # fmt: skip
-        yield self._requests(
-            f"long outputs {name}", uses["long outputs"], long_output.shards, name,
-            generator, (corpus,), kept=made["long_output"].tokens,
+            generator, (found,), kept=synthesised(self.recipe, "long_input").tokens,
         )  # fmt: skip
 
     def _requests(

@@ -12,6 +12,7 @@ RULES = {
     "instructions": ("instruction",),
     "answers": ("summary", "answer", "closed book"),
     "long outputs": ("back-translation",),
+    "document tasks": ("question", "book summary"),
 }
 """Step of the estimate -> steps of the synthesis."""
 
@@ -46,4 +47,5 @@ def usage(recipe: Recipe, generator: str) -> dict[str, Usage]:
             sum(steps[name].completion_tokens for name in names),
         )
         for rule, names in RULES.items()
+        if steps.keys() & set(names)
     }

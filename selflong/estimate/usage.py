@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.prompts import Prompt, PromptRules, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.synthesis import Synthesis
+from selflong.recipe.synthesis import DocumentTasks, LongOutput, Synthesis
 from selflong.synthesis.instructions import plan_instructions
+from selflong.synthesis.target_lengths import sample_lengths
 
 CHARACTERS_PER_TOKEN = 4.75
 TURN_TOKENS = 5
@@ -29,6 +31,10 @@ for shorter ones, of which retrieval gives some to spare."""
 FILLED_EXCERPT = 0.6
 """The same for an excerpt: the rest at a document's end is a part of a chunk."""
 FILLED_CHUNK = 0.85
+CALLS_PER_QUESTION = 1.2
+"""Replies without a question and an answer are asked for again; assumed, as FILLED_REPLY is."""
+FILLED_REPLY = 0.6
+"""Tokens of a reply on a document over the most that it may have."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,28 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
 
     document_tokens: mean length of the corpus' documents.
     """
+    synthesis = recipe.synthesis
+    assert synthesis is not None
+    context_tokens = recipe.generators[generator].context_tokens
+    prompts = load_prompt_set(recipe.generators[generator].prompts)
+    asked = _Asked(synthesis, prompts, context_tokens)
+    found: list[StepUsage] = []
+    if synthesis.long_input is not None:
+        filled, reserves = _drawn(recipe, generator, prompts, document_tokens)
+        found += [asked.instructions(), *asked.summaries_and_answers(filled, reserves)]
+    if synthesis.long_output is not None:
+        found.append(asked.back_translations(synthesis.long_output))
+    if synthesis.document_tasks is not None:
+        found += _document_tasks(synthesis.document_tasks)
+    return found
+
+
+def _drawn(
+    recipe: Recipe, generator: str, prompts: PromptSet, document_tokens: float
+) -> tuple[list[float], list[float]]:
+    """Of each long input the tokens of its documents, and the most of its answer."""
     assert recipe.synthesis is not None
-    section = recipe.synthesis.long_input
+    section = recipe.synthesis.needed_long_input
     plans = [
         plan
         for shard in range(section.shards)
@@ -85,14 +111,28 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
     ]
     targets = np.array([plan.target_tokens for plan in plans], dtype=np.float64)
     reserves = np.array([plan.brief.answer_tokens(section) for plan in plans], dtype=np.float64)
-    prompts = load_prompt_set(recipe.generators[generator].prompts)
     filled = filled_tokens(targets, reserves, prompts.rules, document_tokens)
-    asked = _Asked(recipe.synthesis, prompts, recipe.generators[generator].context_tokens)
-    return [
-        asked.instructions(),
-        *asked.summaries_and_answers(filled.tolist(), reserves.tolist()),
-        asked.back_translations(),
-    ]
+    return filled.tolist(), reserves.tolist()
+
+
+def _document_tasks(section: DocumentTasks) -> Iterator[StepUsage]:
+    """Of questions on long documents, each written from a piece, and of recursive summaries."""
+    prompts = load_document_prompts(section.prompts)
+    chunk = FILLED_CHUNK * section.chunk_tokens
+    calls = CALLS_PER_QUESTION * section.questions
+    reply = FILLED_REPLY * section.reply_tokens
+    yield _usage("question", calls, calls * chunk, reply, prompts.question)
+    summary = FILLED_REPLY * section.summary_tokens
+    read = float(sample_lengths(section.lengths).mean())
+    calls = filled = 0.0
+    while True:
+        chunks = math.ceil(read / chunk)
+        calls, filled = calls + chunks, filled + read
+        if chunks == 1:
+            break
+        read = chunks * summary
+    samples = section.summaries
+    yield _usage("book summary", samples * calls, samples * filled, summary, prompts.summary)
 
 
 def means(rules: PromptRules) -> Means:
@@ -148,7 +188,7 @@ class _Asked:
         return self.synthesis.gates.families
 
     def instructions(self) -> StepUsage:
-        section, mean = self.synthesis.long_input, self.means
+        section, mean = self.synthesis.needed_long_input, self.means
         per_instruction = (
             mean.calls_per_instruction_of_a_family if self._gated else mean.calls_per_instruction
         )
@@ -162,7 +202,7 @@ class _Asked:
         self, filled: Sequence[float], reserves: Sequence[float]
     ) -> Iterator[StepUsage]:
         """filled: tokens of each sample's documents; reserves: the most of its answer."""
-        section, mean = self.synthesis.long_input, self.means
+        section, mean = self.synthesis.needed_long_input, self.means
         summary = mean.filled_summary * section.summary_tokens
         prompt = _prompt_tokens(self.prompts["answer"])
         calls = read = notes = 0.0
@@ -190,8 +230,7 @@ class _Asked:
         closed_book = self.prompts["closed_book"]
         yield _usage("closed book", twins, twins * instruction, answer, closed_book)
 
-    def back_translations(self) -> StepUsage:
-        section = self.synthesis.long_output
+    def back_translations(self, section: LongOutput) -> StepUsage:
         calls = self.means.calls_per_document * section.samples
         mean = (section.minimum_tokens * section.maximum_tokens) ** 0.5
         shown = min(mean, FILLED_EXCERPT * section.excerpt_tokens)

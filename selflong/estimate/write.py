@@ -388,11 +388,11 @@ def _longest_lines(recipe: Recipe, site: Site) -> Iterator[str]:
 def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
     """Disk, memory and time of each kind of index for the recipe's own corpus and instructions."""
     section = recipe.synthesis
-    if section is None:
+    if section is None or section.encoder is None:
         return
     encoder = recipe.encoders[section.encoder]
     rows = documents(recipe.corpora[section.corpus]).rows
-    queries = section.long_input.samples // section.long_input.shards
+    queries = section.needed_long_input.samples // section.needed_long_input.shards
     yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
     yield ""
     yield (

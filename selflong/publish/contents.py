@@ -102,7 +102,7 @@ class Publisher:
     def _samples(self) -> Iterator[tuple[tuple[str, str], list[Path]]]:
         """(generator, kind) -> its files."""
         for generator in self.recipe.generators:
-            for kind in ("long_input", "long_output"):
+            for kind in self.recipe.synthesis.kinds if self.recipe.synthesis else ():
                 shards = synthesis_shards(self.recipe, kind)
                 yield (
                     (generator, kind),

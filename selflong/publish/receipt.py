@@ -8,7 +8,7 @@ from selflong.formats import file_sha256
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.report.manifest import code_version
-from selflong.results import SYNTHESIS_STEPS, Results, synthesis_shards
+from selflong.results import Results, synthesis_shards, synthesis_steps
 
 
 def receipt(recipe: Recipe, site: Site, results: Results, checkpoint: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def synthesis_cost(recipe: Recipe, results: Results) -> dict[str, dict[str, Any]
     found: dict[str, dict[str, Any]] = {}
     for name, generator in recipe.generators.items():
         sums = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
-        for step in SYNTHESIS_STEPS:
+        for step in synthesis_steps(recipe):
             for shard in synthesis_shards(recipe, step):
                 if (usage := results.usage(name, step, shard)).exists():
                     _add(sums, usage)

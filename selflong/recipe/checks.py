@@ -1,19 +1,20 @@
 """Mistakes in a recipe that span several sections, each as one sentence."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from selflong.formats import MEAN_OF_TASKS, digest
 from selflong.job import UserError
+from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.published import cells
 from selflong.recipe.recipe import DOWNLOADS, Recipe
 from selflong.recipe.report import Neighbour, PrintedTable
-from selflong.recipe.synthesis import Generator, LongInput, Synthesis
+from selflong.recipe.synthesis import DocumentTasks, Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -224,38 +225,74 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
         ("encoder", recipe.encoders),
         ("target", recipe.models),
     ):
-        if getattr(synthesis, setting) not in known:
-            yield _unknown(f"synthesis.{setting}", getattr(synthesis, setting), known)
+        name = getattr(synthesis, setting)
+        if name is not None and name not in known:
+            yield _unknown(f"synthesis.{setting}", name, known)
     if not recipe.generators:
         yield "generators: synthesis needs at least one"
     for name, generator in recipe.generators.items():
-        yield from _prompt_mistakes(f"generators.{name}", generator.prompts, synthesis.long_input)
-        if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
-            yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
-        yield from _context_mistakes(name, generator, synthesis)
-    if synthesis.long_output.minimum_tokens > synthesis.long_output.maximum_tokens:
+        yield from _generator_mistakes(recipe, synthesis, name, generator)
+    if synthesis.document_tasks is not None:
+        place = "synthesis.document_tasks.prompts"
+        yield from _set_mistakes(place, load_document_prompts, synthesis.document_tasks.prompts)
+    long_output = synthesis.long_output
+    if long_output is not None and long_output.minimum_tokens > long_output.maximum_tokens:
         yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
 
 
-def _context_mistakes(name: str, generator: Generator, synthesis: Synthesis) -> Iterator[str]:
-    """Of what a generator is asked that its context does not hold."""
-    long_input, long_output = synthesis.long_input, synthesis.long_output
-    context = generator.context_tokens
-    needed = long_input.chunk_tokens + long_input.instruction_tokens + long_input.summary_tokens
-    if needed > context:
+def _generator_mistakes(
+    recipe: Recipe, synthesis: Synthesis, name: str, generator: Generator
+) -> Iterator[str]:
+    if synthesis.long_input is not None:
+        yield from _long_input_mistakes(name, generator, synthesis.long_input)
+    elif synthesis.long_output is not None:
+        yield from _set_mistakes(f"generators.{name}.prompts", load_prompt_set, generator.prompts)
+    if (section := synthesis.long_output) is not None:
+        asked = ("long_output.excerpt_tokens", section.excerpt_tokens, section.instruction_tokens)
+        yield from _room_mistakes(name, generator, *asked)
+    if synthesis.document_tasks is not None:
+        yield from _window_mistakes(name, generator, synthesis.document_tasks)
+    if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
+        yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
+
+
+def _set_mistakes(place: str, load: Callable[[str], object], reference: str) -> Iterator[str]:
+    """What is wrong in a set of prompts."""
+    try:
+        load(reference)
+    except UserError as mistake:
+        yield f"{place}: {mistake}"
+
+
+def _long_input_mistakes(name: str, generator: Generator, section: LongInput) -> Iterator[str]:
+    yield from _prompt_mistakes(f"generators.{name}", generator.prompts, section)
+    needed = section.chunk_tokens + section.instruction_tokens + section.summary_tokens
+    if needed > generator.context_tokens:
         yield (
-            f"generators.{name}.context_tokens: {context} does not hold a chunk, an instruction and a "
-            f"summary ({needed}); lower synthesis.long_input.chunk_tokens"
+            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk, "
+            f"an instruction and a summary ({needed}); lower synthesis.long_input.chunk_tokens"
         )
-    for setting, asked, instruction in (
-        ("long_input.answer_tokens", long_input.answer_tokens, long_input.instruction_tokens),
-        ("long_output.excerpt_tokens", long_output.excerpt_tokens, long_output.instruction_tokens),
-    ):
-        if asked + instruction > context:
-            yield (
-                f"synthesis.{setting}: {asked} and an instruction of {instruction} are more than the "
-                f"context of generators.{name}, {context}"
-            )
+    asked = ("long_input.answer_tokens", section.answer_tokens, section.instruction_tokens)
+    yield from _room_mistakes(name, generator, *asked)
+
+
+def _room_mistakes(
+    name: str, generator: Generator, setting: str, asked: int, instruction: int
+) -> Iterator[str]:
+    if asked + instruction > generator.context_tokens:
+        yield (
+            f"synthesis.{setting}: {asked} and an instruction of {instruction} are more than the "
+            f"context of generators.{name}, {generator.context_tokens}"
+        )
+
+
+def _window_mistakes(name: str, generator: Generator, section: DocumentTasks) -> Iterator[str]:
+    needed = section.chunk_tokens + max(section.reply_tokens, section.summary_tokens)
+    if needed > generator.context_tokens:
+        yield (
+            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk and a reply "
+            f"({needed}); lower synthesis.document_tasks.chunk_tokens"
+        )
 
 
 def _prompt_mistakes(place: str, reference: str, section: LongInput) -> Iterator[str]:
@@ -320,10 +357,12 @@ def _source_mistakes(recipe: Recipe, place: str, source: ConversationSection) ->
         yield _unknown(f"{place}.generator", made.generator, recipe.generators)
     synthesis = recipe.synthesis
     moved = made is not None and made.instruction_position is not None
-    if moved and synthesis and synthesis.long_input.instruction_position != "before":
+    if made is not None and synthesis is not None and made.samples not in synthesis.kinds:
+        yield f"{place}.samples: synthesis makes no {made.samples}; give synthesis.{made.samples}"
+    elif moved and synthesis and synthesis.needed_long_input.instruction_position != "before":
         yield (
             f"{place}.instruction_position: it moves instructions that stand before the documents, but those "
-            f"of synthesis.long_input stand {synthesis.long_input.instruction_position}; take it out"
+            f"of synthesis.long_input stand {synthesis.needed_long_input.instruction_position}; take it out"
         )
     if source.of_corpus is not None and source.of_corpus not in recipe.corpora:
         yield _unknown(f"{place}.corpus", source.of_corpus, recipe.corpora)

@@ -10,12 +10,12 @@ filled in once, so that what documents hold is never read as a placeholder.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
@@ -38,6 +38,7 @@ PROMPTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 OPTIONAL = ("merge",)
 """Where a set has none, summaries are joined by the prompt that reads documents."""
 
+Rules = TypeVar("Rules", bound=Section)
 _HEADING = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)
 _NAMES = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
 
@@ -161,9 +162,14 @@ class PromptSet:
 
 
 def set_folder(reference: str) -> Path:
-    """The folder of a set that a recipe names; UserError where there is none."""
-    known = sorted(path.name for path in SETS.iterdir() if path.is_dir())
-    folder = SETS / reference if reference in known else Path(reference)
+    """The folder of a generator's set; UserError where there is none."""
+    return find_set(SETS, reference)
+
+
+def find_set(sets: Path, reference: str) -> Path:
+    """The folder of a set that a recipe names: one of those in `sets`, or a path."""
+    known = sorted(path.name for path in sets.iterdir() if path.is_dir())
+    folder = sets / reference if reference in known else Path(reference)
     if not folder.is_dir():
         raise UserError(f"{does_not_exist(reference, known)} (or name a folder of your own)")
     return folder
@@ -174,7 +180,14 @@ def load_prompt_set(reference: str) -> PromptSet:
     """A set by its name or the path of its folder; UserError with the first mistake in it."""
     folder = set_folder(reference)
     rules = _rules(folder / RULES)
-    names = list(_files(folder, rules))
+    digest, prompts = read_prompts(folder, _files(folder, rules))
+    for name, prompt in prompts.items():
+        _check_placeholders(folder / prompt.name, name, prompt, rules)
+    return PromptSet(folder.name, digest, rules, prompts)
+
+
+def read_prompts(folder: Path, names: Iterable[str]) -> tuple[str, dict[str, Prompt]]:
+    """Digest of a set's rules and prompts, and its prompts by their names without the ending."""
     contents = {name: _content(folder / f"{name}.md") for name in names}
     state = hashlib.sha256((folder / RULES).read_bytes())
     for name, text in contents.items():
@@ -184,24 +197,26 @@ def load_prompt_set(reference: str) -> PromptSet:
         name: Prompt(f"{name}.md", _sha256(text), digest, _turns(folder / f"{name}.md", text))
         for name, text in contents.items()
     }
-    for name, prompt in prompts.items():
-        _check_placeholders(folder / prompt.name, name, prompt, rules)
-    return PromptSet(folder.name, digest, rules, prompts)
+    return digest, prompts
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _rules(path: Path) -> PromptRules:
-    content = read_yaml(path)
+def read_rules(path: Path, kind: type[Rules]) -> Rules:
+    """`set.yaml` of a set; UserError with its first mistake."""
     try:
-        rules = PromptRules.model_validate(content)
+        return kind.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path}: {place}: {reason}") from None
+
+
+def _rules(path: Path) -> PromptRules:
+    rules = read_rules(path, PromptRules)
     for family, settings in rules.families.items():
         for form in settings.forms:
             if form not in rules.forms:
@@ -249,7 +264,22 @@ def _turns(path: Path, text: str) -> tuple[tuple[str, str], ...]:
 
 def _check_placeholders(path: Path, name: str, prompt: Prompt, rules: PromptRules) -> None:
     step = name if name in PROMPTS else "instruction"
-    required, allowed = PROMPTS[step]
+    found = check_names(path, prompt, *PROMPTS[step])
+    lists = {
+        "reader": rules.readers,
+        "form": rules.forms,
+        "length": rules.lengths,
+        "shape": rules.shapes,
+    }
+    for used in sorted(found & lists.keys()):
+        if not lists[used]:
+            raise UserError(f"{path}: ${used} is filled from {used}s, of which {RULES} has none")
+
+
+def check_names(
+    path: Path, prompt: Prompt, required: Set[str], allowed: Set[str] = frozenset()
+) -> set[str]:
+    """The placeholders of a prompt; UserError where one is unknown or missing."""
     found: set[str] = set()
     for _, template in prompt.turns:
         if not Template(template).is_valid():
@@ -261,12 +291,4 @@ def _check_placeholders(path: Path, name: str, prompt: Prompt, rules: PromptRule
         )
     for missing in sorted(required - found):
         raise UserError(f"{path}: its placeholder ${missing} is missing")
-    lists = {
-        "reader": rules.readers,
-        "form": rules.forms,
-        "length": rules.lengths,
-        "shape": rules.shapes,
-    }
-    for used in sorted(found & lists.keys()):
-        if not lists[used]:
-            raise UserError(f"{path}: ${used} is filled from {used}s, of which {RULES} has none")
+    return found

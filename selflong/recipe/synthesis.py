@@ -152,6 +152,31 @@ class LongOutput(Section):
     _some_in_each = model_validator(mode="after")(_some_in_each_shard)
 
 
+class DocumentTasks(Section):
+    """Questions on single long documents, and recursive summaries of them (ProLong, arXiv 2410.02660,
+    section 5 and appendix B.5). Responses alone are trained on.
+    """
+
+    questions: Positive
+    """Each gives two samples: it is asked of a long stretch of its document (family `question`), and of
+    passages drawn from the whole document (family `passages`)."""
+    summaries: Positive
+    """Samples of the family `summary`."""
+    shards: Shards
+    prompts: str = "documents"
+    """Set of prompts and templates, or a folder of your own."""
+    minimum_tokens: Positive
+    """Of a document, in the target model's tokens."""
+    lengths: Lengths
+    """Of a sample, shorter where its document is."""
+    chunk_tokens: Positive
+    """Of a piece that the generator reads at once, and of a passage, in the generator's tokens."""
+    reply_tokens: Positive
+    """The most of a reply with a question and its answer, in the generator's tokens."""
+    summary_tokens: Positive
+    """The most of a summary, in the generator's tokens."""
+
+
 class Gates(Section):
     """Quality gates; each drop is counted with its reason. The paper has none."""
 
@@ -180,10 +205,49 @@ class Synthesis(Section):
 
     corpus: str
     """Whose documents are read."""
-    encoder: str
-    """What the documents are found by."""
+    encoder: str | None = None
+    """What the documents of long inputs are found by."""
     target: str
     """Model whose tokenizer counts a sample's length."""
-    long_input: LongInput
-    long_output: LongOutput
+    long_input: LongInput | None = None
+    long_output: LongOutput | None = None
+    document_tasks: DocumentTasks | None = None
     gates: Gates = Gates()
+
+    @property
+    def kinds(self) -> dict[str, LongInput | LongOutput | DocumentTasks]:
+        """What is made, by the name that a mixture's entry gives it."""
+        sections = {
+            "long_input": self.long_input,
+            "long_output": self.long_output,
+            "document_tasks": self.document_tasks,
+        }
+        return {name: section for name, section in sections.items() if section is not None}
+
+    @property
+    def needed_long_input(self) -> LongInput:
+        """The long inputs of a recipe that has them."""
+        assert self.long_input is not None
+        return self.long_input
+
+    @property
+    def needed_long_output(self) -> LongOutput:
+        """The long outputs of a recipe that has them."""
+        assert self.long_output is not None
+        return self.long_output
+
+    @property
+    def needed_encoder(self) -> str:
+        """Name of the encoder of a recipe that has long inputs."""
+        assert self.encoder is not None
+        return self.encoder
+
+    @model_validator(mode="after")
+    def _makes_something(self) -> Self:
+        if not self.kinds:
+            raise ValueError(
+                "give long_input, long_output or document_tasks, or leave synthesis out"
+            )
+        if (self.long_input is None) != (self.encoder is None):
+            raise ValueError("encoder and long_input stand together: give both or neither")
+        return self

@@ -105,7 +105,9 @@ def data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
     if recipe.corpora or rows:
         yield counts.overlaps(recipe, results)
     if recipe.synthesis is not None:
-        yield counts.retrieval(recipe.synthesis, results)
+        searched = recipe.synthesis.long_input is not None
+        if searched:
+            yield counts.retrieval(recipe.synthesis, results)
         for generator in recipe.generators:
             yield counts.steps_table(
                 f"synthesis_{generator}",
@@ -113,7 +115,8 @@ def data_tables(recipe: Recipe, results: Results) -> Iterator[Table]:
                 "What became of all that each step read or asked, in the order of the workflow.",
                 counts.synthesis_steps(recipe, results, generator),
             )
-            yield diversity(recipe, results, generator)
+            if searched:
+                yield diversity(recipe, results, generator)
         if used := counts.usage(recipe, results):
             yield used
     if trained_checkpoints(recipe):

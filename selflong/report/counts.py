@@ -20,12 +20,14 @@ from selflong.histograms import histogram
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.synthesis import Synthesis
 from selflong.results import (
-    SYNTHESIS_STEPS,
     Results,
     corpus_shards,
     mixture_stages,
     synthesis_shards,
     trained_checkpoints,
+)
+from selflong.results import (
+    synthesis_steps as steps_of,
 )
 from selflong.tables import Cell, Table, number_cell
 
@@ -213,7 +215,7 @@ def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame,
 
 def retrieval(synthesis: Synthesis, results: Results) -> Table:
     """The index against exact search, duplicates and similarities among what it finds."""
-    path = results.retrieval_quality(synthesis.encoder, synthesis.corpus)
+    path = results.retrieval_quality(synthesis.needed_encoder, synthesis.corpus)
     quality = json.loads(path.read_text(encoding="utf-8"))
     file = _relative(path, results)
     ranks = list(quality["recall"])
@@ -229,7 +231,7 @@ def retrieval(synthesis: Synthesis, results: Results) -> Table:
                  *(f"Similarity, {float(level):.0%}" for level in quality["scores"][ranks[0]])),
         rows=tuple(
             (
-                Cell(synthesis.encoder),
+                Cell(synthesis.needed_encoder),
                 Cell(synthesis.corpus),
                 number_cell(int(rank)),
                 number_cell(100 * quality["recall"][rank], digits=1, file=file),
@@ -251,7 +253,7 @@ def synthesis_steps(recipe: Recipe, results: Results, generator: str) -> list[St
     if recipe.synthesis is None:
         return []
     found: list[Step] = []
-    for step in SYNTHESIS_STEPS:
+    for step in steps_of(recipe):
         paths = [
             results.synthesis_drops(generator, step, shard)
             for shard in synthesis_shards(recipe, step)
@@ -278,7 +280,7 @@ def funnel(recipe: Recipe, results: Results) -> list[tuple[str, str, int]]:
                 # A step counts what it reads on the way, such as chunks, beside what it makes.
                 _kept([s for s in made if s.step == s.source == kind]),
             )
-            for kind in SYNTHESIS_STEPS
+            for kind in steps_of(recipe)
         ]
     accounts = [
         row
@@ -335,7 +337,7 @@ def usage(recipe: Recipe, results: Results) -> Table | None:
     body: list[tuple[Cell, ...]] = []
     for name, generator in recipe.generators.items():
         price = generator.price
-        for step in SYNTHESIS_STEPS:
+        for step in steps_of(recipe):
             paths = [results.usage(name, step, shard) for shard in synthesis_shards(recipe, step)]
             for call, counts in _summed_usage(paths).items():
                 file = _relative(paths[0].parent, results)

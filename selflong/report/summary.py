@@ -303,6 +303,13 @@ def _points(score: Cell, other: Cell) -> str:
 
 # ---------------------------------------------------------------------------------------- what ran
 
+MADE = {
+    "long_input": "with a long input",
+    "long_output": "with a long output",
+    "document_tasks": "of long documents",
+}
+"""Kind of samples that the synthesis makes -> what stands behind their number."""
+
 
 def _what_ran(measured: Measured, results: Results, time: RunTime) -> Iterator[str]:
     recipe = measured.recipe
@@ -314,6 +321,7 @@ def _what_ran(measured: Measured, results: Results, time: RunTime) -> Iterator[s
         ]
         documents = sum(read_parquet(path, TOKEN_COUNTS).height for path in shards)
         yield f"A corpus of {documents:,} documents was collected."
+    made = recipe.synthesis.kinds if recipe.synthesis is not None else {}
     for generator in recipe.generators:
         steps = counts.synthesis_steps(recipe, results, generator)
         kept = {
@@ -322,11 +330,12 @@ def _what_ran(measured: Measured, results: Results, time: RunTime) -> Iterator[s
                 for step in steps
                 if (step.step, step.source, step.outcome) == (name, name, "kept")
             )
-            for name in ("long_input", "long_output")
+            for name in made
         }
         yield (
-            f"{generator} wrote {kept['long_input']:,} samples with a long input and "
-            f"{kept['long_output']:,} with a long output."
+            f"{generator} wrote "
+            + " and ".join(f"{count:,} samples {MADE[name]}" for name, count in kept.items())
+            + "."
         )
     trained = _trained_tokens(recipe, results)
     if trained:

@@ -19,6 +19,7 @@ from selflong.recipe.wording import nearest
 from selflong.results import results_of
 from selflong.sources.conversations.section import ConversationSection
 from selflong.sources.documents.section import DocumentSection
+from selflong.suites.helmet.section import Helmet
 
 SUITABLE = {
     "llama_cpp": ("gguf",),
@@ -64,6 +65,7 @@ def _of_site(recipe: Recipe, site: Site) -> Iterator[Mistake]:
     yield from _generators(recipe, site)
     yield from _evaluation(recipe, site)
     yield from _endpoints(recipe, site)
+    yield from _helmet(recipe, site)
     yield from _ranks(recipe, site)
 
 
@@ -76,12 +78,6 @@ def _places(recipe: Recipe, site: Site) -> Iterator[Mistake]:
     for taken in (results.root, results.downloads):
         if work.is_relative_to(taken.resolve()):
             yield "work", f"{site.work} lies among the results in {taken}; give another one"
-    wanted = [name for name, suite in recipe.suites.items() if "helmet" in suite.needs_of_site]
-    if wanted and site.helmet is not None and not site.helmet.checkout.is_dir():
-        yield (
-            "helmet.checkout",
-            f"{_lost(site.helmet.checkout, 'folder')} suites.{wanted[0]} needs it",
-        )
 
 
 def _generators(recipe: Recipe, site: Site) -> Iterator[Mistake]:
@@ -145,6 +141,26 @@ def _endpoints(recipe: Recipe, site: Site) -> Iterator[Mistake]:
             yield place, _not_named(f"model of recipe {recipe.name!r} is reached", site.endpoints)
         else:
             yield from _budget(place, serving, weights.price, recipe, f"models.{name}.weights")
+
+
+def _helmet(recipe: Recipe, site: Site) -> Iterator[Mistake]:
+    """Of a site that has HELMET; a plan needs none."""
+    helmet = site.helmet
+    suites = {name: suite for name, suite in recipe.suites.items() if isinstance(suite, Helmet)}
+    if helmet is None or not suites:
+        return
+    if not helmet.checkout.is_dir():
+        needed = f"suites.{next(iter(suites))} needs it"
+        yield "helmet.checkout", f"{_lost(helmet.checkout, 'folder')} {needed}"
+    for name, suite in suites.items():
+        if suite.judge is None:
+            continue
+        if helmet.judge is None:
+            said = f"is missing: say where {suite.judge.model}, the judge of suites.{name}, answers"
+            yield "helmet.judge", said
+        else:
+            priced = f"suites.{name}.judge"
+            yield from _budget("helmet.judge", helmet.judge, suite.judge.price, recipe, priced)
 
 
 def _ranks(recipe: Recipe, site: Site) -> Iterator[Mistake]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selflong.formats import digest
+from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
@@ -43,7 +44,8 @@ class Digests:
         """Of what a search reads."""
         synthesis = self.recipe.synthesis
         assert synthesis is not None
-        encoder, section = self.recipe.encoders[synthesis.encoder], synthesis.long_input
+        encoder = self.recipe.encoders[synthesis.needed_encoder]
+        section = synthesis.needed_long_input
         return self.of("retrieval", encoder, section.include_seed_document, section.hard_negatives)
 
     def synthesis(self, generator: str, samples: Literal["long_input", "long_output"]) -> str:
@@ -56,6 +58,19 @@ class Digests:
             getattr(synthesis, samples),
             synthesis.gates,
             load_prompt_set(self.recipe.generators[generator].prompts).sha256,
+            self.recipe.chat_date,
+        )
+
+    def document_tasks(self, generator: str) -> str:
+        """Of what questions on documents and summaries of them depend on."""
+        synthesis = self.recipe.synthesis
+        assert synthesis is not None and synthesis.document_tasks is not None
+        return self.of(
+            "synthesis",
+            self.recipe.generators[generator],
+            synthesis.document_tasks,
+            synthesis.gates,
+            load_document_prompts(synthesis.document_tasks.prompts).sha256,
             self.recipe.chat_date,
         )
 

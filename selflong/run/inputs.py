@@ -130,7 +130,7 @@ class Inputs:
 
     def synthesis_index(self) -> Path:
         """The index that the synthesis searches."""
-        return self.results.index(self._synthesis.encoder, self._synthesis.corpus)
+        return self.results.index(self._synthesis.needed_encoder, self._synthesis.corpus)
 
     def earlier_instructions(self, generator: str, shard: str) -> list[Path]:
         """Instructions of the shards before one."""
@@ -153,7 +153,7 @@ class Inputs:
 
     def synthesis_encoder_weights(self) -> list[Path]:
         """Of the encoder that the synthesis searches with."""
-        return self.encoder_weights(self._synthesis.encoder)
+        return self.encoder_weights(self._synthesis.needed_encoder)
 
     # ------------------------------------------------------------------------------------- mixture
 

@@ -112,7 +112,7 @@ def _without_repeats_of(
         for shard in earlier
         for text in read_parquet(shard, INSTRUCTIONS)["instruction"].to_list()
     ]
-    threshold = setting.synthesis.long_input.duplicate_threshold
+    threshold = setting.synthesis.needed_long_input.duplicate_threshold
     new = asked.filter(are_new(asked["instruction"].to_list(), before, threshold))
     if new.height < asked.height:
         tally.add(SOURCE, REPEATED_SHARD, rows=asked.height - new.height)
@@ -182,7 +182,7 @@ def _assemble(
     agent: Agent, row: dict[str, Any], task: Task, texts: dict[str, str]
 ) -> LongSample | None:
     setting = agent.setting
-    settings = setting.synthesis.long_input
+    settings = setting.synthesis.needed_long_input
     ranked = [
         Document(document, texts[document], tokens)
         for document, tokens in _without_repeats(row["document_ids"], row["tokens"])

@@ -57,7 +57,7 @@ def long_output(
     No two shards use the same document. Where documents fall out, others take their place, so that the
     recipe's number is reached while there are documents.
     """
-    section = setting.synthesis.long_output
+    section = setting.synthesis.needed_long_output
     wanted = len(sample_ids(setting.generator_name, SOURCE, section.samples, section.shards, shard))
     tally = Tally()
     supply = _Supply(setting, _eligible(setting, shard, token_counts, tally), documents, tally)
@@ -85,7 +85,7 @@ def _eligible(
 ) -> list[str]:
     """Documents of the shard that have the right length, in random order; the order of the files and of
     their rows does not matter."""
-    section = setting.synthesis.long_output
+    section = setting.synthesis.needed_long_output
     counts = pl.concat([read_parquet(path, TOKEN_COUNTS) for path in token_counts])
     fits = pl.col("tokens").is_between(section.minimum_tokens, section.maximum_tokens)
     ids = counts.filter(fits)["id"].to_list()
@@ -127,7 +127,7 @@ class _Supply:
     def _judge(self, names: list[str]) -> None:
         texts = read_texts(self._documents, names)
         for name in names:
-            reason = unfit(texts[name], self._setting.synthesis.long_output)
+            reason = unfit(texts[name], self._setting.synthesis.needed_long_output)
             if reason is not None:
                 self._tally.add("documents", reason)
             else:
@@ -146,7 +146,7 @@ def unfit(text: str, section: LongOutput) -> str | None:
 
 async def _make(agent: Agent, candidate: _Candidate) -> dict[str, Any] | None:
     """The sample of one document; None, counted, where its answer is no instruction."""
-    setting, section = agent.setting, agent.setting.synthesis.long_output
+    setting, section = agent.setting, agent.setting.synthesis.needed_long_output
     shown = excerpt(candidate.text, section.excerpt_tokens, setting.counter)
     prompt, rules = setting.prompts["back_translation"], setting.prompts.rules
     values = {}

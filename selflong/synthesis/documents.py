@@ -43,6 +43,16 @@ class DocumentDraw:
         self._rows = np.argsort(tokens, kind="stable")
         self._tokens = tokens[self._rows]
 
+    def row_of_long(self, random: Random, shortest: int) -> int:
+        """Row, counted over all shards, of a random document of at least `shortest` tokens."""
+        first = int(np.searchsorted(self._tokens, shortest, side="left"))
+        if first == len(self._tokens):
+            raise UserError(
+                f"no document of the corpus has {shortest} tokens: lower "
+                "synthesis.document_tasks.minimum_tokens"
+            )
+        return int(self._rows[random.randrange(first, len(self._tokens))])
+
     def row(self, random: Random, longest: int) -> int:
         """Row, counted over all shards, of a random document of at most `longest` tokens."""
         fitting = int(np.searchsorted(self._tokens, longest, side="right"))

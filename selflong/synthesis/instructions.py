@@ -54,7 +54,7 @@ def plan_instructions(recipe: Recipe, generator: str, shard: int) -> list[Plan]:
     """What is asked for and the length of every sample of a shard, drawn from the recipe's distributions."""
     assert recipe.synthesis is not None
     rules = load_prompt_set(recipe.generators[generator].prompts).rules
-    section = recipe.synthesis.long_input
+    section = recipe.synthesis.needed_long_input
     families, weights = zip(*sorted(section.families.items()), strict=True)
     plans = []
     for sample in sample_ids(generator, "long_input", section.samples, section.shards, shard):
@@ -119,7 +119,7 @@ def _without_duplicates(
     agent: Agent, written: list[dict[str, Any]], rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rows whose instruction repeats neither a written one nor one before it."""
-    threshold = agent.setting.synthesis.long_input.duplicate_threshold
+    threshold = agent.setting.synthesis.needed_long_input.duplicate_threshold
     earlier, texts = ([row["instruction"] for row in group] for group in (written, rows))
     kept = []
     for row, new in zip(rows, are_new(texts, earlier, threshold), strict=True):
@@ -147,7 +147,7 @@ def _seed_chunks(
     randoms = {
         plan.sample_id: setting.random(plan.sample_id, "seed chunk", attempt) for plan in plans
     }
-    section = setting.synthesis.long_input
+    section = setting.synthesis.needed_long_input
     room = {
         plan.sample_id: plan.target_tokens
         - section.instruction_tokens
@@ -174,7 +174,7 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     prompt, values = prompts.instruction(brief.family), brief.values(prompts.rules)
     result, provenance = await agent.ask_alone(
         prompt,
-        agent.setting.synthesis.long_input.instruction_tokens,
+        agent.setting.synthesis.needed_long_input.instruction_tokens,
         "instruction",
         f"{plan.sample_id}/{attempt}",
         chunk=chunk.text.strip(),

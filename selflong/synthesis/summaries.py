@@ -38,7 +38,7 @@ class Task:
         """Of a row of formats.INSTRUCTIONS."""
         brief = Brief.of_row(row)
         values = brief.values(setting.prompts.rules) | {"instruction": row["instruction"]}
-        tokens = brief.answer_tokens(setting.synthesis.long_input)
+        tokens = brief.answer_tokens(setting.synthesis.needed_long_input)
         return cls(row["sample_id"], values, tokens)
 
 
@@ -61,7 +61,7 @@ async def summarise(agent: Agent, task: Task, documents: Sequence[tuple[str, str
     of tokens or by the provider's filter (used up to their last whole sentence), and those that still did not
     fit at the greatest depth (left out).
     """
-    limits = agent.setting.synthesis.long_input
+    limits = agent.setting.synthesis.needed_long_input
     counter = agent.setting.counter
     heading = HEADING if agent.setting.prompts.rules.numbered_documents else ""
     pieces = await asyncio.to_thread(
@@ -102,7 +102,7 @@ async def _level(
 
 
 async def _summary(agent: Agent, task: Task, name: str, chunk: Chunk, depth: int) -> dict[str, Any]:
-    limits = agent.setting.synthesis.long_input
+    limits = agent.setting.synthesis.needed_long_input
     result, provenance = await agent.ask(
         agent.setting.prompts.summary(depth),
         limits.summary_tokens,

@@ -5,6 +5,9 @@ from functools import cache
 from random import Random
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selflong.recipe.synthesis import Lengths
 
 _NORMAL = NormalDist()
@@ -59,3 +62,15 @@ def _truncated_mean(minimum: int, maximum: int, location: float, sigma: float) -
         return float(minimum if low > 0 else maximum)
     shifted = _NORMAL.cdf(high - sigma) - _NORMAL.cdf(low - sigma)
     return math.exp(location + sigma**2 / 2) * shifted / mass
+
+
+def sample_lengths(lengths: Lengths, count: int = 20_000) -> NDArray[np.float64]:
+    """Lengths drawn from a distribution, the same at each call."""
+    return _drawn(lengths.model_dump_json(), count)
+
+
+@cache
+def _drawn(lengths_json: str, count: int) -> NDArray[np.float64]:
+    lengths = Lengths.model_validate_json(lengths_json)
+    random = Random(0)
+    return np.array([draw_length(lengths, random) for _ in range(count)], dtype=np.float64)

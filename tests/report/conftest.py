@@ -26,7 +26,7 @@ from selflong.report import rule_graph
 from selflong.report.build import write_report_figures, write_report_tables
 from selflong.report.manifest import write_manifest
 from selflong.report.page import write_page
-from selflong.results import ALL_LENGTHS, SYNTHESIS_STEPS, Results, trained_checkpoints
+from selflong.results import ALL_LENGTHS, Results, synthesis_steps, trained_checkpoints
 from selflong.scores import aggregate_files
 from selflong.suites.needle_grid.prompts import TASK
 from selflong.suites.needle_grid.section import NeedleGrid, depths
@@ -180,10 +180,10 @@ def write_counts(recipe: Recipe, folder: Results, rng: np.random.Generator) -> N
     }
     assert recipe.synthesis is not None
     synthesis = recipe.synthesis
-    write_json(quality, folder.retrieval_quality(synthesis.encoder, synthesis.corpus))
+    write_json(quality, folder.retrieval_quality(synthesis.needed_encoder, synthesis.corpus))
     for generator in recipe.generators:
         write_answers(folder, generator)
-        for step in SYNTHESIS_STEPS:
+        for step in synthesis_steps(recipe):
             read = {"source": "chunks", "reason": "kept", "rows": 1000, "tokens": 70}
             rows = [read, *({**row, "source": step} for row in drops)]
             write_parquet(table(rows, DROPS), folder.synthesis_drops(generator, step, 0), DROPS)

@@ -10,7 +10,7 @@ from selflong.job import UserError
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import LlamaCppServing, RemoteServing, VllmServing
+from selflong.recipe.site import HelmetSite, LlamaCppServing, RemoteServing, VllmServing
 from selflong.run.compatibility import mistakes
 from selflong.suites.lm_eval.section import LmEval
 
@@ -171,6 +171,28 @@ def test_packages_of_another_python_are_not_looked_for_here(tmp_path: Path) -> N
     assert len(said(recipe)) == 1
     assert said(recipe, python={"training": "/opt/training/bin/python"}) == []
     assert list(mistakes(recipe, SITE, conda=True)) == []
+
+
+def test_who_judges_for_helmet_is_known_before_the_first_job(tmp_path: Path) -> None:
+    recipe = load_recipe(REPOSITORY / "recipes/prolong.yaml")
+    suites = [name for name, suite in recipe.suites.items() if suite.kind == "helmet"]
+    site = HelmetSite(checkout=tmp_path, python="python")
+    found = said(recipe, helmet=site)
+    assert all(f"suites.{name}" in text for name, text in zip(suites, found, strict=True))
+    assert all(
+        text.startswith("config.yaml: helmet.judge: is missing: say where gpt-4o") for text in found
+    )
+    assert said(recipe, helmet=site.model_copy(update={"judge": REMOTE})) == []
+    unpriced = recipe.model_copy(deep=True)
+    for name in suites:
+        judge = unpriced.suites[name].judge.model_copy(update={"price": None})
+        unpriced.suites[name] = unpriced.suites[name].model_copy(update={"judge": judge})
+    (first, *_) = said(unpriced, helmet=site.model_copy(update={"judge": REMOTE}))
+    assert "helmet.judge.budget_usd: has no price" in first
+    (missing,) = said(
+        recipe, helmet=HelmetSite(checkout=tmp_path / "none", python="p", judge=REMOTE)
+    )
+    assert "helmet.checkout: " in missing
 
 
 def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:

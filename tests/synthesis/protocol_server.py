@@ -16,6 +16,9 @@ _WORD = re.compile(r"\w+")
 def reply_to(prompt: str) -> str:
     """A question or a task in the prompt's own words where it wants one, else the beginning of its text."""
     subject = prompt.partition("<<<\n")[2] or prompt
+    if "Reasoning: " in prompt:
+        words = " ".join(_WORD.findall(subject)[:9])
+        return f"Reasoning: it is read.\nQuestion: What is said of {words}?\nAnswer: {words}."
     if "Write one task" in prompt or "Somebody asked a writer" in prompt:
         return f"Write a report on {' '.join(_WORD.findall(subject)[:12])}, with dates and figures."
     if "Write one question" in prompt:

@@ -176,7 +176,7 @@ def test_a_key_that_is_not_set_is_said_before_the_first_job(
     assert not list(workspace.folder.glob("results/small/*/"))
 
 
-@pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 61)])
+@pytest.mark.parametrize(("recipe", "stages"), [("selflong", 21), ("prolong", 69)])
 def test_a_papers_recipe_plans_without_a_download(recipe: str, stages: int) -> None:
     workspace = Workspace(REPOSITORY)
     jobs = rules_to_run(workspace, "--config", f"recipe={recipe}", "--forceall")

@@ -36,9 +36,11 @@ class Synthesised:
 
     generator: str
     samples: str
-    """long_input or long_output"""
+    """long_input, long_output or document_tasks"""
     instruction_position: str | None = None
     """Where the instruction is moved to from before the documents."""
+    family: str | None = None
+    """Of document_tasks those alone."""
 
 
 class ConversationSection(External, ABC):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from selflong.formats import SAMPLES, check
 from selflong.job import UserError
@@ -12,6 +12,7 @@ from selflong.sources.conversations.rows import (
     LONG_ROWS,
     Chunk,
     Conversation,
+    Rejected,
     Row,
     even_chunks,
     parquet_rows,
@@ -21,6 +22,9 @@ from selflong.sources.conversations.rows import (
 from selflong.sources.conversations.section import ConversationSection, Synthesised
 from selflong.tokens import Message
 
+OTHER_FAMILY = "other_family"
+"""Reason of rows that the entry does not ask for."""
+
 
 class SynthesisedSamples(ConversationSection):
     """What `synthesis` made with one generator."""
@@ -28,8 +32,12 @@ class SynthesisedSamples(ConversationSection):
     kind: Literal["synthesised"]
     generator: str
     """Of this recipe."""
-    samples: Literal["long_input", "long_output"]
+    samples: Literal["long_input", "long_output", "document_tasks"]
     """Which of its samples."""
+    family: Literal["question", "passages", "summary"] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Of document_tasks those alone; all where it is null."""
     instruction_position: Literal["after", "both"] | None = None
     """Of long inputs made with the instruction before the documents: behind them instead, or there too."""
 
@@ -37,15 +45,18 @@ class SynthesisedSamples(ConversationSection):
     def _long_inputs_alone(self) -> Self:
         if self.instruction_position is not None and self.samples != "long_input":
             raise ValueError("instruction_position: long outputs hold no documents to stand behind")
+        if self.family is not None and self.samples != "document_tasks":
+            raise ValueError(f"family: {self.samples} is not divided so; take it out")
         return self
 
     @property
     def samples_kind(self) -> str:
-        return self.samples
+        # Their responses alone are trained on, as those of conversations are.
+        return "short" if self.samples == "document_tasks" else self.samples
 
     @property
     def synthesised(self) -> Synthesised:
-        return Synthesised(self.generator, self.samples, self.instruction_position)
+        return Synthesised(self.generator, self.samples, self.instruction_position, self.family)
 
     def size(self) -> None:
         return None
@@ -57,10 +68,13 @@ class SynthesisedSamples(ConversationSection):
         columns = parquet_schema(chunk.path).names()
         frame = parquet_slice(chunk.path, columns, chunk.start, chunk.rows)
         for row in check(frame, SAMPLES, str(chunk.path)).iter_rows(named=True):
-            if row["kind"] != self.samples:
+            if self.family not in (None, row["family"]):
+                yield Rejected(row["sample_id"], self.samples_kind, OTHER_FAMILY)
+                continue
+            if row["kind"] != self.samples_kind:
                 raise UserError(
                     f"{chunk.path}: sample {row['sample_id']} is of the kind {row['kind']}, "
-                    f"not {self.samples}"
+                    f"not {self.samples_kind}"
                 )
             messages = row["messages"]
             if self.instruction_position is not None:

@@ -17,7 +17,8 @@ def tables(suite: Helmet, name: str, measured: Measured) -> Iterator[Table]:
         suite.lengths,
         list(suite.tasks),
         title="HELMET by dataset",
-        caption=f"Per cent, each dataset by the metric that the recipe names{_judge(suite)}",
+        caption="Per cent, each dataset by the metric that the recipe names"
+        f"{_judge(suite)}{_citations(suite)}",
     )
 
 
@@ -26,6 +27,14 @@ def _judge(suite: Helmet) -> str:
     if suite.judge is None or not titles:
         return ""
     return f", {', '.join(titles)} as {suite.judge.model} judges the answers"
+
+
+def _citations(suite: Helmet) -> str:
+    """What of ALCE's answers no score of the suite is on."""
+    cited = [task for task in suite.tasks.values() if task.startswith(("alce", "asqa", "qampari"))]
+    if not cited or any(task.partition(" ")[2].startswith("citation_") for task in cited):
+        return ""
+    return "; ALCE's citations are not scored, as HELMET's authors score them beside its answers"
 
 
 def figures(suite: Helmet, name: str, measured: Measured) -> Iterator[ReportFigure]:

@@ -223,3 +223,7 @@ def test_its_scores_fill_a_table_that_names_the_judge(tmp_path: Path, job: Job) 
     ((_, _, *cells),) = found.rows
     assert [cell.value for cell in cells[:2]] == [0, 50]
     assert "Judged as some-judge judges the answers" in found.caption
+    assert "ALCE's citations are not scored" in found.caption
+    cited = suite.model_copy(update={"tasks": {**suite.tasks, "Cited": "asqa citation_rec"}})
+    (found,) = report.tables(cited, "helmet", Measured(recipe, scores, pl.DataFrame()))
+    assert "citations" not in found.caption
