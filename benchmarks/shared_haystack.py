@@ -52,7 +52,7 @@ def design_effect(shared: pl.DataFrame, questions: int) -> float:
     means = shared.group_by(*cell, of_haystack).agg(pl.col("score").mean())
     between = means.group_by(cell).agg(pl.col("score").var(ddof=1).alias("haystack"))
     both = within.join(between, on=cell)
-    return float(questions * both["haystack"].sum() / both["question"].sum())
+    return questions * float(both["haystack"].sum()) / float(both["question"].sum())
 
 
 def main() -> None:

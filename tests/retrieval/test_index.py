@@ -166,7 +166,6 @@ def test_killed_build_keeps_trained_index_and_filled_shards(
     ("factory", "settings_", "sentence"),
     [
         ("HNSW32", {}, "cannot be trained .* and merged from shards"),
-        ("Flt", {}, "'Flt' cannot be trained"),
         ("IVF5000,SQ8", {"probes": 4}, "fewer lists than vectors"),
         ("IVF8,SQ8", {}, "give `probes`"),
     ],

@@ -44,7 +44,7 @@ def planned(recipe: str, folder: Path) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for recipe in ("laptop", "recall", "selflong"):
+    for recipe in ("laptop", "selflong", "prolong"):
         found |= planned(recipe, tmp_path_factory.mktemp(recipe))
     return found
 

@@ -49,7 +49,7 @@ def test_a_stage_killed_in_training_ends_with_the_same_weights(
 ) -> None:
     shutil.rmtree(twin.folder / "work/small/training/full/half")
     log = "training/full/half.log"
-    again = kill_and_go_on(twin, "models/full/half", log, "step 1/", "train_stage.py")
+    again = kill_and_go_on(twin, "models/full/half", log, ": 1 of", "train_stage.py")
     compared = 0
     for path in sorted((finished.results / "models/full/half").glob("*.safetensors")):
         with safe_open(path, "pt") as here, safe_open(again / path.name, "pt") as there:
