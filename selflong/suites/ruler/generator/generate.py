@@ -156,11 +156,7 @@ def generate_samples(
         bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, asking.budget))
     else:
         bodies = _reference_bodies(made, encoder, seed, length, len(asking.frame), chat)
-    try:
-        for index, body in enumerate(islice(bodies, count)):
-            yield asking.sample(body, index)
-    except TooShort as short:
-        raise asking.refusal(short) from None
+    yield from _samples(asking, bodies, count)
 
 
 def generate_shared(
@@ -183,14 +179,16 @@ def generate_shared(
     encoder = _checked_encoder(tokenizer)
     made = NeedleTask(replace(spec, keys=max(spec.keys, questions)), encoder, sources)
     asking = _asking(task, "ruler_exact", length, made, encoder, chat, answer_prefix)
-    budget = max(0, asking.budget)
+    start = [seed, TASKS.index(task), length]
+    bodies = _shared_bodies(made, start, max(0, asking.budget), questions)
+    yield from _samples(asking, bodies, haystacks * questions)
+
+
+def _samples(asking: _Asking, bodies: Iterator[Body], count: int) -> Iterator[RulerSample]:
+    """The first `count`; UserError where the length is too short for one."""
     try:
-        for haystack in range(haystacks):
-            rng = np.random.default_rng([seed, TASKS.index(task), length, haystack])
-            draws = made.draws(rng, budget, questions)
-            size = min(_size(draw, budget, haystack * questions) for draw in draws)
-            for question, draw in enumerate(draws):
-                yield asking.sample(draw.body(size), haystack * questions + question)
+        for index, body in enumerate(islice(bodies, count)):
+            yield asking.sample(body, index)
     except TooShort as short:
         raise asking.refusal(short) from None
 
@@ -215,6 +213,16 @@ def _exact_bodies(task: Task, seed: Sequence[int], budget: int) -> Iterator[Body
     for index in count_from_zero():
         draw = task.draw(np.random.default_rng([*seed, index]), index, budget)
         yield draw.body(_size(draw, budget, index))
+
+
+def _shared_bodies(
+    task: NeedleTask, seed: Sequence[int], budget: int, questions: int
+) -> Iterator[Body]:
+    """ruler_exact, but so many samples of each haystack, as large as the budget allows for all of them."""
+    for haystack in count_from_zero():
+        draws = task.draws(np.random.default_rng([*seed, haystack]), budget, questions)
+        size = min(_size(draw, budget, haystack * questions) for draw in draws)
+        yield from (draw.body(size) for draw in draws)
 
 
 def _size(draw: Draw, budget: int, index: int) -> int:
