@@ -139,7 +139,9 @@ rule write_document_tasks:
     resources:
         **JOBS.resources("synthesis"),
     params:
-        digest=lambda wildcards: DIGESTS.document_tasks(wildcards.generator),
+        digest=lambda wildcards: DIGESTS.synthesis(
+            wildcards.generator, "document_tasks"
+        ),
         options=options(
             generator_name="{generator}",
             shard="{shard}",

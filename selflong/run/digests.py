@@ -2,14 +2,15 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from selflong.formats import digest
-from selflong.recipe.document_prompts import load_document_prompts
-from selflong.recipe.prompts import load_prompt_set
+from selflong.recipe.document_prompts import DocumentPrompts, load_document_prompts
+from selflong.recipe.prompts import PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
+from selflong.recipe.synthesis import DocumentTasks
 from selflong.results import ALL_LENGTHS
 from selflong.run.inputs import training_setting
 from selflong.suites.section import LengthsSection, SuiteSection
@@ -48,30 +49,18 @@ class Digests:
         section = synthesis.needed_long_input
         return self.of("retrieval", encoder, section.include_seed_document, section.hard_negatives)
 
-    def synthesis(self, generator: str, samples: Literal["long_input", "long_output"]) -> str:
+    def synthesis(self, generator: str, samples: str) -> str:
         """Of what the synthesis of a kind of samples reads."""
-        synthesis = self.recipe.synthesis
+        synthesis, section = self.recipe.synthesis, self.recipe.generators[generator]
         assert synthesis is not None
+        kind = synthesis.kinds[samples]
+        prompts: DocumentPrompts | PromptSet
+        if isinstance(kind, DocumentTasks):
+            prompts = load_document_prompts(kind.prompts)
+        else:
+            prompts = load_prompt_set(section.prompts)
         return self.of(
-            "synthesis",
-            self.recipe.generators[generator],
-            getattr(synthesis, samples),
-            synthesis.gates,
-            load_prompt_set(self.recipe.generators[generator].prompts).sha256,
-            self.recipe.chat_date,
-        )
-
-    def document_tasks(self, generator: str) -> str:
-        """Of what questions on documents and summaries of them depend on."""
-        synthesis = self.recipe.synthesis
-        assert synthesis is not None and synthesis.document_tasks is not None
-        return self.of(
-            "synthesis",
-            self.recipe.generators[generator],
-            synthesis.document_tasks,
-            synthesis.gates,
-            load_document_prompts(synthesis.document_tasks.prompts).sha256,
-            self.recipe.chat_date,
+            "synthesis", section, kind, synthesis.gates, prompts.sha256, self.recipe.chat_date
         )
 
     def mixture(self, mixture: str, stage: str) -> str:
