@@ -53,6 +53,7 @@ from selflong.synthesis.agent import Agent, Setting, each, with_agent
 from selflong.synthesis.answers import long_input
 from selflong.synthesis.backtranslation import long_output
 from selflong.synthesis.chunks import split
+from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.synthesis.quality import WORD, facts
 from selflong.synthesis.statistics import Tally
@@ -232,15 +233,11 @@ class Study:
 
     def long_outputs(self) -> dict[str, Any]:
         """Ask for instructions to write, and measure them."""
-        long_output(
-            setting=self.setting,
-            shard=0,
-            documents=[self.documents],
-            token_counts=[self.counts],
-            samples=self.folder / "long_outputs.parquet",
-            drops=self.folder / "long_outputs.drops",
-            usage=self.folder / "long_outputs.usage",
-        )
+        outputs = [
+            self.folder / f"long_outputs.{ending}" for ending in ("parquet", "drops", "usage")
+        ]
+        files = SampleShard(0, [self.documents], [self.counts], *outputs)
+        long_output(setting=self.setting, files=files)
         rows = read_parquet(self.folder / "long_outputs.parquet", SAMPLES)
         texts = [_text(message) for message in rows["messages"].list.get(0).to_list()]
         self._show("long_outputs", texts)

@@ -27,7 +27,6 @@ from selflong.recipe.weights import HubWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.scores import length_name
 from selflong.suites.registry import section_of
-from selflong.suites.section import LengthsSection
 
 Content = dict[str, Any]
 """A part of a recipe as its YAML has it."""
@@ -193,9 +192,8 @@ def chosen_suites(
 
 
 def _at(name: str, suite: Content, lengths: Sequence[str], supports: int | None) -> Content:
-    kind = section_of(suite["kind"])
     held: list[int] = suite.get("lengths", [])
-    if not held or not issubclass(kind, LengthsSection) or kind.lengths_of_answers:
+    if not held or section_of(suite["kind"]).lengths_of_answers:
         return suite
     wanted = [_length_of(name, held, text) for text in lengths]
     for length in wanted:

@@ -90,12 +90,13 @@ def synthesised(recipe: Recipe, kind: str, family: str | None = None) -> "Sample
     """One generator's samples of a kind, by the name that a mixture's entry gives it."""
     synthesis = recipe.synthesis
     assert synthesis is not None
-    section = synthesis.kinds[kind]
-    if isinstance(section, LongInput):
-        return _long_inputs(recipe, synthesis, section)
-    if isinstance(section, LongOutput):
-        return _long_outputs(recipe, synthesis, section)
-    return _document_tasks(section, family)
+    match section := synthesis.kinds[kind]:
+        case LongInput():
+            return _long_inputs(recipe, synthesis, section)
+        case LongOutput():
+            return _long_outputs(recipe, synthesis, section)
+        case DocumentTasks():
+            return _document_tasks(section, family)
 
 
 @dataclass(frozen=True)

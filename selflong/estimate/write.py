@@ -26,6 +26,7 @@ from selflong.placement.machines import (
     with_kernel,
 )
 from selflong.placement.shapes import Architecture
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
@@ -244,7 +245,7 @@ def printed_costs(recipe: Recipe, machine: Machine, steps: Sequence[Step]) -> It
     report = recipe.report
     if not report.costs or report.paper is None:
         return
-    printed = published.read(published.PUBLISHED_RESULTS).filter(
+    printed = published.read(PUBLISHED_RESULTS).filter(
         (pl.col("paper") == report.paper) & (pl.col("metric") == "H100_hours")
     )
     hours = dict(printed.select("model", "value").rows())

@@ -17,7 +17,6 @@ from selflong.precision import serving_precision
 from selflong.recipe.weights import FolderWeights
 from selflong.suites.evaluation_job import Job
 from selflong.suites.kinds import Prompts, kind_of
-from selflong.suites.section import LengthsSection
 from selflong.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -44,7 +43,6 @@ def evaluate(job: Job, output: Path, lengths: Sequence[int] | None = None) -> No
 
 
 def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: Path) -> None:
-    assert isinstance(job.suite, LengthsSection)
     said = job.chat
     tokenizer = load_tokenizer(
         job.tokenizer, job.chat_date, said.system_prompt, said.template_arguments
@@ -81,7 +79,6 @@ def _served(job: Job, log: Path) -> AbstractContextManager[Endpoint]:
 def asked_lengths(job: Job, lengths: Sequence[int] | None) -> list[int]:
     """Lengths of the suite that the job asks for and the model supports."""
     suite = job.suite
-    assert isinstance(suite, LengthsSection)
     unknown = [length for length in lengths or () if length not in suite.lengths]
     if unknown:
         raise UserError(

@@ -468,8 +468,8 @@ def _unasked(recipe: Recipe, part: Neighbour, checkpoint: str, lengths: list[int
         return  # the table says so
     if checkpoint not in {recipe.resolve(model) for model in suite.models}:
         yield f"suite {name} does not ask {checkpoint}"
-    for length in set(lengths) - set(getattr(suite, "lengths", lengths)):
+    for length in set(lengths) - set(suite.lengths):
         yield f"suite {name} does not ask at {length}"
-    tasks = getattr(suite, "asked_tasks", getattr(suite, "tasks", part.tasks))
+    tasks = suite.asked_tasks or part.tasks
     for task in set(part.tasks) - {*tasks, MEAN_OF_TASKS}:
         yield f"suite {name} has no task {task!r}"

@@ -6,7 +6,7 @@ from functools import cache
 
 from selflong.root import ROOT
 
-FILE = ROOT / "resources" / "published_results.csv"
+PUBLISHED_RESULTS = ROOT / "resources" / "published_results.csv"
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Cell:
 @cache
 def cells() -> tuple[Cell, ...]:
     """Of every printed number; none where the file is missing, which the report says."""
-    if not FILE.exists():
+    if not PUBLISHED_RESULTS.exists():
         return ()
-    with FILE.open(encoding="utf-8", newline="") as stream:
+    with PUBLISHED_RESULTS.open(encoding="utf-8", newline="") as stream:
         names = Cell.__dataclass_fields__
         return tuple(
             Cell(**{name: row[name] or "" for name in names}) for row in csv.DictReader(stream)

@@ -160,7 +160,7 @@ class Download:
         return f"{self.repository.replace('/', '--')}--{told_apart}"
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
     """Where it holds the setting is left out, so that it changes no digest."""
     return value is None
 
@@ -168,9 +168,9 @@ def _is_none(value: object) -> bool:
 class Licensed(Section):
     """A section that names the work of others."""
 
-    licence: str | None = Field(default=None, exclude_if=_is_none)
+    licence: str | None = Field(default=None, exclude_if=is_none)
     """Its name, such as Apache-2.0 or CC BY-SA 4.0: what may be published follows from it."""
-    republish: bool | None = Field(default=None, exclude_if=_is_none)
+    republish: bool | None = Field(default=None, exclude_if=is_none)
     """Whether what is made from it may be published; null where its licence says it."""
 
 

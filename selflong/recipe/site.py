@@ -385,3 +385,10 @@ class Site(Section):
     """That the scheduler charges."""
     plan: PlanSite | None = None
     tracking: TrackingSite | None = None
+
+    def part(self, place: str) -> Any:
+        """What stands at a place, as `helmet.judge`; None where nothing does."""
+        found: Any = self
+        for name in place.split("."):
+            found = getattr(found, name, None)
+        return found

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from selflong.recipe.document_prompts import load_document_prompts
+from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.section import Licensed, Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
@@ -86,7 +88,15 @@ def _some_in_each_shard(section: Any) -> Any:
     return section
 
 
-class LongInput(Section):
+class SampleKind(Section):
+    """A kind of samples that the synthesis makes."""
+
+    def prompts_sha256(self, generator: Generator) -> str:
+        """Of the set of prompts by which a generator makes them."""
+        return load_prompt_set(generator.prompts).sha256
+
+
+class LongInput(SampleKind):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
     samples: Positive
@@ -128,7 +138,7 @@ class LongInput(Section):
     _some_in_each = model_validator(mode="after")(_some_in_each_shard)
 
 
-class LongOutput(Section):
+class LongOutput(SampleKind):
     """A writing instruction back-translated from a document; the target is the document (section 3.1)."""
 
     samples: Positive
@@ -152,7 +162,7 @@ class LongOutput(Section):
     _some_in_each = model_validator(mode="after")(_some_in_each_shard)
 
 
-class DocumentTasks(Section):
+class DocumentTasks(SampleKind):
     """Questions on single long documents, and recursive summaries of them (ProLong, arXiv 2410.02660,
     section 5 and appendix B.5). Responses alone are trained on.
     """
@@ -175,6 +185,9 @@ class DocumentTasks(Section):
     """The most of a reply with a question and its answer, in the generator's tokens."""
     summary_tokens: Positive
     """The most of a summary, in the generator's tokens."""
+
+    def prompts_sha256(self, generator: Generator) -> str:
+        return load_document_prompts(self.prompts).sha256
 
 
 class Gates(Section):

@@ -12,10 +12,10 @@ import polars as pl
 from selflong.drawing import ReportFigure, save
 from selflong.formats import SCORES, publish, read_parquet, table
 from selflong.job import UserError
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe
 from selflong.report import counts, figures, neighbours, published
 from selflong.report.diversity import diversity
-from selflong.report.published import PUBLISHED_RESULTS
 from selflong.report.side_by_side import comparisons
 from selflong.results import Results, prediction_files, trained_checkpoints
 from selflong.scores import aggregate_files

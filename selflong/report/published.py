@@ -6,10 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from selflong.job import UserError
-from selflong.recipe.published import FILE
 from selflong.tables import Cell, Table
 
-PUBLISHED_RESULTS = FILE
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
 
 TITLES = {

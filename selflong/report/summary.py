@@ -21,7 +21,7 @@ from selflong.report.timing import RunTime
 from selflong.results import Results, corpus_shards
 from selflong.scores import length_name
 from selflong.suites.measured import Measured, Repeats, repeats
-from selflong.suites.section import LengthsSection
+from selflong.suites.section import SuiteSection
 from selflong.tables import Cell
 
 
@@ -100,13 +100,13 @@ def comparisons(measured: Measured, results: Results) -> list[Comparison]:
     return [
         found
         for name, suite in measured.recipe.suites.items()
-        if isinstance(suite, LengthsSection) and suite.title is not None
+        if suite.title is not None
         for found in _of_suite(measured, results, name, suite)
     ]
 
 
 def _of_suite(
-    measured: Measured, results: Results, name: str, suite: LengthsSection
+    measured: Measured, results: Results, name: str, suite: SuiteSection
 ) -> Iterator[Comparison]:
     recipe, groups = measured.recipe, repeats(measured, name)
     by_checkpoint = {group.checkpoints[0]: group for group in groups}
@@ -145,7 +145,7 @@ def _of_suite(
 def _scores(
     measured: Measured,
     name: str,
-    suite: LengthsSection,
+    suite: SuiteSection,
     base: Repeats,
     adjusted: Repeats | None,
     trained: Repeats,

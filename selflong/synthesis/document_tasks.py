@@ -9,19 +9,17 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 from string import Template
 from typing import Any, Literal
 
-from selflong.formats import SAMPLES, table, write_parquet
 from selflong.llm import Answer, Result
 from selflong.recipe.document_prompts import DocumentPrompts, load_document_prompts
 from selflong.recipe.synthesis import DocumentTasks
 from selflong.synthesis.agent import Agent, Setting, each, together, trouble, with_agent
 from selflong.synthesis.assembly import message
 from selflong.synthesis.chunks import Piece, pack, split
-from selflong.synthesis.documents import DocumentDraw
+from selflong.synthesis.documents import DocumentDraw, SampleShard
 from selflong.synthesis.instructions import GIVEN_UP
 from selflong.synthesis.quality import TRUNCATED, find_fault, find_instruction
 from selflong.synthesis.randomness import sample_ids
@@ -68,30 +66,19 @@ class _Document:
     chosen: int
 
 
-def document_tasks(
-    *,
-    setting: Setting,
-    shard: int,
-    documents: Sequence[Path],
-    token_counts: Sequence[Path],
-    samples: Path,
-    drops: Path,
-    usage: Path,
-) -> None:
-    """Write the samples (SAMPLES) of a shard, what became of every call (DROPS), and the usage.
+def document_tasks(*, setting: Setting, files: SampleShard) -> None:
+    """Write the samples of a shard.
 
-    documents: the corpus' shards; token_counts: TOKEN_COUNTS of each by the trained model's tokenizer. A call
-    that gives no sample is repeated with another document, ATTEMPTS times at most.
+    A call that gives no sample is repeated with another document, ATTEMPTS times at most.
     """
-    plans = list(_plans(setting, shard))
-    tally, draw = Tally(), DocumentDraw(documents, token_counts)
+    plans = list(_plans(setting, files.shard))
+    tally, draw = Tally(), DocumentDraw(files.documents, files.token_counts)
 
     async def work(agent: Agent) -> list[Row]:
         return await _make_all(agent, plans, draw)
 
     rows = with_agent(setting, tally, work, expected_samples=len(plans))
-    tally.write(drops, usage)
-    write_parquet(table(rows, SAMPLES), samples, SAMPLES)
+    files.write(rows, tally)
 
 
 def _section(setting: Setting) -> DocumentTasks:

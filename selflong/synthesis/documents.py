@@ -2,16 +2,38 @@
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from selflong.formats import TOKEN_COUNTS, read_parquet
+from selflong.formats import SAMPLES, TOKEN_COUNTS, read_parquet, table, write_parquet
 from selflong.job import UserError
+from selflong.synthesis.statistics import Tally
+
+
+@dataclass(frozen=True)
+class SampleShard:
+    """A shard of samples that are each made of one document: what it reads, and where its files go."""
+
+    shard: int
+    documents: Sequence[Path]
+    """The corpus' shards."""
+    token_counts: Sequence[Path]
+    """TOKEN_COUNTS of each by the trained model's tokenizer."""
+    samples: Path
+    drops: Path
+    usage: Path
+
+    def write(self, rows: list[dict[str, Any]], tally: Tally) -> None:
+        """Publish the samples (SAMPLES), what became of documents and calls (DROPS), and the usage."""
+        tally.write(self.drops, self.usage)
+        write_parquet(table(rows, SAMPLES), self.samples, SAMPLES)
 
 
 def read_texts(shards: Sequence[Path], ids: Collection[str]) -> dict[str, str]:

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 
 from selflong.formats import MEAN_OF_TASKS, SCORES, table
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, tokens_of_stage
 from selflong.report import neighbours, published
-from selflong.report.published import PUBLISHED_RESULTS
 from selflong.suites.measured import Measured
 from selflong.tables import NOT_RUN, NOT_SUPPORTED, Table
 

@@ -7,9 +7,9 @@ import pytest
 
 from selflong.formats import SCORES
 from selflong.job import UserError
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe
 from selflong.report import published
-from selflong.report.build import PUBLISHED_RESULTS
 from selflong.suites.measured import Measured
 from selflong.suites.ruler.report import ABLATION_ROWS, RULER_AVERAGE
 from selflong.tables import Table, to_csv, to_latex, to_markdown

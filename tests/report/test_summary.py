@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selflong.formats import MEAN_OF_TASKS, SCORES, table, write_json
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe
 from selflong.report import published
-from selflong.report.build import PUBLISHED_RESULTS
 from selflong.report.counts import metrics_files
 from selflong.report.summary import (
     Comparison,

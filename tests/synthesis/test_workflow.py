@@ -24,6 +24,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.synthesis.agent import Setting
 from selflong.synthesis.answers import long_input
 from selflong.synthesis.backtranslation import long_output
+from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.tokens import Tokenizer
 
@@ -74,15 +75,8 @@ def synthesise(setting: Setting, corpus: Corpus, folder: Path) -> Path:
         drops=folder / "drops-2.parquet",
         usage=folder / "usage-2.json",
     )
-    long_output(
-        setting=setting,
-        shard=0,
-        documents=documents,
-        token_counts=counts,
-        samples=folder / "long_output.parquet",
-        drops=folder / "drops-3.parquet",
-        usage=folder / "usage-3.json",
-    )
+    outputs = [folder / name for name in ("long_output.parquet", "drops-3.parquet", "usage-3.json")]
+    long_output(setting=setting, files=SampleShard(0, documents, counts, *outputs))
     return folder
 
 

@@ -35,6 +35,7 @@ from selflong.recipe.weights import FolderWeights, GgufWeights
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.synthesis.agent import Setting
 from selflong.synthesis.backtranslation import long_output
+from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.tokens import load_tokenizer
 from selflong.training.weights import load_weights
@@ -139,11 +140,8 @@ def test_generators_are_asked_through_it(
         usage=tmp_path / "usage.json",
     )  # fmt: skip
     assert read_parquet(tmp_path / "instructions.parquet", INSTRUCTIONS).height > 0
-    long_output(
-        setting=setting, shard=0, documents=documents, token_counts=counts,
-        samples=tmp_path / "samples.parquet", drops=tmp_path / "drops-2.parquet",
-        usage=tmp_path / "usage-2.json",
-    )  # fmt: skip
+    outputs = [tmp_path / name for name in ("samples.parquet", "drops-2.parquet", "usage-2.json")]
+    long_output(setting=setting, files=SampleShard(0, documents, counts, *outputs))
     samples = read_parquet(tmp_path / "samples.parquet", SAMPLES)
     provenance = samples["provenance"].struct.unnest()
     assert samples.height > 0

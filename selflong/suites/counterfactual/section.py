@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Positive, Section, Seed
-from selflong.suites.section import TEXTS_OF_RULER, PromptLengthsSection, is_none
+from selflong.recipe.section import Positive, Seed, is_none
+from selflong.suites.section import TEXTS_OF_RULER, NamedFiles, PromptLengthsSection
 
 ANSWER_TOKENS = 32
 """Room for an answer, as RULER's questions over documents have."""
@@ -16,16 +16,11 @@ TASKS = (ORIGINAL, EDITED, REMEMBERED)
 place. remembered: still the old answer, to the same prompt."""
 
 
-class QuestionFile(Section):
+class QuestionFile(NamedFiles):
     """What the suite reads in place of the packaged data."""
 
     squad: Path | None = None
     """SQuAD's file of questions."""
-
-    @property
-    def named(self) -> dict[str, Path]:
-        """Setting -> file, of those that are given."""
-        return self.model_dump(exclude={"assumed"}, exclude_none=True)
 
 
 class Counterfactual(PromptLengthsSection):
@@ -40,10 +35,6 @@ class Counterfactual(PromptLengthsSection):
     packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "samples", "seed", "files"})
-
-    @property
-    def named_files(self) -> dict[str, Path]:
-        return self.files.named if self.files else {}
 
     @property
     def asked_tasks(self) -> tuple[str, ...]:

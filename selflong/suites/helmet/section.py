@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Positive, Section, matching
+from selflong.recipe.section import Positive, Section, is_none, matching
 from selflong.recipe.weights import Price
-from selflong.suites.section import LengthsSection, is_none
+from selflong.suites.section import SuiteSection
 
 JUDGED = ("gpt-4-score", "gpt-4-f1")
 """Metrics of long answers and of summaries that a model gives (its scripts eval_gpt4_*.py)."""
@@ -26,7 +26,7 @@ class Judge(Section):
     price: Price | None = None
 
 
-class Helmet(LengthsSection):
+class Helmet(SuiteSection):
     """HELMET (arXiv 2410.02694), run in a checkout of its repository that the site names.
 
     Its lengths are those of the configs' `input_max_length`. What the configs say else holds, but for what
@@ -52,7 +52,16 @@ class Helmet(LengthsSection):
 
     @property
     def needs_of_site(self) -> tuple[str, ...]:
-        return ("helmet",) if self.judge is None else ("helmet", "helmet.judge")
+        return ("helmet", *self.asked_on_site)
+
+    @property
+    def folders_of_site(self) -> tuple[str, ...]:
+        return ("helmet.checkout",)
+
+    @property
+    def asked_on_site(self) -> dict[str, tuple[str, Price | None]]:
+        judge = self.judge
+        return {} if judge is None else {"helmet.judge": (judge.model, judge.price)}
 
     @model_validator(mode="after")
     def _judged_by_somebody(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from selflong.recipe.section import NonNegative, Positive, Section
-from selflong.suites.section import Lengths, LengthsSection
+from selflong.suites.section import Lengths, SuiteSection
 
 
 class HarnessTask(Section):
@@ -29,7 +29,7 @@ def _by_name(task: Any) -> Any:
     return {"name": task} if isinstance(task, str) else task
 
 
-class LmEval(LengthsSection):
+class LmEval(SuiteSection):
     """lm-evaluation-harness (https://github.com/EleutherAI/lm-evaluation-harness), with any of its tasks."""
 
     kind: Literal["lm_eval"]

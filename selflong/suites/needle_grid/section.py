@@ -1,17 +1,11 @@
 """The needle grid's settings."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, Positive, Section, Seed
-from selflong.suites.section import (
-    TEXTS_OF_RULER,
-    HaystackFile,
-    PromptLengthsSection,
-    is_none,
-)
+from selflong.recipe.section import Distinct, Positive, Section, Seed, is_none
+from selflong.suites.section import TEXTS_OF_RULER, HaystackFile, PromptLengthsSection
 
 ANSWER_TOKENS = 32
 """Room for an answer."""
@@ -58,10 +52,6 @@ class NeedleGrid(PromptLengthsSection):
     asks_endpoints: ClassVar[bool] = True
     by_depth: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files", "wording"})
-
-    @property
-    def named_files(self) -> dict[str, Path]:
-        return self.files.named if self.files else {}
 
 
 def depths(suite: NeedleGrid) -> list[float]:

@@ -6,10 +6,10 @@ from pydantic import model_validator
 
 from selflong.recall import RecallLanguage
 from selflong.recipe.section import Positive, Precision, Seed
-from selflong.suites.section import LengthsSection
+from selflong.suites.section import SuiteSection
 
 
-class RecallSuite(LengthsSection):
+class RecallSuite(SuiteSection):
     """Recall of needles in the recall study's language; models with one label are repeats of one."""
 
     title: ClassVar[str] = "Recall"

@@ -6,13 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Distinct, Positive, Seed
-from selflong.suites.section import (
-    TEXTS_OF_RULER,
-    HaystackFile,
-    PromptLengthsSection,
-    is_none,
-)
+from selflong.recipe.section import Distinct, Positive, Seed, is_none
+from selflong.suites.section import TEXTS_OF_RULER, HaystackFile, PromptLengthsSection
 
 RULER_TASKS = (
     "niah_single_1",
@@ -57,11 +52,6 @@ class RulerFiles(HaystackFile):
 
 class AnyRuler(PromptLengthsSection):
     """RULER's tasks, whoever made the prompts."""
-
-    @property
-    def asked_tasks(self) -> tuple[str, ...]:
-        """Those of RULER's tasks that it asks."""
-        raise NotImplementedError
 
     @property
     def which_prompts(self) -> str:
@@ -118,18 +108,6 @@ class RulerSuite(AnyRuler):
     def at(self, lengths: Sequence[int]) -> Self:
         samples = {length: self.samples[length] for length in lengths}
         return super().at(lengths).model_copy(update={"samples": samples})
-
-    @property
-    def named_files(self) -> dict[str, Path]:
-        return self.files.named if self.files else {}
-
-    @property
-    def begins_answers(self) -> bool:
-        return self.answer_prefix
-
-    @property
-    def asked_tasks(self) -> tuple[str, ...]:
-        return tuple(self.tasks)
 
     @property
     def which_prompts(self) -> str:

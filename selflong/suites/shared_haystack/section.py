@@ -1,18 +1,12 @@
 """Settings of the suite of shared haystacks."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selflong.recipe.section import Distinct, Positive, Seed
+from selflong.recipe.section import Distinct, Positive, Seed, is_none
 from selflong.suites.ruler.section import RULER_TASKS
-from selflong.suites.section import (
-    TEXTS_OF_RULER,
-    HaystackFile,
-    PromptLengthsSection,
-    is_none,
-)
+from selflong.suites.section import TEXTS_OF_RULER, HaystackFile, PromptLengthsSection
 
 NEEDLE_TASKS = tuple(task for task in RULER_TASKS if task.startswith("niah"))
 NeedleTaskName = Literal[NEEDLE_TASKS]  # type: ignore[valid-type]
@@ -44,16 +38,3 @@ class SharedHaystack(PromptLengthsSection):
     packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "files"})
-
-    @property
-    def named_files(self) -> dict[str, Path]:
-        return self.files.named if self.files else {}
-
-    @property
-    def begins_answers(self) -> bool:
-        return self.answer_prefix
-
-    @property
-    def asked_tasks(self) -> tuple[str, ...]:
-        """As the recipe names them."""
-        return tuple(self.tasks)

@@ -3,9 +3,10 @@
 import pytest
 
 from selflong.formats import MEAN_OF_TASKS, SCORES, table
+from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe
 from selflong.report import published
-from selflong.report.build import PUBLISHED_RESULTS, suite_tables
+from selflong.report.build import suite_tables
 from selflong.scores import length_name
 from selflong.suites.measured import Measured
 from selflong.tables import NOT_ASKED, NOT_RUN, NOT_SUPPORTED, Table
