@@ -4,10 +4,12 @@ Paths name what a file depends on, not the run. Any part of a name may be a wild
 a value: `documents("{corpus}", "{shard}")` is the pattern of a rule, `documents("fineweb_edu", 3)` a file.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Generic, Literal, ParamSpec, get_args
 
 from selflong.recipe.recipe import DOWNLOADS, Recipe, stages_of_mixture
 from selflong.recipe.site import Site
@@ -16,6 +18,33 @@ Shard = int | str
 SynthesisStep = Literal["instructions", "long_input", "long_output", "document_tasks"]
 ALL_LENGTHS = "all"
 """In place of a length, where one job asks at all of them."""
+
+
+P = ParamSpec("P")
+
+
+class At:
+    """A path below the root of the results."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, results: "Results", _: type) -> Path:
+        return results.root / self.path
+
+
+class Named(Generic[P]):
+    """A path that holds names, which are given in its order: P are their types."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.names = re.findall(r"\{(\w+)\}", path)
+
+    def __get__(self, results: "Results", _: type) -> Callable[P, Path]:
+        def named(*names: P.args, **_: P.kwargs) -> Path:
+            return results.root / self.path.format(**dict(zip(self.names, names, strict=True)))
+
+        return named
 
 
 @dataclass(frozen=True)
@@ -31,193 +60,107 @@ class Results:
 
     # ---------------------------------------------------------------------------------------- corpus
 
-    def source(self, corpus: str, source: Shard) -> Path:
-        """Folder that a source of a corpus is collected in; `source` is its position."""
-        return self.root / f"corpus/{corpus}/sources/{source}"
-
-    def notes(self, corpus: str, shard: Shard) -> Path:
-        """Which documents of a shard pass the filters."""
-        return self.root / f"corpus/{corpus}/notes/{shard}.parquet"
-
-    def overlaps(self, corpus: str, shard: Shard) -> Path:
-        """formats.CORPUS_OVERLAPS: text that documents share with the evaluation."""
-        return self.root / f"corpus/{corpus}/overlaps/{shard}.parquet"
-
-    def selection(self, corpus: str) -> Path:
-        """Folder with a file a shard: the documents that the corpus keeps."""
-        return self.root / f"corpus/{corpus}/selection"
-
-    def corpus_drops(self, corpus: str) -> Path:
-        """formats.DROPS of the whole corpus."""
-        return self.root / f"corpus/{corpus}/drops.parquet"
-
-    def documents(self, corpus: str, shard: Shard) -> Path:
-        """formats.DOCUMENTS"""
-        return self.root / f"corpus/{corpus}/documents/{shard}.parquet"
-
-    def token_counts(self, corpus: str, shard: Shard) -> Path:
-        """formats.TOKEN_COUNTS of the documents beside it."""
-        return self.root / f"corpus/{corpus}/token_counts/{shard}.parquet"
+    source = Named[str, Shard]("corpus/{corpus}/sources/{source}")
+    """Folder that a source of a corpus is collected in; `source` is its position."""
+    notes = Named[str, Shard]("corpus/{corpus}/notes/{shard}.parquet")
+    """Which documents of a shard pass the filters."""
+    overlaps = Named[str, Shard]("corpus/{corpus}/overlaps/{shard}.parquet")
+    """formats.CORPUS_OVERLAPS: text that documents share with the evaluation."""
+    selection = Named[str]("corpus/{corpus}/selection")
+    """Folder with a file a shard: the documents that the corpus keeps."""
+    corpus_drops = Named[str]("corpus/{corpus}/drops.parquet")
+    """formats.DROPS of the whole corpus."""
+    documents = Named[str, Shard]("corpus/{corpus}/documents/{shard}.parquet")
+    """formats.DOCUMENTS"""
+    token_counts = Named[str, Shard]("corpus/{corpus}/token_counts/{shard}.parquet")
+    """formats.TOKEN_COUNTS of the documents beside it."""
 
     # ------------------------------------------------------------------------------------- retrieval
 
-    def embeddings(self, encoder: str, corpus: str, shard: Shard) -> Path:
-        """Folder of a shard's embeddings and their documents' ids."""
-        return self.root / f"retrieval/{encoder}/{corpus}/embeddings/{shard}"
-
-    def index(self, encoder: str, corpus: str) -> Path:
-        """Folder of the index over all shards."""
-        return self.root / f"retrieval/{encoder}/{corpus}/index"
-
-    def retrieval_quality(self, encoder: str, corpus: str) -> Path:
-        """What the index finds beside exact search."""
-        return self.root / f"retrieval/{encoder}/{corpus}/quality.json"
+    embeddings = Named[str, str, Shard]("retrieval/{encoder}/{corpus}/embeddings/{shard}")
+    """Folder of a shard's embeddings and their documents' ids."""
+    index = Named[str, str]("retrieval/{encoder}/{corpus}/index")
+    """Folder of the index over all shards."""
+    retrieval_quality = Named[str, str]("retrieval/{encoder}/{corpus}/quality.json")
+    """What the index finds beside exact search."""
 
     # ------------------------------------------------------------------------------------- synthesis
 
-    def instructions(self, generator: str, shard: Shard) -> Path:
-        """formats.INSTRUCTIONS"""
-        return self.root / f"synthesis/{generator}/instructions/{shard}.parquet"
-
-    def retrieved(self, generator: str, shard: Shard) -> Path:
-        """formats.RETRIEVED: documents for each instruction."""
-        return self.root / f"synthesis/{generator}/retrieved/{shard}.parquet"
-
-    def summaries(self, generator: str, shard: Shard) -> Path:
-        """formats.SUMMARIES"""
-        return self.root / f"synthesis/{generator}/summaries/{shard}.parquet"
-
-    def answers(self, generator: str, shard: Shard) -> Path:
-        """formats.ANSWERS: what the answers of long inputs hold."""
-        return self.root / f"synthesis/{generator}/answers/{shard}.parquet"
-
-    def samples(self, generator: str, kind: str, shard: Shard) -> Path:
-        """formats.SAMPLES of `long_input`, `long_output` or `document_tasks`."""
-        return self.root / f"synthesis/{generator}/{kind}/{shard}.parquet"
-
-    def synthesis_drops(self, generator: str, step: str, shard: Shard) -> Path:
-        """formats.DROPS of a step of the synthesis."""
-        return self.root / f"synthesis/{generator}/drops/{step}/{shard}.parquet"
-
-    def usage(self, generator: str, step: str, shard: Shard) -> Path:
-        """Requests and tokens of a step of the synthesis."""
-        return self.root / f"synthesis/{generator}/usage/{step}/{shard}.json"
+    instructions = Named[str, Shard]("synthesis/{generator}/instructions/{shard}.parquet")
+    """formats.INSTRUCTIONS"""
+    retrieved = Named[str, Shard]("synthesis/{generator}/retrieved/{shard}.parquet")
+    """formats.RETRIEVED: documents for each instruction."""
+    summaries = Named[str, Shard]("synthesis/{generator}/summaries/{shard}.parquet")
+    """formats.SUMMARIES"""
+    answers = Named[str, Shard]("synthesis/{generator}/answers/{shard}.parquet")
+    """formats.ANSWERS: what the answers of long inputs hold."""
+    samples = Named[str, str, Shard]("synthesis/{generator}/{kind}/{shard}.parquet")
+    """formats.SAMPLES of `long_input`, `long_output` or `document_tasks`."""
+    synthesis_drops = Named[str, str, Shard]("synthesis/{generator}/drops/{step}/{shard}.parquet")
+    """formats.DROPS of a step of the synthesis."""
+    usage = Named[str, str, Shard]("synthesis/{generator}/usage/{step}/{shard}.json")
+    """Requests and tokens of a step of the synthesis."""
 
     # --------------------------------------------------------------------------------------- mixture
 
-    def packed(self, mixture: str, stage: str) -> Path:
-        """Folder of the packed sequences that a stage trains on."""
-        return self.root / f"mixtures/{mixture}/{stage}/packed"
-
-    def accounting(self, mixture: str, stage: str) -> Path:
-        """formats.ACCOUNTING"""
-        return self.root / f"mixtures/{mixture}/{stage}/accounting.parquet"
-
-    def contamination(self, mixture: str, stage: str) -> Path:
-        """formats.CONTAMINATION"""
-        return self.root / f"mixtures/{mixture}/{stage}/contamination.parquet"
+    packed = Named[str, str]("mixtures/{mixture}/{stage}/packed")
+    """Folder of the packed sequences that a stage trains on."""
+    accounting = Named[str, str]("mixtures/{mixture}/{stage}/accounting.parquet")
+    """formats.ACCOUNTING"""
+    contamination = Named[str, str]("mixtures/{mixture}/{stage}/contamination.parquet")
+    """formats.CONTAMINATION"""
 
     # -------------------------------------------------------------------------------------- training
 
-    def checkpoint(self, checkpoint: str) -> Path:
-        """Folder of '<model>/<stage>'."""
-        return self.root / f"models/{checkpoint}"
-
-    def metrics(self, checkpoint: str) -> Path:
-        """What training wrote at each step, inside the folder of the checkpoint."""
-        return self.checkpoint(checkpoint) / "metrics.jsonl"
+    checkpoint = Named[str]("models/{checkpoint}")
+    """Folder of '<model>/<stage>'."""
+    metrics = Named[str]("models/{checkpoint}/metrics.jsonl")
+    """What training wrote at each step, inside the folder of the checkpoint."""
 
     # ------------------------------------------------------------------------------------ evaluation
 
-    @property
-    def evaluation_texts(self) -> Path:
-        """formats.EVALUATION_TEXTS"""
-        return self.root / "evaluation/texts.parquet"
-
-    def predictions(self, suite: str, checkpoint: str, lengths: Shard) -> Path:
-        """formats.PREDICTIONS at one of the suite's lengths, or ALL_LENGTHS."""
-        return self.root / f"evaluation/{suite}/{checkpoint}/{lengths}.parquet"
-
-    def stored_predictions(self, suite: str) -> Path:
-        """formats.PREDICTIONS that a published suite carries."""
-        return self.root / f"evaluation/{suite}/stored.parquet"
-
-    def scores(self, suite: str) -> Path:
-        """formats.SCORES"""
-        return self.root / f"evaluation/{suite}/scores.parquet"
+    evaluation_texts = At("evaluation/texts.parquet")
+    """formats.EVALUATION_TEXTS"""
+    predictions = Named[str, str, Shard]("evaluation/{suite}/{checkpoint}/{lengths}.parquet")
+    """formats.PREDICTIONS at one of the suite's lengths, or ALL_LENGTHS."""
+    stored_predictions = Named[str]("evaluation/{suite}/stored.parquet")
+    """formats.PREDICTIONS that a published suite carries."""
+    scores = Named[str]("evaluation/{suite}/scores.parquet")
+    """formats.SCORES"""
 
     # ---------------------------------------------------------------------------------------- report
 
-    @property
-    def tables(self) -> Path:
-        """Folder of the tables."""
-        return self.root / "tables"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.root / "figures"
-
-    @property
-    def workflow_figure(self) -> Path:
-        """Folder of the figure of the rules."""
-        return self.root / "report/workflow"
-
-    @property
-    def page(self) -> Path:
-        """The page with all tables and figures."""
-        return self.root / "report/report.html"
-
-    @property
-    def summary(self) -> Path:
-        """The page's first words alone."""
-        return self.root / "report/summary.md"
-
-    @property
-    def times(self) -> Path:
-        """What the jobs took, by rule."""
-        return self.root / "report/time.json"
-
-    @property
-    def machine(self) -> Path:
-        """What a run measured of its machine."""
-        return self.root / "machine.json"
-
-    @property
-    def manifest(self) -> Path:
-        """What the run was made from and what it made."""
-        return self.root / "manifest.json"
-
-    @property
-    def crate(self) -> Path:
-        """The same as RO-Crate."""
-        return self.root / "ro-crate-metadata.json"
-
-    @property
-    def crate_workflow(self) -> Path:
-        """Folder of the crate's copy of Snakefile, rules and recipe."""
-        return self.root / "workflow"
+    tables = At("tables")
+    """Folder of the tables."""
+    figures = At("figures")
+    """Folder of the figures."""
+    workflow_figure = At("report/workflow")
+    """Folder of the figure of the rules."""
+    page = At("report/report.html")
+    """The page with all tables and figures."""
+    summary = At("report/summary.md")
+    """The page's first words alone."""
+    times = At("report/time.json")
+    """What the jobs took, by rule."""
+    machine = At("machine.json")
+    """What a run measured of its machine."""
+    manifest = At("manifest.json")
+    """What the run was made from and what it made."""
+    crate = At("ro-crate-metadata.json")
+    """The same as RO-Crate."""
+    crate_workflow = At("workflow")
+    """Folder of the crate's copy of Snakefile, rules and recipe."""
 
     # ------------------------------------------------------------------------------------------ plan
 
-    @property
-    def plan(self) -> Path:
-        """Folder of what the recipe costs."""
-        return self.root / "plan"
-
-    def check(self, kind: str) -> Path:
-        """What a node lacks for a kind of job."""
-        return self.root / f"check/{kind}.txt"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the jobs' logs."""
-        return self.root / "logs"
-
-    @property
-    def benchmarks(self) -> Path:
-        """Folder of the jobs' times and memory."""
-        return self.root / "benchmarks"
+    plan = At("plan")
+    """Folder of what the recipe costs."""
+    check = Named[str]("check/{kind}.txt")
+    """What a node lacks for a kind of job."""
+    logs = At("logs")
+    """Folder of the jobs' logs."""
+    benchmarks = At("benchmarks")
+    """Folder of the jobs' times and memory."""
 
 
 def results_of(recipe: Recipe, site: Site) -> Results:

@@ -1,25 +1,25 @@
 """Names of results: the pattern of a rule and the path of a file are the same name."""
 
-import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from selflong.recipe.loading import load_recipe, load_site
-from selflong.results import Results, prediction_files, report_files, results_of
+from selflong.results import Named, Results, prediction_files, report_files, results_of
 
 REPOSITORY = Path(__file__).parents[1]
 NAMES = Results(Path("results/r"))
 
 
-def methods() -> list[str]:
-    return [name for name, _ in inspect.getmembers(Results, inspect.isfunction) if name[0] != "_"]
+def named() -> dict[str, list[str]]:
+    """Of each path with names in it, those names."""
+    return {name: path.names for name, path in vars(Results).items() if isinstance(path, Named)}
 
 
-@pytest.mark.parametrize("name", methods())
+@pytest.mark.parametrize("name", named())
 def test_a_wildcard_stands_for_each_part_of_a_name(name: str) -> None:
-    parts = list(inspect.signature(getattr(NAMES, name)).parameters)
+    parts = named()[name]
     pattern = str(getattr(NAMES, name)(*(f"{{{part}}}" for part in parts)))
     file = str(getattr(NAMES, name)(*(f"<{part}>" for part in parts)))
     for part in parts:
@@ -28,12 +28,17 @@ def test_a_wildcard_stands_for_each_part_of_a_name(name: str) -> None:
     assert not re.search(r"[{}]", file)
 
 
+@pytest.mark.parametrize("name", named())
+def test_each_name_is_given_once(name: str) -> None:
+    parts = named()[name]
+    for given in (parts[1:], [*parts, "more"]):
+        with pytest.raises(ValueError, match="zip"):
+            getattr(NAMES, name)(*given)
+
+
 def test_no_two_names_are_one_file() -> None:
-    values = {
-        name: getattr(NAMES, name)(*inspect.signature(getattr(NAMES, name)).parameters)
-        for name in methods()
-    }
-    assert len(set(values.values())) == len(values)
+    values = {name: getattr(NAMES, name)(*parts) for name, parts in named().items()}
+    assert len(set(values.values())) == len(values) > 20
 
 
 def test_only_this_module_names_a_result() -> None:
