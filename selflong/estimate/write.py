@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from selflong.estimate import retrieval
 from selflong.estimate.data_stages import EntryData, documents, stage_data
 from selflong.estimate.index import embedding_bytes
@@ -26,6 +24,7 @@ from selflong.placement.machines import (
     with_kernel,
 )
 from selflong.placement.shapes import Architecture
+from selflong.recipe.models import Stage
 from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
@@ -60,19 +59,19 @@ def write_plan(recipe: Recipe, site: Site, output: Path) -> None:
 # ------------------------------------------------------------------------------------------- JSON
 
 
+SUMMED = (
+    "jobs", "tokens", "requests", "prompt_tokens", "shared_tokens", "completion_tokens", "usd",
+    "kept_bytes",
+)  # fmt: skip
+"""Of steps what adds up to a stage's and to the whole."""
+
+
 def _totals(machine: Machine, steps: Sequence[Step], spans: dict[str, Span]) -> dict[str, Any]:
     return {
-        "jobs": sum(step.jobs for step in steps),
+        **{name: sum(getattr(step, name) for step in steps) for name in SUMMED},
         "device_hours": sum(step.device_hours(machine) for step in steps),
         "wall_seconds": max(span.end for span in spans.values())
         - min(span.begin for span in spans.values()),
-        "tokens": sum(step.tokens for step in steps),
-        "requests": sum(step.requests for step in steps),
-        "prompt_tokens": sum(step.prompt_tokens for step in steps),
-        "shared_tokens": sum(step.shared_tokens for step in steps),
-        "completion_tokens": sum(step.completion_tokens for step in steps),
-        "usd": sum(step.usd for step in steps),
-        "kept_bytes": sum(step.kept_bytes for step in steps),
         "work_bytes": max((step.work_bytes for step in steps), default=0.0),
         "memory_bytes": max((step.memory for step in steps if step.uses_devices), default=0.0),
     }
@@ -92,35 +91,16 @@ def _as_json(
         "total": _totals(machine, steps, spans) | {"peak_bytes": peak_bytes(steps, spans)},
         "stages": parts,
         "mixtures": [
-            {
-                "mixture": mixture,
-                "stage": stage,
-                "source": source,
-                "rows_in": entry.rows_in,
-                "samples": entry.samples,
-                "tokens": entry.tokens,
-                "share": share,
-            }
+            {"mixture": mixture, "stage": stage, "source": source, **vars(entry), "share": share}
             for mixture, stage, source, entry, share in _accounting(recipe)
         ],
         "steps": [
             {
-                "name": step.name,
+                **{name: getattr(step, name) for name in (*SUMMED, "name", "nodes", "work_bytes")},
                 "stage": step.part,
-                "jobs": step.jobs,
-                "nodes": step.nodes,
                 "seconds_of_a_job": step.seconds,
-                "begin": spans[step.name].begin,
-                "end": spans[step.name].end,
+                **vars(spans[step.name]),
                 "device_hours": step.device_hours(machine),
-                "tokens": step.tokens,
-                "requests": step.requests,
-                "prompt_tokens": step.prompt_tokens,
-                "shared_tokens": step.shared_tokens,
-                "completion_tokens": step.completion_tokens,
-                "usd": step.usd,
-                "kept_bytes": step.kept_bytes,
-                "work_bytes": step.work_bytes,
                 "memory_bytes": step.memory,
                 "fits": step.fits,
                 "advice": step.advice,
@@ -232,6 +212,15 @@ def _markdown(
     return "\n".join(lines) + "\n"
 
 
+def _section(title: str, table: Sequence[Sequence[str]], *said: str) -> Iterator[str]:
+    """A heading, what is said below it, and a table."""
+    for paragraph in (f"## {title}", *said):
+        yield paragraph
+        yield ""
+    yield from pipes(table)
+    yield ""
+
+
 def _misfits(steps: Sequence[Step]) -> list[str]:
     return [
         f"- {step.name}: {_size(step.memory)} a device; {step.advice}"
@@ -245,44 +234,43 @@ def printed_costs(recipe: Recipe, machine: Machine, steps: Sequence[Step]) -> It
     report = recipe.report
     if not report.costs or report.paper is None:
         return
-    printed = published.read(PUBLISHED_RESULTS).filter(
-        (pl.col("paper") == report.paper) & (pl.col("metric") == "H100_hours")
-    )
+    printed = published.read(PUBLISHED_RESULTS).filter(paper=report.paper, metric="H100_hours")
     hours = dict(printed.select("model", "value").rows())
     named = {step.name: step for step in steps}
-    yield f"## Training beside what {report.paper} prints"
-    yield ""
-    yield from pipes(
-        [
-            ("stage", "tokens", "layout", f"hours of {machine.name}", "H100 hours as printed"),
-            *(
-                (
-                    checkpoint,
-                    _count(step.tokens),
-                    step.advice,
-                    f"{step.device_hours(machine):,.0f}",
-                    f"{float(hours[row]):,.0f}",
-                )
-                for checkpoint, row in report.costs.items()
-                for step in [named[f"model {checkpoint}"]]
-            ),
-        ]
-    )
-    yield ""
+    columns = ("stage", "tokens", "layout", f"hours of {machine.name}", "H100 hours as printed")
+    rows = [
+        (
+            checkpoint,
+            _count(step.tokens),
+            step.advice,
+            f"{step.device_hours(machine):,.0f}",
+            f"{float(hours[row]):,.0f}",
+        )
+        for checkpoint, row in report.costs.items()
+        for step in [named[f"model {checkpoint}"]]
+    ]
+    yield from _section(f"Training beside what {report.paper} prints", [columns, *rows])
+
+
+def _training_stages(recipe: Recipe, site: Site) -> Iterator[tuple[str, Stage, Architecture]]:
+    """Start, stage and shape of the model, of the stages that train: one of each start and length."""
+    seen = set()
+    for name, model in recipe.models.items():
+        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
+        for stage in model.stages:
+            if stage.tokens and (start, stage.length) not in seen:
+                seen.add((start, stage.length))
+                yield start, stage, model_shape(recipe, site, name)
 
 
 def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """Memory by part of each stage on one node of 8 x 80 GB, the smallest cluster that the paper's need."""
-    rows: dict[tuple[str, int], Sequence[str]] = {}
-    for name, model in recipe.models.items():
-        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
-        for stage in model.stages:
-            if stage.tokens == 0 or (start, stage.length) in rows:
-                continue
-            shape = model_shape(recipe, site, name)
-            fit = choose(shape, stage.length, stage.sequences_per_step, H100)
-            need = fit.memory
-            rows[start, stage.length] = (
+    rows = []
+    for start, stage, shape in _training_stages(recipe, site):
+        fit = choose(shape, stage.length, stage.sequences_per_step, H100)
+        need = fit.memory
+        rows.append(
+            (
                 start,
                 f"{stage.length:,}",
                 str(8 * fit.nodes),
@@ -294,50 +282,38 @@ def _training_lines(recipe: Recipe, site: Site) -> Iterator[str]:
                 ("activations" if fit.layout.offload_activations else "nothing")
                 + (" and optimizer" if fit.layout.offload_optimizer else ""),
             )
+        )
     if rows:
-        yield "## Training on H100 80 GB: the fewest devices that hold each stage"
-        yield ""
-        yield from pipes(
-            [
-                (
-                    "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
-                    "kept by layers", "one layer", "other", "to the CPU",
-                ),
-                *rows.values(),
-            ]
+        columns = (
+            "start", "length", "GPUs", "a GPU", "weights, gradients, optimizer",
+            "kept by layers", "one layer", "other", "to the CPU",
         )  # fmt: skip
-        yield ""
+        title = "Training on H100 80 GB: the fewest devices that hold each stage"
+        yield from _section(title, [columns, *rows])
 
 
 def _speed_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """Time of a sequence and utilisation by kernel: of one document, and of the recipe's own."""
-    rows: dict[tuple[str, int], list[Sequence[str]]] = {}
-    for name, model in recipe.models.items():
-        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
-        for stage in model.stages:
-            if stage.mixture is None or (start, stage.length) in rows:
-                continue
-            shape = model_shape(recipe, site, name)
-            layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
-            useful = stage_share(recipe, stage, shape, layout, H100)
-            attended = stage_data(recipe, stage.mixture, stage.name).attended
-            rows[start, stage.length] = [
-                _speed(start, stage.length, shape, layout, kernel, attended, useful)
-                for kernel in (FLASH_2, FLASH_3)
-            ]
+    rows: list[Sequence[str]] = []
+    for start, stage, shape in _training_stages(recipe, site):
+        assert stage.mixture is not None
+        layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
+        useful = stage_share(recipe, stage, shape, layout, H100)
+        attended = stage_data(recipe, stage.mixture, stage.name).attended
+        rows += [
+            _speed(start, stage.length, shape, layout, kernel, attended, useful)
+            for kernel in (FLASH_2, FLASH_3)
+        ]
     if rows:
-        yield "## Speed of training on H100 80 GB, by published rates of kernels; nothing was measured"
-        yield ""
-        yield "Model FLOPs utilisation (MFU) is that of causal attention, recomputation not counted."
-        yield ""
-        yield from pipes(
-            [
-                ("start", "length", "kernel", "GPUs", "one document", "tokens a second and GPU",
-                 "its MFU", "MFU on the recipe's documents", "ranks that wait: useful share"),
-                *(row for pair in rows.values() for row in pair),
-            ]
+        columns = (
+            "start", "length", "kernel", "GPUs", "one document", "tokens a second and GPU",
+            "its MFU", "MFU on the recipe's documents", "ranks that wait: useful share",
         )  # fmt: skip
-        yield ""
+        yield from _section(
+            "Speed of training on H100 80 GB, by published rates of kernels; nothing was measured",
+            [columns, *rows],
+            "Model FLOPs utilisation (MFU) is that of causal attention, recomputation not counted.",
+        )
 
 
 def _speed(
@@ -366,24 +342,15 @@ def _speed(
 
 def _longest_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """The longest sequence that devices hold."""
-    shapes: dict[str, Architecture] = {}
-    for name, model in recipe.models.items():
-        if any(stage.tokens for stage in model.stages):
-            start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
-            shapes[start] = model_shape(recipe, site, name)
-    if shapes:
-        yield "## The longest sequence that H100 80 GB train on, optimizer and activations offloaded"
-        yield ""
-        yield from pipes(
-            [
-                ("start", *(f"{count} GPUs" for count in LONGEST_ON)),
-                *(
-                    (start, *(f"{longest(shape, count, H100):,}" for count in LONGEST_ON))
-                    for start, shape in shapes.items()
-                ),
-            ]
-        )
-        yield ""
+    shapes = {start: shape for start, _, shape in _training_stages(recipe, site)}
+    rows = [
+        (start, *(f"{longest(shape, count, H100):,}" for count in LONGEST_ON))
+        for start, shape in shapes.items()
+    ]
+    if rows:
+        columns = ("start", *(f"{count} GPUs" for count in LONGEST_ON))
+        title = "The longest sequence that H100 80 GB train on, optimizer and activations offloaded"
+        yield from _section(title, [columns, *rows])
 
 
 def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
@@ -394,33 +361,29 @@ def _index_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
     encoder = recipe.encoders[section.encoder]
     rows = documents(recipe.corpora[section.corpus]).rows
     queries = section.needed_long_input.samples // section.needed_long_input.shards
-    yield f"## Index of {rows:,} documents in {encoder.dimensions} dimensions"
-    yield ""
-    yield (
-        f"Beside {_size(embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, "
-        f"which Flat searches where they lie; the time of a search is that of a job with {queries:,} queries."
-    )
-    yield ""
-    yield from pipes(
-        [
-            ("index", "lists visited", "disk", "memory to build", "memory to search", "to build",
-             "to search"),
-            *(
-                (
-                    f"{use.index} (this recipe)" if chosen is encoder else use.index,
-                    f"{chosen.probes:,}" if chosen.probes else "",
-                    _size(use.disk),
-                    _size(use.build_memory),
-                    _size(use.search_memory),
-                    _duration(use.build_seconds) if use.build_seconds else "",
-                    _duration(use.search_seconds),
-                )
-                for chosen in [encoder, *retrieval.alternatives(encoder)]
-                for use in [retrieval.index_use(chosen, rows, queries, machine)]
-            ),
-        ]
+    columns = (
+        "index", "lists visited", "disk", "memory to build", "memory to search", "to build",
+        "to search",
     )  # fmt: skip
-    yield ""
+    uses = [
+        (
+            f"{use.index} (this recipe)" if chosen is encoder else use.index,
+            f"{chosen.probes:,}" if chosen.probes else "",
+            _size(use.disk),
+            _size(use.build_memory),
+            _size(use.search_memory),
+            _duration(use.build_seconds) if use.build_seconds else "",
+            _duration(use.search_seconds),
+        )
+        for chosen in [encoder, *retrieval.alternatives(encoder)]
+        for use in [retrieval.index_use(chosen, rows, queries, machine)]
+    ]
+    yield from _section(
+        f"Index of {rows:,} documents in {encoder.dimensions} dimensions",
+        [columns, *uses],
+        f"Beside {_size(embedding_bytes(rows, encoder.dimensions))} of embeddings in float16, which Flat "
+        f"searches where they lie; the time of a search is that of a job with {queries:,} queries.",
+    )
 
 
 def _accounting(recipe: Recipe) -> Iterator[tuple[str, str, str, EntryData, float]]:
@@ -436,28 +399,21 @@ def _mixture_lines(recipe: Recipe) -> Iterator[str]:
     """What each source gives to each stage, by the published numbers of rows and tokens."""
     if not recipe.mixtures:
         return
-    yield "## Training data, before anything is dropped"
-    yield ""
-    yield "Rows are the source's, as published; samples and tokens are what one pass of the stage trains on."
-    yield ""
-    yield from pipes(
-        [
-            ("mixture", "stage", "source", "rows", "samples", "tokens", "share"),
-            *(
-                (
-                    mixture,
-                    stage,
-                    source,
-                    f"{entry.rows_in:,.0f}",
-                    f"{entry.samples:,.0f}",
-                    f"{entry.tokens:,.0f}",
-                    f"{share:.1%}",
-                )
-                for mixture, stage, source, entry, share in _accounting(recipe)
-            ),
-        ]
+    rows = [
+        (
+            mixture,
+            stage,
+            source,
+            *(f"{count:,.0f}" for count in (entry.rows_in, entry.samples, entry.tokens)),
+            f"{share:.1%}",
+        )
+        for mixture, stage, source, entry, share in _accounting(recipe)
+    ]
+    yield from _section(
+        "Training data, before anything is dropped",
+        [("mixture", "stage", "source", "rows", "samples", "tokens", "share"), *rows],
+        "Rows are the source's, as published; samples and tokens are what one pass of the stage trains on.",
     )
-    yield ""
 
 
 # ----------------------------------------------------------------------------------------- figure
