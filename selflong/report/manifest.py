@@ -103,7 +103,10 @@ def inputs(recipe_file: Path) -> list[File]:
     """What a run reads of the project: code, rules, recipe, environments, published results."""
     beside = _files(ROOT, ("Snakefile", "config.yaml", "pyproject.toml", "rules/*.smk", "scripts/*.py",
                            "envs/*", "resources/*"))  # fmt: skip
-    package = _files(PACKAGE, ("**/*.py", "**/*.md")) - beside
+    package = (
+        _files(PACKAGE, ("**/*.py", "**/*.md", "**/*.j2", "**/*.csv", "**/*.txt", "**/*.yaml"))
+        - beside
+    )
     return sorted(
         [*described(beside | {recipe_file}, ROOT), *described(package, PACKAGE.parent)],
         key=lambda file: file.path,

@@ -1,8 +1,10 @@
 """What tasks of lm-evaluation-harness ask of one model."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+from selflong.formats import read_csv
 from selflong.suites.lm_eval.section import HarnessTask, LmEval
 from selflong.suites.load import Load, supported
 
@@ -19,27 +21,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "leaderboard_bbh": Size(5_761, 1_100, 2),
-    "leaderboard_gpqa": Size(1_192, 250, 2),
-    "leaderboard_ifeval": Size(541, 60, 400),
-    "leaderboard_mmlu_pro": Size(12_032, 1_300, 2),
-    "leaderboard_musr": Size(756, 1_100, 2),
-    "arc_challenge": Size(1_172, 35, 5, reads=4),
-    "gsm8k": Size(1_319, 150, 100),
-    "hellaswag": Size(10_042, 90, 25, reads=4),
-    "mmlu": Size(14_042, 120, 1, reads=4),
-    "winogrande": Size(1_267, 25, 5, reads=2),
-    "infinitebench_code_debug": Size(394, 115_000, 5),
-    "infinitebench_code_run": Size(400, 75_000, 2),
-    "infinitebench_kv_retrieval": Size(500, 90_000, 23),
-    "infinitebench_longbook_choice_en": Size(229, 184_000, 5),
-    "infinitebench_longbook_qa_chn": Size(175, 2_000_000, 6),
-    "infinitebench_longbook_qa_en": Size(351, 193_000, 5),
-    "infinitebench_longbook_sum_en": Size(103, 172_000, 1_100),
-    "infinitebench_longdialogue_qa_en": Size(200, 104_000, 3),
-    "infinitebench_math_find": Size(350, 88_000, 1),
-    "infinitebench_number_string": Size(590, 122_000, 4),
-    "infinitebench_passkey": Size(590, 122_000, 2),
+    row.pop("task"): Size(**{name: int(value) for name, value in row.items()})
+    for row in read_csv(Path(__file__).with_name("sizes.csv"))
 }
 """Of InfiniteBench by its paper's table 2 (arXiv 2402.13718), of the others by their data and shots."""
 OTHER = Size(1_000, 500, 16)

@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
+from selflong.recipe.reader import read_yaml
 from selflong.suites.evaluation_job import Job
 from selflong.suites.output_length.section import TOKENS_PER_WORD, OutputLength
 from selflong.suites.prompt import Prompt
@@ -12,26 +14,8 @@ from selflong.tokens import Tokenizer, message
 
 TASK = "writing"
 
-TEMPLATES = (
-    "Write {form} of about {words} words about {topic}.",
-    "I need {form} on {topic}. It should be {words} words long.",
-    "Please draft {form} about {topic} with a length of {words} words, and do not stop early.",
-)
-FORMS = ("an essay", "a report", "a guide for beginners", "a story", "a lecture")
-TOPICS = (
-    "the history of lighthouses",
-    "how a city plans its water supply",
-    "keeping bees in a cold country",
-    "a voyage along an unknown coast",
-    "the trade in spices before the railway",
-    "how bridges are built and tested",
-    "a village that moves to higher ground",
-    "teaching children to read music",
-    "the life of a mountain forest",
-    "repairing old clocks",
-    "the first winter of a research station",
-    "how markets set the price of bread",
-)
+_REQUESTS = read_yaml(Path(__file__).with_name("requests.yaml"))
+TEMPLATES, FORMS, TOPICS = (_REQUESTS[name] for name in ("templates", "forms", "topics"))
 
 
 def prompts(
