@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -86,6 +87,24 @@ def plain(label: str) -> str:
     """A label as it is read: matplotlib takes dollars for mathematics, and hides one that begins with _."""
     line = " ".join(label.split()).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line
+
+
+def panels(
+    count: int, columns: int, size: tuple[float, float], margin: float = 0.0, **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with `count` panels of a width and a height in inches, and its axes [rows, columns].
+
+    margin: inches beside them. shared: which axes they share, as `sharex`. What is left of the last row is
+    empty.
+    """
+    rows = max(1, math.ceil(count / columns))
+    width, height = size
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns + margin, height * rows), squeeze=False, **shared
+    )
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes
 
 
 Points = Mapping[int, tuple[float, float, float]]

@@ -73,6 +73,20 @@ def number_cell(value: float, digits: int = 0, file: str | None = None) -> Cell:
     return Cell(f"{value:,.{digits}f}", value, file=file)
 
 
+def row_of(*values: str | int | Cell, file: str | None = None) -> tuple[Cell, ...]:
+    """A row of a table: text as it is, whole numbers with commas, which were counted from `file`."""
+    return tuple(_cell_of(value, file) for value in values)
+
+
+def _cell_of(value: str | int | Cell, file: str | None) -> Cell:
+    match value:
+        case str():
+            return Cell(value)
+        case int():
+            return number_cell(value, file=file)
+    return value
+
+
 def difference_cell(measured: Cell, published: float) -> Cell:
     """Measured minus published; the interval is the measured one's, since none is published."""
     assert measured.value is not None and measured.low is not None and measured.high is not None

@@ -1,12 +1,11 @@
 """What a model cost and what it was made from: one receipt a checkpoint."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from selflong.formats import file_sha256
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
+from selflong.report.counts import USED, read_metrics, summed_usage
 from selflong.report.manifest import code_version
 from selflong.results import Results, synthesis_shards, synthesis_steps
 
@@ -46,8 +45,7 @@ def _lineage(recipe: Recipe, checkpoint: str) -> list[str]:
 
 
 def _stage(recipe: Recipe, results: Results, checkpoint: str) -> dict[str, Any]:
-    path = results.metrics(checkpoint)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = read_metrics(results.metrics(checkpoint))
     stage = recipe.stage(checkpoint)
     assert stage is not None
     first, last = rows[0], rows[-1]
@@ -73,20 +71,14 @@ def synthesis_cost(recipe: Recipe, results: Results) -> dict[str, dict[str, Any]
         return {}
     found: dict[str, dict[str, Any]] = {}
     for name, generator in recipe.generators.items():
-        sums = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
-        for step in synthesis_steps(recipe):
-            for shard in synthesis_shards(recipe, step):
-                if (usage := results.usage(name, step, shard)).exists():
-                    _add(sums, usage)
-        price, usd = generator.price, None
-        if price is not None:
-            prompt, completion = sums["prompt_tokens"], sums["completion_tokens"]
-            usd = (prompt * price.prompt + completion * price.completion) / 1e6
+        paths = (
+            results.usage(name, step, shard)
+            for step in synthesis_steps(recipe)
+            for shard in synthesis_shards(recipe, step)
+        )
+        calls = summed_usage([path for path in paths if path.exists()]).values()
+        sums = {key: sum(call[key] for call in calls) for key in USED}
+        price = generator.price
+        usd = price and price.usd(sums["prompt_tokens"], sums["completion_tokens"])
         found[name] = {**sums, "usd": usd}
     return found
-
-
-def _add(sums: dict[str, int], usage: Path) -> None:
-    for counts in json.loads(usage.read_text(encoding="utf-8")).values():
-        for key in sums:
-            sums[key] += counts[key]

@@ -44,28 +44,18 @@ def scores_from_predictions(recipe: Recipe, results: Results) -> pl.DataFrame:
     return pl.concat([table([], SCORES), *frames])
 
 
-def measured_run(
-    recipe: Recipe,
-    results: Results,
-    scores: pl.DataFrame,
-    published_results: Path = PUBLISHED_RESULTS,
-) -> Measured:
+def measured_run(recipe: Recipe, results: Results, scores: pl.DataFrame) -> Measured:
     """All that a suite's tables and figures are made from."""
     files = {name: prediction_files(recipe, results, name) for name in recipe.suites}
-    return Measured(recipe, scores, published.read(published_results), files)
+    return Measured(recipe, scores, published.read(PUBLISHED_RESULTS), files)
 
 
 # ------------------------------------------------------------------------------------------ tables
 
 
-def report_tables(
-    recipe: Recipe,
-    results: Results,
-    scores: pl.DataFrame,
-    published_results: Path = PUBLISHED_RESULTS,
-) -> list[Table]:
+def report_tables(recipe: Recipe, results: Results, scores: pl.DataFrame) -> list[Table]:
     """Every table of the report: evaluation, published numbers, data, training."""
-    measured = measured_run(recipe, results, scores, published_results)
+    measured = measured_run(recipe, results, scores)
     tables = [*suite_tables(measured), *neighbours.tables(measured)]
     if compared := comparisons(measured):
         tables.append(compared)
@@ -207,15 +197,12 @@ def _data_figures(recipe: Recipe, results: Results) -> Iterator[ReportFigure]:
         if section.vocabulary is not None:
             continue  # its lengths are those that the recipe says
         lengths = counts.sample_lengths(recipe, rows, mixture)
+        every = section.assignment == "every_stage"
+        which = "of the longest stage" if every else "over all stages"
         yield ReportFigure(
             f"sample_lengths_{mixture}",
             f"Lengths of samples, mixture {mixture}",
-            "Samples by length in the trained model's tokens"
-            + (
-                ", of the longest stage."
-                if section.assignment == "every_stage"
-                else ", over all stages."
-            ),
+            f"Samples by length in the trained model's tokens, {which}.",
             partial(figures.lengths, lengths, f"Sample lengths, mixture {mixture}", "sample"),
         )
     if recipe.synthesis is None:

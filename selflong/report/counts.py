@@ -1,6 +1,7 @@
 """What the data stages counted, as tables and as numbers for the figures."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from selflong.results import (
 from selflong.results import (
     synthesis_steps as steps_of,
 )
-from selflong.tables import Cell, Table, number_cell
+from selflong.tables import Cell, Table, number_cell, row_of
 
 DUPLICATE_RANKS = 100
 """The quality report counts duplicates among so many of the documents found."""
@@ -73,19 +74,11 @@ def composition(rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
             (file, row) for file, row in rows if (row["mixture"], row["stage"]) == (mixture, stage)
         ]
         for file, row in of_stage:
-            body.append(
-                (
-                    Cell(mixture),
-                    Cell(stage),
-                    Cell(row["source"]),
-                    Cell(row["kind"].replace("_", " ")),
-                    *(number_cell(row[name], file=file) for name in _COUNTED),
-                    number_cell(100 * row["share"], digits=1, file=file),
-                )
-            )
+            kind, counted = row["kind"].replace("_", " "), (row[name] for name in _COUNTED)
+            share = number_cell(100 * row["share"], 1, file)
+            body.append(row_of(mixture, stage, row["source"], kind, *counted, share, file=file))
         sums = (sum(row[name] for _, row in of_stage) for name in _COUNTED)
-        total = (number_cell(value, file=of_stage[0][0]) for value in sums)
-        body.append((Cell(mixture), Cell(stage), Cell("all"), Cell(""), *total, Cell("")))
+        body.append(row_of(mixture, stage, "all", "", *sums, "", file=of_stage[0][0]))
     return Table(
         name="composition",
         title="Training data by stage",
@@ -108,13 +101,10 @@ def left_out(rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         caption="Rows of each source that a stage did not take, by reason.",
         columns=("Mixture", "Stage", "Source", "Reason", "Rows", "Tokens"),
         rows=tuple(
-            (
-                Cell(row["mixture"]),
-                Cell(row["stage"]),
-                Cell(row["source"]),
-                Cell(drop["reason"]),
-                number_cell(drop["rows"], file=file),
-                number_cell(drop["tokens"], file=file),
+            row_of(
+                *(row[name] for name in ("mixture", "stage", "source")),
+                *(drop[name] for name in ("reason", "rows", "tokens")),
+                file=file,
             )
             for file, row in rows
             for drop in row["dropped"]
@@ -169,17 +159,10 @@ def overlaps(recipe: Recipe, results: Results) -> Table:
             100 * pl.col("share").max(),
         )
         for source, suite, removed, rows, texts, share in found.rows() or [_NO_HITS]:
-            body.append(
-                (
-                    Cell(name),
-                    Cell(source.replace("_", " ")),
-                    Cell(suite.replace("_", " ")),
-                    number_cell(rows, file=file),
-                    number_cell(texts, file=file),
-                    number_cell(share, digits=1, file=file),
-                    Cell("removed" if removed else "reported"),
-                )
-            )
+            of, in_suite = source.replace("_", " "), suite.replace("_", " ")
+            largest = number_cell(share, 1, file)
+            followed = "removed" if removed else "reported"
+            body.append(row_of(name, of, in_suite, rows, texts, largest, followed, file=file))
     return Table(
         name="overlaps",
         title="Overlap with the evaluation",
@@ -230,18 +213,15 @@ def retrieval(synthesis: Synthesis, results: Results) -> Table:
         columns=("Encoder", "Corpus", "Rank", "Recall (%)", "Duplicates (%)",
                  *(f"Similarity, {float(level):.0%}" for level in quality["scores"][ranks[0]])),
         rows=tuple(
-            (
-                Cell(synthesis.needed_encoder),
-                Cell(synthesis.corpus),
+            row_of(
+                synthesis.needed_encoder,
+                synthesis.corpus,
                 number_cell(int(rank)),
-                number_cell(100 * quality["recall"][rank], digits=1, file=file),
-                number_cell(100 * quality["duplicates"], digits=1, file=file)
+                number_cell(100 * quality["recall"][rank], 1, file),
+                number_cell(100 * quality["duplicates"], 1, file)
                 if int(rank) == with_duplicates
-                else Cell(""),
-                *(
-                    number_cell(score, digits=3, file=file)
-                    for score in quality["scores"][rank].values()
-                ),
+                else "",
+                *(number_cell(score, 3, file) for score in quality["scores"][rank].values()),
             )
             for rank in ranks
         ),
@@ -318,12 +298,13 @@ def steps_table(name: str, title: str, caption: str, steps: Sequence[Step]) -> T
         caption=caption,
         columns=("Step", "Source", "Outcome", "Rows", "Tokens"),
         rows=tuple(
-            (
-                Cell(step.step.replace("_", " ")),
-                Cell(step.source.replace("_", " ")),
-                Cell(step.outcome),
-                number_cell(step.rows, file=step.file),
-                number_cell(step.tokens, file=step.file) if step.tokens else Cell(""),
+            row_of(
+                step.step.replace("_", " "),
+                step.source.replace("_", " "),
+                step.outcome,
+                step.rows,
+                step.tokens or "",
+                file=step.file,
             )
             for step in steps
         ),
@@ -339,48 +320,32 @@ def usage(recipe: Recipe, results: Results) -> Table | None:
         price = generator.price
         for step in steps_of(recipe):
             paths = [results.usage(name, step, shard) for shard in synthesis_shards(recipe, step)]
-            for call, counts in _summed_usage(paths).items():
-                file = _relative(paths[0].parent, results)
-                prompt, completion = counts["prompt_tokens"], counts["completion_tokens"]
-                usd = None
-                if price is not None:
-                    usd = (prompt * price.prompt + completion * price.completion) / 1e6
-                body.append(
-                    (
-                        Cell(name),
-                        Cell(step.replace("_", " ")),
-                        Cell(call.replace("_", " ")),
-                        number_cell(counts["requests"], file=file),
-                        number_cell(prompt, file=file),
-                        number_cell(completion, file=file),
-                        Cell("") if usd is None else number_cell(usd, digits=2, file=file),
-                    )
-                )
+            file = _relative(paths[0].parent, results)
+            for call, sums in summed_usage(paths).items():
+                asked = [sums[key] for key in USED]
+                usd = number_cell(price.usd(*asked[1:]), 2, file) if price else ""
+                names = (name, step.replace("_", " "), call.replace("_", " "))
+                body.append(row_of(*names, *asked, usd, file=file))
     return Table(
         name="synthesis_usage",
         title="Requests of the synthesis",
         caption="Answered requests and their tokens as the server counts them; USD at the recipe's price, "
         "empty where it names none.",
-        columns=(
-            "Generator",
-            "Step",
-            "Call",
-            "Requests",
-            "Prompt tokens",
-            "Completion tokens",
-            "USD",
-        ),
+        columns=("Generator", "Step", "Call", "Requests", "Prompt tokens", "Completion tokens",
+                 "USD"),
         rows=tuple(body),
-    )
+    )  # fmt: skip
 
 
-def _summed_usage(paths: Sequence[Path]) -> dict[str, dict[str, int]]:
-    sums: dict[str, dict[str, int]] = {}
+USED = ("requests", "prompt_tokens", "completion_tokens")
+
+
+def summed_usage(paths: Sequence[Path]) -> dict[str, Counter[str]]:
+    """Call -> its USED over the files that a step of the synthesis leaves of each shard."""
+    sums: dict[str, Counter[str]] = {}
     for path in paths:
-        for call, counts in json.loads(path.read_text(encoding="utf-8")).items():
-            total = sums.setdefault(call, dict.fromkeys(counts, 0))
-            for key, value in counts.items():
-                total[key] += value
+        for call, used in json.loads(path.read_text(encoding="utf-8")).items():
+            sums.setdefault(call, Counter()).update(used)
     return sums
 
 
@@ -392,26 +357,31 @@ def metrics_files(recipe: Recipe, results: Results) -> dict[str, Path]:
     return {checkpoint: results.metrics(checkpoint) for checkpoint in trained_checkpoints(recipe)}
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """What a stage's training wrote, step by step."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def training(recipe: Recipe, results: Results) -> Table:
     """What each stage trained on, for how long, and its loss."""
     body: list[tuple[Cell, ...]] = []
     for checkpoint, path in metrics_files(recipe, results).items():
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        stage = recipe.stage(checkpoint)
+        rows, stage = read_metrics(path), recipe.stage(checkpoint)
         assert stage is not None
         file = _relative(path, results)
         name = checkpoint.partition("/")[0]
         body.append(
-            (
-                Cell(recipe.models[name].label),
-                Cell(stage.name),
+            row_of(
+                recipe.models[name].label,
+                stage.name,
                 number_cell(stage.length),
-                number_cell(len(rows), file=file),
-                number_cell(rows[-1]["tokens"], file=file),
-                number_cell(rows[0]["loss"], digits=3, file=file),
-                number_cell(rows[-1]["loss"], digits=3, file=file),
-                number_cell(sum(row["seconds"] for row in rows), digits=1, file=file),
-                number_cell(max(row["memory_gb"] for row in rows), digits=2, file=file),
+                len(rows),
+                rows[-1]["tokens"],
+                number_cell(rows[0]["loss"], 3, file),
+                number_cell(rows[-1]["loss"], 3, file),
+                number_cell(sum(row["seconds"] for row in rows), 1, file),
+                number_cell(max(row["memory_gb"] for row in rows), 2, file),
+                file=file,
             )
         )
     return Table(

@@ -1,7 +1,5 @@
 """Figures of the data and of the training, in the report's one style: loss, lengths, funnel."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,35 +11,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from selflong.drawing import MARKERS, plain, style
+from selflong.drawing import MARKERS, panels, plain, style
+from selflong.report.counts import read_metrics
 from selflong.scores import length_name
 from selflong.suites.measured import Measured
 
 
-def read_metrics(path: Path) -> pl.DataFrame:
+def read_losses(path: Path) -> pl.DataFrame:
     """Columns step, tokens, loss of a training stage's metrics.jsonl, in order of steps."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    values = [{name: row[name] for name in ("step", "tokens", "loss")} for row in rows]
+    names = ("step", "tokens", "loss")
+    values = [{name: row[name] for name in names} for row in read_metrics(path)]
     schema = {"step": pl.Int64, "tokens": pl.Int64, "loss": pl.Float64}
     return pl.DataFrame(values, schema=schema).sort("step")
 
 
 def loss_by_stage(metrics: Mapping[str, Path], measured: Measured) -> Figure:
     """Loss against tokens seen, the stages of a model one after the other, one panel a label."""
-    panels: dict[str, dict[str, dict[str, pl.DataFrame]]] = {}
+    by_label: dict[str, dict[str, dict[str, pl.DataFrame]]] = {}
     for checkpoint, path in metrics.items():
         model, _, stage = checkpoint.partition("/")
-        models = panels.setdefault(measured.recipe.models[model].label, {})
-        models.setdefault(model, {})[stage] = read_metrics(path)
-    columns = min(2, max(1, len(panels)))
-    rows = max(1, math.ceil(len(panels) / columns))
+        models = by_label.setdefault(measured.recipe.models[model].label, {})
+        models.setdefault(model, {})[stage] = read_losses(path)
     with style():
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(5.0 * columns, 2.9 * rows), squeeze=False
-        )
-        for axis in axes.flat[len(panels) :]:
-            axis.set_axis_off()
-        for axis, (label, models) in zip(axes.flat, panels.items(), strict=False):
+        figure, axes = panels(len(by_label), min(2, max(1, len(by_label))), (5.0, 2.9))
+        for axis, (label, models) in zip(axes.flat, by_label.items(), strict=False):
             for index, stages in enumerate(models.values()):
                 _loss_lines(axis, stages, named=index == 0)
             axis.legend(title="stage", ncols=3)

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import matplotlib.pyplot as plt
 import polars as pl
 from matplotlib.figure import Figure
 
-from selflong.drawing import MARKERS, ReportFigure, style
+from selflong.drawing import MARKERS, ReportFigure, panels, style
 from selflong.recipe.report import Curve, Neighbour, PrintedTable, Report
 from selflong.suites.measured import INTERVALS, Measured, three_rows
 from selflong.tables import Cell, Table, score_cell
@@ -18,9 +17,7 @@ def tables(measured: Measured) -> Iterator[Table]:
     """Measured, published and their difference, for every printed table that the recipe names."""
     report = measured.recipe.report
     for name, section in report.printed.items():
-        printed = measured.printed.filter(
-            (pl.col("paper") == report.paper) & (pl.col("table") == name)
-        )
+        printed = measured.printed.filter(paper=report.paper, table=name)
         yield _beside(measured, name, section, printed)
     if reasons := _reasons(report):
         yield Table(
@@ -67,11 +64,7 @@ def _columns(section: PrintedTable, printed: pl.DataFrame) -> list[tuple[str, st
 
 
 def _printed(printed: pl.DataFrame, row: str, metric: str, context: str) -> float | None:
-    found = printed.filter(
-        (pl.col("model") == row)
-        & (pl.col("metric") == metric)
-        & (pl.col("context_length") == context)
-    )
+    found = printed.filter(model=row, metric=metric, context_length=context)
     return None if found.is_empty() else float(found["value"][0])
 
 
@@ -133,14 +126,9 @@ def draw(measured: Measured, curve: Curve) -> Figure:
     """One panel a column of the curve's table, the quantity across."""
     section = measured.recipe.report.printed[curve.columns_of]
     context = next(iter(section.contexts), "")
-    width = min(4, len(section.columns))
-    height = math.ceil(len(section.columns) / width)
+    count = len(section.columns)
     with style():
-        figure, axes = plt.subplots(
-            height, width, figsize=(2.4 * width, 2.1 * height), squeeze=False, sharex=True
-        )
-        for axis in axes.flat[len(section.columns) :]:
-            axis.set_axis_off()
+        figure, axes = panels(count, min(4, count), (2.4, 2.1), sharex=True)
         for axis, column in zip(axes.flat, section.columns, strict=False):
             found = [
                 (point.at, cell.value, cell.value - cell.low, cell.high - cell.value)

@@ -1,12 +1,13 @@
 """The numbers that the papers print, as tables of their own (resources/published_results.csv)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from selflong.formats import read_csv
 from selflong.job import UserError
-from selflong.tables import Cell, Table
+from selflong.tables import Table, row_of
 
 COLUMNS = ("paper", "table", "model", "metric", "context_length", "value", "source")
 
@@ -18,27 +19,8 @@ TITLES = {
     ("RULER-leaderboard", "README"): "RULER's leaderboard, mean of 13 tasks",
 }
 
-
-UNKNOWN: Mapping[str, Sequence[tuple[str, str]]] = {
-    "SelfLong": (
-        ("decoding", "not printed; RULER's own default, and here, is greedy"),
-        (
-            "version of RULER's code",
-            "not printed; here 2024's, or the published prompts themselves",
-        ),
-        ("answer prefix", "not printed; the published prompts show what was asked"),
-        ("precision of the weights", "not printed; here the site's, which each prediction names"),
-        ("intervals", "not printed; a difference carries the measurement's alone"),
-        ("needle grid", "depths, lengths, haystack and scorer are not printed"),
-        ("output length", "prompts and scores behind the figure are not printed"),
-        ("short tasks", "version, shots and chat template of the harness are not printed"),
-    ),
-    "RULER-leaderboard": (
-        ("version of RULER's code", "changed under the table; rows are of different times"),
-        ("serving", "engine and precision of most rows are not printed"),
-    ),
-}
-"""Paper -> settings behind its numbers that are not printed, and what stands here in their place."""
+UNKNOWN_SETTINGS = Path(__file__).with_name("unknown_settings.csv")
+"""Of each paper: settings behind its numbers that are not printed, and what stands here in their place."""
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -56,11 +38,8 @@ def read(path: Path) -> pl.DataFrame:
 
 def unknown_settings(papers: Sequence[str]) -> Table | None:
     """What is not known of how papers measured; None where nothing of them is compared."""
-    rows = [
-        (Cell(paper), Cell(setting), Cell(known))
-        for paper in papers
-        for setting, known in UNKNOWN.get(paper, ())
-    ]
+    known = read_csv(UNKNOWN_SETTINGS)
+    rows = [row_of(*row.values()) for paper in papers for row in known if row["paper"] == paper]
     if not rows:
         return None
     return Table(
@@ -75,9 +54,9 @@ def unknown_settings(papers: Sequence[str]) -> Table | None:
 
 def of_paper(frame: pl.DataFrame, paper: str) -> list[Table]:
     """Every published table of `paper`, rows and columns in the order in which the file holds them."""
-    cells = frame.filter(pl.col("paper") == paper)
+    cells = frame.filter(paper=paper)
     return [
-        _table(paper, name, cells.filter(pl.col("table") == name))
+        _table(paper, name, cells.filter(table=name))
         for name in cells["table"].unique(maintain_order=True)
     ]
 
@@ -87,19 +66,17 @@ def _table(paper: str, name: str, cells: pl.DataFrame) -> Table:
     sources = "; ".join(cells["source"].unique(maintain_order=True))
     columns = _column_names(cells)
     cells = cells.with_columns(pl.Series("column", columns))
+    triples = cells.select("model", "column", "value").rows()
     distinct = list(dict.fromkeys(columns))
     models = list(cells["model"].unique(maintain_order=True))
     if 2 * cells.height < len(distinct) * len(models):
         header: tuple[str, ...] = ("row", "column", "value")
-        rows = tuple(
-            tuple(Cell(text) for text in row)
-            for row in cells.select("model", "column", "value").rows()
-        )
+        rows = tuple(row_of(*texts) for texts in triples)
     else:
         header = (cells["metric"][0] if cells["metric"].n_unique() == 1 else "", *distinct)
-        printed = {(model, column): text for model, column, text in _triples(cells)}
+        printed = {(model, column): text for model, column, text in triples}
         rows = tuple(
-            (Cell(model), *(Cell(printed.get((model, column), "")) for column in distinct))
+            row_of(model, *(printed.get((model, column), "") for column in distinct))
             for model in models
         )
     return Table(
@@ -114,10 +91,6 @@ def _table(paper: str, name: str, cells: pl.DataFrame) -> Table:
         columns=header,
         rows=rows,
     )
-
-
-def _triples(cells: pl.DataFrame) -> list[tuple[str, str, str]]:
-    return cells.select("model", "column", "value").rows()
 
 
 def _column_names(cells: pl.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from selflong.formats import SCORED, read_parquet, table
 from selflong.scores import RESAMPLES, generator, interval, length_name
 from selflong.suites.measured import Measured
 from selflong.suites.section import SuiteSection
-from selflong.tables import Cell, Table, number_cell, signed_cell
+from selflong.tables import Cell, Table, number_cell, row_of, signed_cell
 
 Pair = tuple[str, str]
 ROUNDING = 1e-12
@@ -77,11 +77,11 @@ def _rows_of_suite(
         found += [(length, pair, difference) for pair, difference in differences.items()]
     adjusted = holm([difference.p for _, _, difference in found])
     for (length, pair, difference), p in zip(found, adjusted, strict=True):
-        yield (
-            Cell(name),
-            Cell("" if length is None else length_name(length)),
-            *(Cell(measured.label(checkpoint)) for checkpoint in pair),
-            number_cell(difference.samples),
+        yield row_of(
+            name,
+            "" if length is None else length_name(length),
+            *map(measured.label, pair),
+            difference.samples,
             difference.cell,
             number_cell(difference.p, digits=4),
             number_cell(p, digits=4),

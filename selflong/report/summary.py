@@ -365,7 +365,7 @@ def _trained_tokens(recipe: Recipe, results: Results) -> dict[str, tuple[int, in
         label = recipe.models[name].label
         if seen.setdefault(label, name) != name:
             continue
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = counts.read_metrics(path)
         tokens, steps = found.get(label, (0, 0))
         found[label] = (tokens + rows[-1]["tokens"], steps + len(rows))
     return found

@@ -19,6 +19,7 @@ from selflong.tables import (
     Cell,
     difference_cell,
     number_cell,
+    row_of,
     score_cell,
 )
 
@@ -40,11 +41,11 @@ class Measured:
     def cell(self, suite: str, checkpoint: str, task: str, length: int | None) -> Cell:
         """One score over all depths, or why there is none."""
         found = self.scores.filter(
-            (pl.col("suite") == suite)
-            & (pl.col("model") == checkpoint)
-            & (pl.col("task") == task)
-            & pl.col("length").eq_missing(length)
-            & pl.col("depth").is_null()
+            pl.col("length").eq_missing(length),
+            pl.col("depth").is_null(),
+            suite=suite,
+            model=checkpoint,
+            task=task,
         )
         if not found.is_empty():
             row = found.row(0, named=True)
@@ -68,7 +69,7 @@ class Measured:
     def checkpoints(self, suite: str) -> list[str]:
         """'<model>/<stage>' of a suite in the recipe's order, then models whose predictions were stored."""
         asked = [self.recipe.resolve(name) for name in self.recipe.suites[suite].models]
-        found = self.scores.filter(pl.col("suite") == suite)["model"].unique().to_list()
+        found = self.scores.filter(suite=suite)["model"].unique().to_list()
         return asked + sorted(set(found) - set(asked))
 
     def label(self, checkpoint: str) -> str:
@@ -93,11 +94,7 @@ class Measured:
     def published_value(self, table: str, model: str, metric: str, context: str) -> float | None:
         """A cell of a SelfLong table as a number; None where the paper, as far as known, prints none."""
         found = self.printed.filter(
-            (pl.col("paper") == "SelfLong")
-            & (pl.col("table") == table)
-            & (pl.col("model") == model)
-            & (pl.col("metric") == metric)
-            & (pl.col("context_length") == context)
+            paper="SelfLong", table=table, model=model, metric=metric, context_length=context
         )
         return None if found.is_empty() else float(found["value"][0])
 
@@ -111,9 +108,9 @@ def task_rows(
 ) -> tuple[tuple[Cell, ...], ...]:
     """A row for each model and length, a column for each task."""
     return tuple(
-        (
-            Cell(measured.label(checkpoint)),
-            Cell(length_name(length)),
+        row_of(
+            measured.label(checkpoint),
+            length_name(length),
             *(measured.cell(name, checkpoint, task, length) for task in tasks),
         )
         for checkpoint in measured.checkpoints(name)
@@ -125,20 +122,14 @@ def three_rows(
     label: str, cells: Sequence[Cell], values: Sequence[float | None]
 ) -> Iterator[tuple[Cell, ...]]:
     """Measured, published and their difference."""
-    yield (Cell(label), Cell("measured"), *cells)
-    yield (Cell(label), Cell("published"), *(_published_cell(value) for value in values))
-    yield (
-        Cell(label),
-        Cell("difference"),
-        *(
-            Cell("") if value is None or cell.value is None else difference_cell(cell, value)
-            for cell, value in zip(cells, values, strict=True)
-        ),
+    printed = ("" if value is None else number_cell(value, digits=1) for value in values)
+    differences = (
+        "" if value is None or cell.value is None else difference_cell(cell, value)
+        for cell, value in zip(cells, values, strict=True)
     )
-
-
-def _published_cell(value: float | None) -> Cell:
-    return Cell("") if value is None else number_cell(value, digits=1)
+    yield row_of(label, "measured", *cells)
+    yield row_of(label, "published", *printed)
+    yield row_of(label, "difference", *differences)
 
 
 @dataclass(frozen=True)

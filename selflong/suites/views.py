@@ -7,12 +7,12 @@ from functools import partial
 import polars as pl
 from matplotlib.figure import Figure
 
-from selflong.drawing import ReportFigure, lines_by_length
+from selflong.drawing import Points, ReportFigure, lines_by_length
 from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
 from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
 from selflong.suites.section import SuiteSection
-from selflong.tables import Cell, Table, number_cell, score_cell
+from selflong.tables import Cell, Table, number_cell, row_of, score_cell
 
 
 def mean_by_length(
@@ -51,7 +51,7 @@ def each_task(
 
 def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterator[Table]:
     """The mean of the tasks by the depth of what is looked for; nothing where no depth is known."""
-    cells = measured.scores.filter((pl.col("suite") == name) & pl.col("depth").is_not_null())
+    cells = measured.scores.filter(pl.col("depth").is_not_null(), suite=name)
     depths = sorted(cells["depth"].unique())
     found = {
         (model, length, depth): replace(number_cell(100 * mean, digits=1), samples=samples)
@@ -70,10 +70,10 @@ def each_depth(measured: Measured, name: str, lengths: Sequence[int]) -> Iterato
         "empty one none.",
         columns=("Model", "Length", *(f"{100 * depth:.0f}" for depth in depths)),
         rows=tuple(
-            (
-                Cell(measured.label(checkpoint)),
-                Cell(length_name(length)),
-                *(found.get((checkpoint, length, depth), Cell("")) for depth in depths),
+            row_of(
+                measured.label(checkpoint),
+                length_name(length),
+                *(found.get((checkpoint, length, depth), "") for depth in depths),
             )
             for checkpoint in measured.checkpoints(name)
             for length in lengths
@@ -99,22 +99,22 @@ def mean_against_length(
     measured: Measured, name: str, lengths: Sequence[int], measure: str, title: str
 ) -> Figure:
     """The mean of a suite's tasks against length, a line a model, with 95% intervals."""
-    cells = measured.scores.filter(
-        (pl.col("suite") == name) & (pl.col("task") == MEAN_OF_TASKS) & pl.col("depth").is_null()
-    )
     lines = [
-        (
-            measured.label(checkpoint),
-            {
-                length: (100 * mean, 100 * low, 100 * high)
-                for length, mean, low, high in cells.filter(pl.col("model") == checkpoint)
-                .select("length", "mean", "low", "high")
-                .rows()
-            },
-        )
+        (measured.label(checkpoint), points_of(measured, name, checkpoint, MEAN_OF_TASKS))
         for checkpoint in measured.checkpoints(name)
     ]
     return lines_by_length(lines, sorted(lengths), measure, title)
+
+
+def points_of(measured: Measured, name: str, checkpoint: str, task: str) -> Points:
+    """A checkpoint's scores in a task over all depths, by length, with their 95% intervals."""
+    found = measured.scores.filter(
+        pl.col("depth").is_null(), suite=name, model=checkpoint, task=task
+    )
+    return {
+        length: (100 * mean, 100 * low, 100 * high)
+        for length, mean, low, high in found.select("length", "mean", "low", "high").rows()
+    }
 
 
 def pooled_cell(
@@ -123,9 +123,7 @@ def pooled_cell(
     """The mean over all samples of some tasks, each counting alike; why there is none where it is missing."""
     frames = [read_parquet(path, SCORED) for path in measured.predictions.get(name, ())]
     found = pl.concat([table([], SCORED), *frames]).filter(
-        (pl.col("model") == checkpoint)
-        & (pl.col("length") == length)
-        & pl.col("task").is_in(list(tasks))
+        pl.col("task").is_in(list(tasks)), model=checkpoint, length=length
     )
     whole = measured.cell(name, checkpoint, MEAN_OF_TASKS, length)
     if found.is_empty():

@@ -24,7 +24,7 @@ def measured(prolong: Recipe, printed: pl.DataFrame) -> Measured:
     random = np.random.default_rng(0)
     rows = []
     for name, suite in prolong.suites.items():
-        tasks = list(getattr(suite, "asked_tasks", getattr(suite, "tasks", ["needle"])))
+        tasks = suite.asked_tasks or ("needle",)
         for checkpoint in map(prolong.resolve, suite.models):
             for length in getattr(suite, "lengths", None) or [None]:
                 for task in [*tasks, MEAN_OF_TASKS]:

@@ -165,7 +165,7 @@ def test_a_recipe_with_each_kind_is_dry_run(path: Path, recipe: Recipe, tmp_path
 def write_results(recipe: Recipe, results: Results) -> None:
     """Predictions of which half are right, and their scores."""
     for name, suite in recipe.suites.items():
-        tasks = list(getattr(suite, "asked_tasks", getattr(suite, "tasks", ["task"])))
+        tasks = suite.asked_tasks or ("task",)
         paths = []
         for checkpoint, job in product(map(recipe.resolve, suite.models), suite.jobs):
             rows = [

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 
-import polars as pl
 from matplotlib.figure import Figure
 
 from selflong.drawing import ReportFigure, lines_by_length
 from selflong.suites.counterfactual.section import EDITED, REMEMBERED, Counterfactual
 from selflong.suites.measured import Measured
-from selflong.suites.views import each_task
+from selflong.suites.views import each_task, points_of
 from selflong.tables import Table
 
 
@@ -40,18 +39,9 @@ def figures(suite: Counterfactual, name: str, measured: Measured) -> Iterator[Re
 
 def draw(measured: Measured, name: str, suite: Counterfactual) -> Figure:
     """Two lines a model."""
-    lines = []
-    for checkpoint in measured.checkpoints(name):
-        for task, what in ((EDITED, "read"), (REMEMBERED, "remembered")):
-            found = measured.scores.filter(
-                (pl.col("suite") == name)
-                & (pl.col("model") == checkpoint)
-                & (pl.col("task") == task)
-                & pl.col("depth").is_null()
-            )
-            points = {
-                length: (100 * mean, 100 * low, 100 * high)
-                for length, mean, low, high in found.select("length", "mean", "low", "high").rows()
-            }
-            lines.append((f"{measured.label(checkpoint)}, {what}", points))
+    lines = [
+        (f"{measured.label(checkpoint)}, {what}", points_of(measured, name, checkpoint, task))
+        for checkpoint in measured.checkpoints(name)
+        for task, what in ((EDITED, "read"), (REMEMBERED, "remembered"))
+    ]
     return lines_by_length(lines, sorted(suite.lengths), "questions (%)", "Edited documents")

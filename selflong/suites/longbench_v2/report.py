@@ -7,7 +7,7 @@ from selflong.scores import length_name
 from selflong.suites.longbench_v2.section import CONTEXTS, DIFFICULTIES, LongBenchV2
 from selflong.suites.measured import INTERVALS, Measured
 from selflong.suites.views import against_length, each_task, mean_by_length, pooled_cell
-from selflong.tables import Cell, Table
+from selflong.tables import Table, row_of
 
 
 def tables(suite: LongBenchV2, name: str, measured: Measured) -> Iterator[Table]:
@@ -38,9 +38,9 @@ def by_group(measured: Measured, name: str, suite: LongBenchV2, how: str) -> Tab
         caption=f"Accuracy, per cent. {INTERVALS}.",
         columns=("Model", "Length", "overall", *groups),
         rows=tuple(
-            (
-                Cell(measured.label(checkpoint)),
-                Cell(length_name(length)),
+            row_of(
+                measured.label(checkpoint),
+                length_name(length),
                 *measured.mean_cells(name, checkpoint, [length]),
                 *(
                     pooled_cell(measured, name, checkpoint, tasks, length)

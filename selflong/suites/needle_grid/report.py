@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -11,12 +12,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from selflong.drawing import SEQUENTIAL, ReportFigure, plain, style
+from selflong.drawing import SEQUENTIAL, ReportFigure, panels, plain, style
 from selflong.formats import MEAN_OF_TASKS
 from selflong.scores import length_name
-from selflong.suites.measured import INTERVALS, Measured
+from selflong.suites.measured import Measured
 from selflong.suites.needle_grid.section import NeedleGrid
-from selflong.tables import Cell, Table
+from selflong.suites.views import mean_by_length
+from selflong.tables import Table
 
 ANNOTATED_CELLS = 60
 """A needle grid with at most so many cells has its numbers written in."""
@@ -43,34 +45,20 @@ def by_length(measured: Measured, name: str, suite: NeedleGrid) -> Table:
     """Needle recall by model, at most seven lengths of the grid, and over all of it."""
     step = max(1, -(-len(suite.lengths) // 7))
     lengths = suite.lengths[::-1][::step][::-1]
-    return Table(
-        name=f"{name}_by_length",
-        title="Needle in a haystack, mean over depths",
-        caption=f"Per cent of the needle's keywords in the answer, over {suite.depths} depths. "
-        f"{INTERVALS}. The figure shows the whole grid.",
-        columns=("Model", *(length_name(length) for length in lengths)),
-        rows=tuple(
-            (
-                Cell(measured.label(checkpoint)),
-                *measured.mean_cells(name, checkpoint, lengths),
-            )
-            for checkpoint in measured.checkpoints(name)
-        ),
-    )
+    title = "Needle in a haystack, mean over depths"
+    caption = f"Per cent of the needle's keywords in the answer, over {suite.depths} depths"
+    table = mean_by_length(measured, name, lengths, title, caption)
+    return replace(table, caption=f"{table.caption} The figure shows the whole grid.")
 
 
 def heatmap(measured: Measured, name: str, suite: NeedleGrid) -> Figure:
     """One panel a model: depth down, length across, share of the needle's keywords as lightness."""
     checkpoints = measured.checkpoints(name)
     columns = 2 if len(checkpoints) == 4 else min(3, len(checkpoints))
-    rows = math.ceil(len(checkpoints) / columns)
     with style():
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(3.2 * columns + 0.9, 2.7 * rows), squeeze=False,
-            sharex=True, sharey=True,
-        )  # fmt: skip
-        for axis in axes.flat[len(checkpoints) :]:
-            axis.set_axis_off()
+        figure, axes = panels(
+            len(checkpoints), columns, (3.2, 2.7), margin=0.9, sharex=True, sharey=True
+        )
         for axis, checkpoint in zip(axes.flat, checkpoints, strict=False):
             _needle_panel(axis, measured, name, suite, checkpoint)
         for axis in axes[:, 0]:
@@ -90,10 +78,10 @@ def _needle_panel(
     axis: Axes, measured: Measured, name: str, suite: NeedleGrid, checkpoint: str
 ) -> None:
     cells = measured.scores.filter(
-        (pl.col("suite") == name)
-        & (pl.col("model") == checkpoint)
-        & (pl.col("task") != MEAN_OF_TASKS)
-        & pl.col("depth").is_not_null()
+        pl.col("task") != MEAN_OF_TASKS,
+        pl.col("depth").is_not_null(),
+        suite=name,
+        model=checkpoint,
     )
     depths = sorted(cells["depth"].unique()) or [0.0, 1.0]
     grid = np.full((len(depths), len(suite.lengths)), np.nan)

@@ -9,7 +9,7 @@ from selflong.drawing import ReportFigure, lines_by_length
 from selflong.scores import length_name
 from selflong.suites.measured import INTERVALS, Measured, repeats
 from selflong.suites.recall.section import RecallSuite
-from selflong.tables import Cell, Table
+from selflong.tables import Table, row_of
 
 
 def tables(suite: RecallSuite, name: str, measured: Measured) -> Iterator[Table]:
@@ -24,10 +24,7 @@ def tables(suite: RecallSuite, name: str, measured: Measured) -> Iterator[Table]
         "seed. Every model reads the same sequences.",
         columns=("Model", *lengths),
         rows=tuple(
-            (
-                Cell(group.label),
-                *(group.cell(measured, name, length) for length in suite.lengths),
-            )
+            row_of(group.label, *(group.cell(measured, name, length) for length in suite.lengths))
             for group in groups
         ),
     )
@@ -37,11 +34,7 @@ def tables(suite: RecallSuite, name: str, measured: Measured) -> Iterator[Table]
         caption=f"Per cent of the needles asked for. {INTERVALS}.",
         columns=("Model", "Checkpoint", *lengths),
         rows=tuple(
-            (
-                Cell(group.label),
-                Cell(checkpoint),
-                *measured.mean_cells(name, checkpoint, suite.lengths),
-            )
+            row_of(group.label, checkpoint, *measured.mean_cells(name, checkpoint, suite.lengths))
             for group in groups
             for checkpoint in group.checkpoints
         ),
