@@ -48,8 +48,7 @@ from selflong.recipe.site import RemoteServing
 from selflong.suites.evaluation_job import Job
 from selflong.suites.ruler.generator import Sources, generate_samples, packaged_sources
 from selflong.suites.ruler.generator.sources import haystack_text, load_questions
-from selflong.suites.ruler.generator.tasks import TASKS
-from selflong.suites.ruler.section import RulerSuite
+from selflong.suites.ruler.section import RULER_TASKS, RulerSuite
 from selflong.tokens import load_tokenizer
 
 SEED = 42
@@ -383,7 +382,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--reference-samples", type=int, default=3)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=RULER_TASKS, default=list(RULER_TASKS))
     parser.add_argument("--work", type=Path, default=Path("work/ruler"))
     parser.add_argument("--job", action="store_true", help="measure the whole job at 1M too")
     # What this script starts itself with.

@@ -9,12 +9,8 @@ import numpy as np
 
 from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import Sources, load_counting_words, load_more_words
-from selflong.suites.ruler.generator.tasks import (
-    COMMON_WORDS_TOKENS,
-    FREQUENT_WORDS_TOKENS,
-    Body,
-    Draw,
-)
+from selflong.suites.ruler.generator.tasks import Body, Draw
+from selflong.suites.ruler.section import ANSWER_TOKENS
 
 COMMON = 10
 _UNREACHABLE = 2**62
@@ -26,7 +22,7 @@ SHORT_LENGTH = 4096
 class CommonWordsTask:
     """cwe: which ten words stand most often in a numbered list."""
 
-    generation_tokens = COMMON_WORDS_TOKENS
+    generation_tokens = ANSWER_TOKENS["cwe"]
     intro = (
         "Below is a numbered list of words. In these words, some appear more often than others. "
         "Memorize the ones that appear most often.\n"
@@ -158,7 +154,7 @@ def repeated(words: np.ndarray, repeats: tuple[int, int]) -> np.ndarray:
 class FrequentWordsTask:
     """fwe: which three coded words stand most often, after dots that stand more often still."""
 
-    generation_tokens = FREQUENT_WORDS_TOKENS
+    generation_tokens = ANSWER_TOKENS["fwe"]
     intro = (
         "Read the following coded text and track the frequency of each coded word. "
         "Find the three most frequently appeared coded words."

@@ -29,13 +29,13 @@ from selflong.suites.ruler.generator.sizing import TooShort, largest_that_fits
 from selflong.suites.ruler.generator.sources import Sources
 from selflong.suites.ruler.generator.tasks import (
     NEEDLE_TASKS,
-    TASKS,
     Body,
     Convention,
     Draw,
     Task,
 )
 from selflong.suites.ruler.generator.tracing import TracingTask
+from selflong.suites.ruler.section import RULER_TASKS
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,15 @@ def generate_samples(
 
     The same arguments give the same samples. Raises UserError for a length below the task's minimum.
     """
-    if task not in TASKS:
-        raise UserError(f"tasks: {task!r} is no task of RULER; name one of {', '.join(TASKS)}")
+    if task not in RULER_TASKS:
+        raise UserError(
+            f"tasks: {task!r} is no task of RULER; name one of {', '.join(RULER_TASKS)}"
+        )
     encoder = _checked_encoder(tokenizer)
     made = _make_task(task, encoder, sources, length)
     asking = _asking(task, convention, length, made, encoder, chat, answer_prefix)
     if convention == "ruler_exact":
-        bodies = _exact_bodies(made, [seed, TASKS.index(task), length], max(0, asking.budget))
+        bodies = _exact_bodies(made, [seed, RULER_TASKS.index(task), length], max(0, asking.budget))
     else:
         bodies = _reference_bodies(made, encoder, seed, length, len(asking.frame), chat)
     yield from _samples(asking, bodies, count)
@@ -179,7 +181,7 @@ def generate_shared(
     encoder = _checked_encoder(tokenizer)
     made = NeedleTask(replace(spec, keys=max(spec.keys, questions)), encoder, sources)
     asking = _asking(task, "ruler_exact", length, made, encoder, chat, answer_prefix)
-    start = [seed, TASKS.index(task), length]
+    start = [seed, RULER_TASKS.index(task), length]
     bodies = _shared_bodies(made, start, max(0, asking.budget), questions)
     yield from _samples(asking, bodies, haystacks * questions)
 

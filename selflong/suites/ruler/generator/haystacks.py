@@ -145,10 +145,6 @@ class Lines:
         counts = self.table.counts[self.numbers].sum(axis=1)
         return np.concatenate([[0], np.cumsum(counts)])
 
-    def first(self, lines: int) -> "Lines":
-        """The first lines alone."""
-        return Lines(self.table, self.numbers[:lines])
-
     def chain(self, start: int, stop: int) -> Chain:
         """The lines from `start` to `stop`."""
         return self.table.chain(self.numbers[start:stop].reshape(-1))

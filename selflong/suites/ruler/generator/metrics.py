@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from selflong.job import UserError
-from selflong.suites.ruler.generator.tasks import TASKS
+from selflong.suites.ruler.section import RULER_TASKS
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f]")
 _ANY_ANSWER = ("qa_1", "qa_2")
@@ -27,8 +27,8 @@ def string_match_part(prediction: str, answers: Sequence[str]) -> float:
 
 def score(task: str, prediction: str, answers: Sequence[str]) -> float:
     """Score of one raw prediction, from 0 to 1; the reference reports the mean times 100."""
-    if task not in TASKS:
-        raise UserError(f"task: {task!r} is no task of RULER; name one of {', '.join(TASKS)}")
+    if task not in RULER_TASKS:
+        raise UserError(f"task: {task!r} is no task of RULER; name one of {', '.join(RULER_TASKS)}")
     metric = string_match_part if task in _ANY_ANSWER else string_match_all
     return metric(clean_prediction(prediction), answers)
 

@@ -17,7 +17,8 @@ from selflong.suites.ruler.generator.haystacks import (
 )
 from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import KeyWords, Sources, load_key_words
-from selflong.suites.ruler.generator.tasks import NEEDLE_TOKENS, Body, Draw, NeedleSpec
+from selflong.suites.ruler.generator.tasks import Body, Draw, NeedleSpec
+from selflong.suites.ruler.section import ANSWER_TOKENS
 
 _SMALLEST_NUMBER, _LARGEST_NUMBER = 10**6, 10**7 - 1
 _FIRST_LINES = 64
@@ -61,7 +62,7 @@ class _Slice(NamedTuple):
 class NeedleTask:
     """One of the eight needle tasks."""
 
-    generation_tokens = NEEDLE_TOKENS
+    generation_tokens = ANSWER_TOKENS["niah"]
 
     def __init__(self, spec: NeedleSpec, encoder: Encoder, sources: Sources) -> None:
         self.spec = spec

@@ -9,7 +9,8 @@ import numpy as np
 from selflong.job import UserError
 from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
 from selflong.suites.ruler.generator.sources import Question, QuestionSet, load_questions
-from selflong.suites.ruler.generator.tasks import QUESTION_TOKENS, Body, Draw
+from selflong.suites.ruler.generator.tasks import Body, Draw
+from selflong.suites.ruler.section import ANSWER_TOKENS
 
 INSTRUCTION = (
     "Answer the question based on the given documents. Only give me the answer and do not output "
@@ -25,7 +26,7 @@ _SMALLEST_BLOCK, _LARGEST_BLOCK = 8, 64
 class QuestionTask:
     """qa_1 or qa_2."""
 
-    generation_tokens = QUESTION_TOKENS
+    generation_tokens = ANSWER_TOKENS["qa"]
 
     def __init__(self, encoder: Encoder, questions: Path) -> None:
         self._encoder = encoder

@@ -9,11 +9,11 @@ the reference would go over the limit or never end, one more step is taken off i
 import random
 import string
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Protocol
 
 import numpy as np
 
@@ -71,22 +71,26 @@ class Candidate:
     body: Callable[[], Body]
 
 
-class ReferenceTask(Protocol):
+class ReferenceTask(ABC):
     """A task as the reference draws it; every draw moves the stream of random numbers on."""
 
-    step: int
-    source_size: int | None
+    step = 10
+    source_size: int | None = None
     """Sizes end here."""
-    draws_beyond_source: bool
+    draws_beyond_source = False
     """Whether one sample is drawn beyond the source before sizes end there."""
 
+    def __init__(self, encoder: Encoder, stream: Stream) -> None:
+        self._encoder = encoder
+        self._stream = stream
+
+    @abstractmethod
     def draw(self, index: int, size: int) -> Candidate:
         """A sample drawn in search of a size."""
-        ...
 
     def sample(self, index: int, size: int) -> Candidate:
         """A sample to keep."""
-        ...
+        return self.draw(index, size)
 
 
 def stepwise_size(task: ReferenceTask, budget: int) -> int:
@@ -128,18 +132,17 @@ def candidate(encoder: Encoder, draw: Draw, size: int, prefix: str, answer: str)
     return Candidate(tokens, tokens + added, lambda: draw.body(size))
 
 
-class NeedleReference:
+class NeedleReference(ReferenceTask):
     """The eight needle tasks."""
 
     draws_beyond_source = True
 
     def __init__(self, task: NeedleTask, encoder: Encoder, stream: Stream, length: int) -> None:
+        super().__init__(encoder, stream)
         self._task = task
-        self._encoder = encoder
-        self._stream = stream
         self.step = 500 if task.spec.haystack == "essays" else 25 if length >= SHORT_LENGTH else 5
         in_essays = task.spec.haystack == "essays"
-        self.source_size: int | None = len(task.essays) if in_essays else None
+        self.source_size = len(task.essays) if in_essays else None
 
     def draw(self, index: int, size: int) -> Candidate:
         spec, python = self._task.spec, self._stream.python
@@ -169,8 +172,6 @@ class NeedleReference:
             draw = self._task.hide_in_lines(hidden, lines, 0)
         prefix = self._task.answer_prefix(hidden)
         return candidate(self._encoder, draw, size, prefix, " ".join(hidden.answers))
-
-    sample = draw
 
     def _ask(
         self,
@@ -213,18 +214,14 @@ def _sentences(depths: Sequence[int], borders: np.ndarray) -> list[int]:
     return sorted(int((len(borders) - 1) * (depth / 100)) for depth in depths)
 
 
-class CommonWordsReference:
+class CommonWordsReference(ReferenceTask):
     """cwe, with slots that are the same in every sample of a size."""
 
-    step = 10
-    draws_beyond_source = False
-
     def __init__(self, task: CommonWordsTask, encoder: Encoder, stream: Stream) -> None:
+        super().__init__(encoder, stream)
         self._task = task
-        self._encoder = encoder
-        self._stream = stream
         self._words = task.usual_words[stream.frozen(len(task.usual_words))]
-        self.source_size: int | None = len(self._words)
+        self.source_size = len(self._words)
 
     def draw(self, index: int, size: int) -> Candidate:
         task = self._task
@@ -246,25 +243,19 @@ class CommonWordsReference:
         answer = "".join(f" {number}. {text}" for number, text in enumerate(answers, 1))
         return candidate(self._encoder, draw, size, task.answer_prefix, answer)
 
-    sample = draw
-
     def _draw_words(self, size: int) -> np.ndarray:
         """Segments of the words."""
         return self._words[self._stream.python.sample(range(len(self._words)), size)]
 
 
-class QuestionReference:
+class QuestionReference(ReferenceTask):
     """qa, with the question's documents at places that depend on the number of documents alone."""
 
-    step = 10
-    draws_beyond_source = False
-
     def __init__(self, task: QuestionTask, encoder: Encoder, stream: Stream) -> None:
+        super().__init__(encoder, stream)
         self._task = task
-        self._encoder = encoder
-        self._stream = stream
         self._pool = np.arange(len(task.questions.documents))
-        self.source_size: int | None = len(self._pool)
+        self.source_size = len(self._pool)
 
     def draw(self, index: int, size: int) -> Candidate:
         question = self._task.question(index)
@@ -278,8 +269,6 @@ class QuestionReference:
         draw = self._task.fill(question, documents, np.arange, 0)
         answer = f" {list(question.answers)}"
         return candidate(self._encoder, draw, len(documents), ANSWER_PREFIX, answer)
-
-    sample = draw
 
     def _draw_documents(self, question: Question, size: int) -> list[int]:
         own = [*question.gold, *question.related]

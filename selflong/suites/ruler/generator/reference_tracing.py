@@ -6,34 +6,33 @@ from collections.abc import Callable, Sequence
 from selflong.suites.ruler.generator.haystacks import NOISE
 from selflong.suites.ruler.generator.reference import (
     Candidate,
+    ReferenceTask,
     Stream,
     candidate,
     reference_bodies,
     stepwise_size,
 )
 from selflong.suites.ruler.generator.segments import Chain, Encoder, SegmentTable, chained
-from selflong.suites.ruler.generator.tasks import TRACING_TOKENS, Body, Draw
+from selflong.suites.ruler.generator.tasks import Body, Draw
 from selflong.suites.ruler.generator.tracing import (
     EXAMPLE_TOKENS,
     HOPS,
     INTRO,
     VariableChain,
 )
+from selflong.suites.ruler.section import ANSWER_TOKENS
 
 Write = Callable[[Stream, VariableChain, int], str]
 """Draws places for a chain among so many noise lines; gives the prompt up to the question."""
 
 
-class _Example:
+class _Example(ReferenceTask):
     """The worked example, sized like a sample for 500 tokens."""
 
     step = 5
-    source_size: int | None = None
-    draws_beyond_source = False
 
     def __init__(self, encoder: Encoder, stream: Stream, write: Write) -> None:
-        self._encoder = encoder
-        self._stream = stream
+        super().__init__(encoder, stream)
         self._write = write
 
     def draw(self, index: int, size: int) -> Candidate:
@@ -44,23 +43,16 @@ class _Example:
         answered = self._encoder.chain(f"{text}{chain.answer_prefix} {list(chain.names)}")
         return Candidate(len(asked), len(answered), lambda: body)
 
-    sample = draw
 
-
-class Tracing2024:
+class Tracing2024(ReferenceTask):
     """vt of ruler_2024: assignments stand between noise lines without line ends of their own."""
 
-    step = 10
-    source_size: int | None = None
-    draws_beyond_source = False
-
     def __init__(self, encoder: Encoder, stream: Stream, chat: bool) -> None:
-        self._encoder = encoder
-        self._stream = stream
+        super().__init__(encoder, stream)
         self._lead = "" if chat else " "
         write = _write_spaced_for_chat if chat else _write_spaced
         drawn = _Example(encoder, stream, write)
-        budget = EXAMPLE_TOKENS - TRACING_TOKENS
+        budget = EXAMPLE_TOKENS - ANSWER_TOKENS["vt"]
         size = stepwise_size(drawn, budget)
         self._example, self._names = _solved(next(reference_bodies(drawn, size, budget)))
         self._example_tokens = len(encoder.chain(f"{self._example}\n\n"))

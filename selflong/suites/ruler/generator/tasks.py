@@ -7,15 +7,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from selflong.suites.ruler.generator.segments import Chain
-from selflong.suites.ruler.section import ANSWER_TOKENS
 
 Convention = Literal["ruler_exact", "ruler_2024"]
-
-NEEDLE_TOKENS = ANSWER_TOKENS["niah"]
-TRACING_TOKENS = ANSWER_TOKENS["vt"]
-COMMON_WORDS_TOKENS = ANSWER_TOKENS["cwe"]
-FREQUENT_WORDS_TOKENS = ANSWER_TOKENS["fwe"]
-QUESTION_TOKENS = ANSWER_TOKENS["qa"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,6 @@ NEEDLE_TASKS = {
     "niah_multivalue": NeedleSpec("essays", values=4),
     "niah_multiquery": NeedleSpec("essays", keys=4, queries=4),
 }
-TASKS = (*NEEDLE_TASKS, "vt", "cwe", "fwe", "qa_1", "qa_2")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from selflong.suites.ruler.generator.haystacks import NOISE, Lines, noise_lines
 from selflong.suites.ruler.generator.segments import Chain, Encoder, chained
-from selflong.suites.ruler.generator.tasks import TRACING_TOKENS, Body, Draw
+from selflong.suites.ruler.generator.tasks import Body, Draw
+from selflong.suites.ruler.section import ANSWER_TOKENS
 
 HOPS = 4
 EXAMPLE_TOKENS = 500
@@ -55,7 +56,7 @@ class VariableChain:
 class TracingTask:
     """vt."""
 
-    generation_tokens = TRACING_TOKENS
+    generation_tokens = ANSWER_TOKENS["vt"]
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder

@@ -15,7 +15,8 @@ from scipy.stats import chisquare
 from selflong.job import UserError
 from selflong.suites.ruler.generator import Sources, generate_samples
 from selflong.suites.ruler.generator.generate import RulerSample
-from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, TASKS, Convention
+from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, Convention
+from selflong.suites.ruler.section import RULER_TASKS
 from selflong.tokens import Tokenizer
 
 CONVENTIONS: tuple[Convention, ...] = ("ruler_exact", "ruler_2024")
@@ -63,7 +64,7 @@ def rendered(sample: RulerSample, tokenizer: Tokenizer, chat: bool) -> list[int]
 
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", RULER_TASKS)
 def test_tokens_are_those_of_the_whole_text(
     task: str, convention: Convention, chat: bool, tokenizer: Tokenizer, sources: Sources
 ) -> None:
@@ -123,7 +124,7 @@ def make_at_least(length: int, task: str, **named: object) -> list[RulerSample]:
 # With both tokenizers 10,000 samples.
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    task=st.sampled_from(TASKS),
+    task=st.sampled_from(RULER_TASKS),
     doublings=st.floats(0, 6),
     seed=st.integers(0, 2**32),
     chat=st.booleans(),
@@ -140,7 +141,7 @@ def test_samples_of_any_length_hold_what_they_ask_for(
         check(sample, tokenizer)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", RULER_TASKS)
 def test_little_is_left_empty_from_64k_on(
     task: str, llama_3_like: Tokenizer, sources: Sources
 ) -> None:
@@ -173,7 +174,7 @@ def test_the_references_questions_stand_at_one_depth_and_ours_do_not(
 
 
 def test_a_sample_depends_on_its_own_index_alone(llama_3_like: Tokenizer, sources: Sources) -> None:
-    for task in TASKS:
+    for task in RULER_TASKS:
         assert make(task, 4096, 3, llama_3_like, sources)[:2] == make(
             task, 4096, 2, llama_3_like, sources
         )

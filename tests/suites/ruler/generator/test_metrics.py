@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from selflong.job import UserError
 from selflong.suites.ruler.generator.metrics import clean_prediction, score
-from selflong.suites.ruler.generator.tasks import TASKS
+from selflong.suites.ruler.section import RULER_TASKS
 
 ANSWERS = {
     "niah_multivalue": ["1234567", "7654321", "1111111", "2222222"],
@@ -101,7 +101,9 @@ def test_scores_equal_the_references_on_odd_predictions(
     assert {0.0, 20.0, 25.0, 50.0, 100.0} <= seen
 
 
-@given(st.text(), st.sampled_from(TASKS), st.lists(st.text(min_size=1), min_size=1, max_size=5))
+@given(
+    st.text(), st.sampled_from(RULER_TASKS), st.lists(st.text(min_size=1), min_size=1, max_size=5)
+)
 def test_a_prediction_that_holds_every_answer_scores_one(
     noise: str, task: str, answers: list[str]
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.ruler import SEED, run_reference
 from selflong.suites.ruler.generator import Sources, generate_samples
 from selflong.suites.ruler.generator.generate import RulerSample
-from selflong.suites.ruler.generator.tasks import TASKS
+from selflong.suites.ruler.section import RULER_TASKS
 from selflong.tokens import load_tokenizer
 
 LENGTH = 4096
@@ -30,7 +30,7 @@ def expected(
     """The reference's rows by task and length."""
     folder = tmp_path_factory.mktemp("reference")
     rows = {}
-    for length, tasks in ((LENGTH, TASKS), (SHORT_LENGTH, SHORT_TASKS)):
+    for length, tasks in ((LENGTH, RULER_TASKS), (SHORT_LENGTH, SHORT_TASKS)):
         written = run_reference(tasks, length, SAMPLES, without_bos, sources, folder / str(length))
         rows |= {(task, length): written[task] for task in tasks}
     return rows
@@ -38,7 +38,7 @@ def expected(
 
 @pytest.mark.parametrize(
     ("task", "length"),
-    [(task, LENGTH) for task in TASKS] + [(task, SHORT_LENGTH) for task in SHORT_TASKS],
+    [(task, LENGTH) for task in RULER_TASKS] + [(task, SHORT_LENGTH) for task in SHORT_TASKS],
 )
 def test_prompts_equal_the_references(
     task: str,
