@@ -17,6 +17,7 @@ from selflong.precision import serving_precision
 from selflong.recipe.weights import FolderWeights
 from selflong.suites.evaluation_job import Job
 from selflong.suites.kinds import Prompts, kind_of
+from selflong.suites.prompt import Respondent
 from selflong.tokens import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def _ask(job: Job, prompts: Prompts, asked: Sequence[int], mine: Path, output: P
             job.suite_name,
             job.checkpoint,
             serving_precision(job.serving),
-            prompts(job.suite, job, tokenizer, endpoint, asked),
+            prompts(job.suite, Respondent(job, tokenizer, endpoint, asked)),
             kind_of(job.suite).metric,
             tokenizer,
             endpoint,

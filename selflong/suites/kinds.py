@@ -18,11 +18,11 @@ All but the section is imported when it is used.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from selflong.suites.registry import NAMES
 from selflong.suites.section import SuiteSection
@@ -31,21 +31,19 @@ if TYPE_CHECKING:
     import polars as pl
 
     from selflong.drawing import ReportFigure
-    from selflong.llm.protocol import Endpoint
     from selflong.suites.evaluation_job import Job
     from selflong.suites.load import Load
     from selflong.suites.measured import Measured
-    from selflong.suites.prompt import Metric, Prompt
+    from selflong.suites.prompt import Metric, Prompt, Respondent
     from selflong.tables import Table
-    from selflong.tokens import Tokenizer
+
+T = TypeVar("T")
 
 
 class Prompts(Protocol):
-    """What a checkpoint is asked at `lengths` of the suite."""
+    """What a checkpoint is asked."""
 
-    def __call__(
-        self, suite: Any, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-    ) -> Iterator[Prompt]: ...
+    def __call__(self, suite: Any, respondent: Respondent) -> Iterator[Prompt]: ...
 
 
 class Harness(Protocol):
@@ -103,6 +101,16 @@ PARTS: Mapping[str, tuple[str, type]] = {
 """Function of a kind -> the module that holds it, and its signature."""
 
 
+class _Part(Generic[T]):
+    """One of PARTS of a kind."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    def __get__(self, kind: Kind, _: type) -> T:
+        return kind.part(self.function)
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of suite, whose modules are imported when they are asked for."""
@@ -128,35 +136,15 @@ class Kind:
         """None where a harness makes its predictions."""
         return self.part("prompts") if self.has("prompts") else None
 
-    @property
-    def harness(self) -> Harness:
-        """Of a kind without prompts."""
-        return self.part("run")
-
-    @property
-    def metric(self) -> MetricOfTask:
-        return self.part("metric")
-
-    @property
-    def texts(self) -> Texts:
-        return self.part("texts")
-
-    @property
-    def loads(self) -> Loads:
-        return self.part("loads")
-
-    @property
-    def tables(self) -> Tables:
-        return self.part("tables")
-
-    @property
-    def figures(self) -> Figures:
-        return self.part("figures")
-
-    @property
-    def stored_predictions(self) -> StoredPredictions:
-        """Of a kind whose section `carries_predictions`."""
-        return self.part("stored_predictions")
+    harness = _Part[Harness]("run")
+    """Of a kind without prompts."""
+    metric = _Part[MetricOfTask]("metric")
+    texts = _Part[Texts]("texts")
+    loads = _Part[Loads]("loads")
+    tables = _Part[Tables]("tables")
+    figures = _Part[Figures]("figures")
+    stored_predictions = _Part[StoredPredictions]("stored_predictions")
+    """Of a kind whose section `carries_predictions`."""
 
 
 KINDS = {name: Kind(name) for name in NAMES}

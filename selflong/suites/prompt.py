@@ -2,11 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selflong.llm.protocol import Endpoint
+    from selflong.suites.evaluation_job import Job
+    from selflong.tokens import Tokenizer
 
 Metric = Callable[[str, Sequence[str]], float]
 """Score from 0 to 1 of a prediction against its answers."""
 Turn = tuple[str, str]
 """Role and text of a message."""
+
+
+@dataclass(frozen=True)
+class Respondent:
+    """The checkpoint that a suite asks, behind a server, and the lengths that it is asked at."""
+
+    job: "Job"
+    tokenizer: "Tokenizer"
+    endpoint: "Endpoint"
+    lengths: Sequence[int]
 
 
 @dataclass(frozen=True)

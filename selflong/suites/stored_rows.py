@@ -12,8 +12,8 @@ import polars as pl
 
 from selflong.job import UserError
 from selflong.llm.protocol import Endpoint
-from selflong.suites.prompt import Prompt, Turn
-from selflong.tokens import Message, Tokenizer
+from selflong.suites.prompt import Prompt, Respondent, Turn
+from selflong.tokens import Message
 
 CHARACTERS_A_TOKEN = 8
 """More than any text of a benchmark has on average: English has four to five."""
@@ -92,19 +92,15 @@ class Stored:
 
 
 def first_of_each_length(
-    stored: Iterable[Stored],
-    samples: int,
-    answer_tokens: int,
-    tokenizer: Tokenizer,
-    endpoint: Endpoint,
-    lengths: Sequence[int],
+    stored: Iterable[Stored], samples: int, answer_tokens: int, respondent: Respondent
 ) -> Iterator[Prompt]:
     """The first `samples` of each task at each length, in their order."""
+    tokenizer = respondent.tokenizer
     asked: Counter[tuple[str, int]] = Counter()
     for sample in stored:
         ids = tokenizer.prompt_ids(sample.messages)
         needed = tokenizer.count(sample.answer)
-        length = length_of(len(ids) + needed, lengths)
+        length = length_of(len(ids) + needed, respondent.lengths)
         if length is None or asked[sample.task, length] == samples:
             continue
         asked[sample.task, length] += 1
@@ -115,7 +111,7 @@ def first_of_each_length(
             ids=ids,
             text=tokenizer.decode(ids),
             answers=sample.answers,
-            answer_tokens=answer_room(len(ids), needed, answer_tokens, endpoint),
+            answer_tokens=answer_room(len(ids), needed, answer_tokens, respondent.endpoint),
             depth=sample.depth,
             message=tuple(map(_turn, sample.messages)),
         )

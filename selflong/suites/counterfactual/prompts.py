@@ -1,14 +1,13 @@
 """The probe's prompts: the document of a question among others, as it is and edited."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from selflong.job import UserError
-from selflong.llm.protocol import Endpoint
 from selflong.suites.counterfactual.edits import Edit, edits, holds
 from selflong.suites.counterfactual.section import (
     ANSWER_TOKENS,
@@ -17,8 +16,7 @@ from selflong.suites.counterfactual.section import (
     REMEMBERED,
     Counterfactual,
 )
-from selflong.suites.evaluation_job import Job
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.ruler.generator import suite_sources
 from selflong.suites.ruler.generator.sources import load_questions
 from selflong.tokens import Tokenizer, message
@@ -29,19 +27,14 @@ INSTRUCTION = (
 )
 
 
-def prompts(
-    suite: Counterfactual,
-    job: Job,
-    tokenizer: Tokenizer,
-    endpoint: Endpoint,
-    lengths: Sequence[int],
-) -> Iterator[Prompt]:
-    """Each question of `lengths` as it is, edited, and edited once more, where the old answer counts.
+def prompts(suite: Counterfactual, respondent: Respondent) -> Iterator[Prompt]:
+    """Each question at each length as it is, edited, and edited once more, where the old answer counts.
 
     The last two are one prompt, whose answer is asked for once and scored by either.
     """
     path = suite_sources(suite.named_files).squad
-    for length in lengths:
+    tokenizer = respondent.tokenizer
+    for length in respondent.lengths:
         for index, edit in enumerate(asked(path, suite)):
             haystack = _Haystack(path, edit, tokenizer, length, f"{suite.seed} {length} {index}")
             given = ((ORIGINAL, edit.document, edit.answer), (EDITED, edit.edited, edit.other),

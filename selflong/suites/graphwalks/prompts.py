@@ -3,24 +3,18 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
 from selflong.suites.graphwalks.section import GraphWalks
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.stored_rows import Stored, first_of_each_length, may_be_of, parquet_rows
-from selflong.tokens import Tokenizer, message
+from selflong.tokens import message
 
 COLUMNS = ("prompt", "answer_nodes", "prompt_chars", "problem_type")
 
 
-def prompts(
-    suite: GraphWalks, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
+def prompts(suite: GraphWalks, respondent: Respondent) -> Iterator[Prompt]:
     """The first `suite.samples` of each problem at each length, in the order of the set."""
-    stored = _stored(suite, job.download, lengths)
-    return first_of_each_length(
-        stored, suite.samples, suite.answer_tokens, tokenizer, endpoint, lengths
-    )
+    stored = _stored(suite, respondent.job.download, respondent.lengths)
+    return first_of_each_length(stored, suite.samples, suite.answer_tokens, respondent)
 
 
 def _stored(suite: GraphWalks, download: Path, lengths: Sequence[int]) -> Iterator[Stored]:

@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
 from selflong.suites.longbench_v2.section import LongBenchV2, task_name
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.stored_rows import json_rows
 from selflong.tokens import Tokenizer, message
 
@@ -43,13 +41,11 @@ CHOOSE = (
 _FIELD = re.compile(r"\$(\w+)\$")
 
 
-def prompts(
-    suite: LongBenchV2, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
+def prompts(suite: LongBenchV2, respondent: Respondent) -> Iterator[Prompt]:
     """Every question at each length."""
-    for length in lengths:
-        asking = Asking(tokenizer, length, endpoint.context_tokens)
-        for index, row in enumerate(json_rows(job.download / FILE, FIELDS)):
+    for length in respondent.lengths:
+        asking = Asking(respondent.tokenizer, length, respondent.endpoint.context_tokens)
+        for index, row in enumerate(json_rows(respondent.job.download / FILE, FIELDS)):
             if suite.chain_of_thought:
                 yield asking.reasoning(row, index)
             else:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selflong.job import UserError
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
 from selflong.suites.mrcr.section import Mrcr, task_name
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.stored_rows import Stored, first_of_each_length, may_be_of, parquet_rows
-from selflong.tokens import Message, Tokenizer, message
+from selflong.tokens import Message, message
 
 COLUMNS = (
     "prompt",
@@ -25,14 +23,10 @@ COLUMNS = (
 """`prompt` is a JSON list of messages; message `desired_msg_index` is the one to be repeated."""
 
 
-def prompts(
-    suite: Mrcr, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
+def prompts(suite: Mrcr, respondent: Respondent) -> Iterator[Prompt]:
     """The first `suite.samples` of each number of needles at each length, in the order of the set."""
-    stored = _stored(suite, job.download, lengths)
-    return first_of_each_length(
-        stored, suite.samples, suite.answer_tokens, tokenizer, endpoint, lengths
-    )
+    stored = _stored(suite, respondent.job.download, respondent.lengths)
+    return first_of_each_length(stored, suite.samples, suite.answer_tokens, respondent)
 
 
 def _stored(suite: Mrcr, download: Path, lengths: Sequence[int]) -> Iterator[Stored]:

@@ -17,10 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from selflong.job import UserError
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import ANSWER_TOKENS, NeedleGrid, Wording, depths
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.ruler.generator.sources import haystack_text, suite_sources
 from selflong.tokens import Tokenizer, message
 
@@ -40,11 +38,10 @@ _WIDE_ENDS = "。！？"
 _SENTENCE_END = re.compile(rf"(?<=[.!?।؟۔])\s+|(?<=[{_WIDE_ENDS}])\s*")
 
 
-def prompts(
-    suite: NeedleGrid, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
-    """Every cell of the grid at `lengths`."""
-    return cells(suite, tokenizer, suite_sources(suite.named_files).essays, lengths)
+def prompts(suite: NeedleGrid, respondent: Respondent) -> Iterator[Prompt]:
+    """Every cell of the grid."""
+    essays = suite_sources(suite.named_files).essays
+    return cells(suite, respondent.tokenizer, essays, respondent.lengths)
 
 
 def wording_of(suite: NeedleGrid) -> Wording:

@@ -5,11 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selflong.job import UserError
-from selflong.llm.protocol import Endpoint
 from selflong.recipe.reader import read_yaml
-from selflong.suites.evaluation_job import Job
 from selflong.suites.output_length.section import TOKENS_PER_WORD, OutputLength
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.tokens import Tokenizer, message
 
 TASK = "writing"
@@ -18,11 +16,10 @@ _REQUESTS = read_yaml(Path(__file__).with_name("requests.yaml"))
 TEMPLATES, FORMS, TOPICS = (_REQUESTS[name] for name in ("templates", "forms", "topics"))
 
 
-def prompts(
-    suite: OutputLength, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
+def prompts(suite: OutputLength, respondent: Respondent) -> Iterator[Prompt]:
     """Requests at each length, whose answers the endpoint has room for."""
-    return requests(suite, tokenizer, endpoint.context_tokens, lengths)
+    context_tokens = respondent.endpoint.context_tokens
+    return requests(suite, respondent.tokenizer, context_tokens, respondent.lengths)
 
 
 def requests(

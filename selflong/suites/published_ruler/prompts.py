@@ -7,13 +7,10 @@ from typing import Any
 import polars as pl
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.published_ruler.files import read_files
 from selflong.suites.published_ruler.section import PublishedRulerSuite
 from selflong.suites.ruler.section import ANSWER_TOKENS
-from selflong.tokens import Tokenizer
 
 PROMPTS: Mapping[Any, Any] = {
     "index": pl.Int64,
@@ -22,16 +19,11 @@ PROMPTS: Mapping[Any, Any] = {
 }
 
 
-def prompts(
-    suite: PublishedRulerSuite,
-    job: Job,
-    tokenizer: Tokenizer,
-    endpoint: Endpoint,
-    lengths: Sequence[int],
-) -> Iterator[Prompt]:
-    """Every published prompt of `lengths`."""
+def prompts(suite: PublishedRulerSuite, respondent: Respondent) -> Iterator[Prompt]:
+    """Every published prompt of its lengths."""
+    job = respondent.job
     pretrained = AutoTokenizer.from_pretrained(str(job.tokenizer), local_files_only=True)
-    return read_prompts(job.download, lengths, pretrained)
+    return read_prompts(job.download, respondent.lengths, pretrained)
 
 
 def read_prompts(

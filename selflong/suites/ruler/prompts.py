@@ -1,30 +1,25 @@
 """RULER's samples as prompts."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from selflong.llm.protocol import Endpoint
-from selflong.suites.evaluation_job import Job
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.ruler.generator import RulerSample, generate_samples, suite_sources
 from selflong.suites.ruler.section import NEEDLES_IN_ONE_HAYSTACK, RulerSuite
-from selflong.tokens import Tokenizer
 
 
-def prompts(
-    suite: RulerSuite, job: Job, tokenizer: Tokenizer, endpoint: Endpoint, lengths: Sequence[int]
-) -> Iterator[Prompt]:
+def prompts(suite: RulerSuite, respondent: Respondent) -> Iterator[Prompt]:
     """RULER's samples, length by length, task by task; of one haystack in the order that shares most."""
     sources = suite_sources(suite.named_files)
-    for length in lengths:
+    for length in respondent.lengths:
         for task in suite.tasks:
             samples = generate_samples(
                 task,
                 length,
                 suite.samples[length],
                 convention=suite.convention,
-                tokenizer=tokenizer,
+                tokenizer=respondent.tokenizer,
                 seed=suite.seed,
                 sources=sources,
                 chat=suite.chat,

@@ -12,6 +12,7 @@ from selflong.suites.graphwalks.metric import metric, nodes, score
 from selflong.suites.graphwalks.prompts import prompts
 from selflong.suites.graphwalks.section import GraphWalks
 from selflong.suites.graphwalks.texts import texts
+from selflong.suites.prompt import Respondent
 from selflong.tokens import Tokenizer
 from tests.suites.downloads import download_from_hub, parquet
 from tests.suites.jobs import job_of
@@ -55,7 +56,7 @@ def test_a_length_is_asked_the_problems_that_it_holds(
 ) -> None:
     job = job_of("graphwalks", SUITE, tmp_path, tmp_path, files=[download])
     endpoint = Endpoint("", "", "m", "m", 1, 512, "none", "0")
-    found = list(prompts(SUITE, job, smollm2_tokenizer, endpoint, [256, 512]))
+    found = list(prompts(SUITE, Respondent(job, smollm2_tokenizer, endpoint, [256, 512])))
     assert [(prompt.task, prompt.length, prompt.index) for prompt in found] == [
         ("bfs", 256, 1),
         ("bfs", 512, 3),

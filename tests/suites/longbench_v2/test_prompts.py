@@ -17,6 +17,7 @@ from selflong.suites.longbench_v2.metric import choice, metric
 from selflong.suites.longbench_v2.prompts import prompts
 from selflong.suites.longbench_v2.section import LongBenchV2
 from selflong.suites.longbench_v2.texts import texts
+from selflong.suites.prompt import Respondent
 from selflong.tokens import Tokenizer
 from tests.suites.downloads import download_from_hub
 from tests.suites.jobs import job_of
@@ -53,7 +54,7 @@ def test_a_long_prompt_loses_its_middle(
     job = job_of("longbench", SUITE, tmp_path, tmp_path, files=[download])
     for context_tokens in (2000, 400):
         endpoint = Endpoint("", "", "m", "m", 1, context_tokens, "none", "0")
-        short, cut, _ = prompts(SUITE, job, smollm2_tokenizer, endpoint, [400])
+        short, cut, _ = prompts(SUITE, Respondent(job, smollm2_tokenizer, endpoint, [400]))
         assert isinstance(short.message, str) and isinstance(cut.message, str)
         assert "<text>\nword0 word1" in short.message and "word19\n</text>" in short.message
         assert "(B) colour B\n(C)" in short.message
@@ -84,7 +85,7 @@ def test_the_choice_is_asked_for_without_the_documents(
 ) -> None:
     job = job_of("longbench", COT, tmp_path, tmp_path, files=[download])
     endpoint = Endpoint("", "", "m", "m", 1, 4000, "none", "0")
-    first = next(prompts(COT, job, smollm2_tokenizer, endpoint, [400]))
+    first = next(prompts(COT, Respondent(job, smollm2_tokenizer, endpoint, [400])))
     assert first.then is not None
     second = first.then(" It is $context$ blue. ")
     assert isinstance(second.message, str) and "word1" not in second.message

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selflong.llm import Endpoint
+from selflong.suites.prompt import Respondent
 from selflong.suites.ruler.generator.tasks import NEEDLE_TASKS, Convention
 from selflong.suites.ruler.load import loads, shared_share
 from selflong.suites.ruler.prompts import by_beginning, prompts
@@ -49,7 +50,7 @@ def test_the_plan_counts_what_prompts_share(
         samples={2000: 30}, seed=42,
     )  # fmt: skip
     job = job_of("ruler", section, tmp_path, tmp_path)
-    asked = list(prompts(section, job, smollm2_tokenizer, ENDPOINT, [2000]))
+    asked = list(prompts(section, Respondent(job, smollm2_tokenizer, ENDPOINT, [2000])))
     drawn = sorted(asked, key=lambda prompt: prompt.index)
     assert [prompt.index for prompt in drawn] == list(range(30))
     assert list(by_beginning(drawn)) == asked

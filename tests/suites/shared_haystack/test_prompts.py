@@ -8,7 +8,7 @@ import pytest
 
 from selflong.job import UserError
 from selflong.llm import Endpoint
-from selflong.suites.prompt import Prompt
+from selflong.suites.prompt import Prompt, Respondent
 from selflong.suites.section import HaystackFile
 from selflong.suites.shared_haystack.load import QUESTION_TOKENS, loads
 from selflong.suites.shared_haystack.prompts import prompts
@@ -35,7 +35,7 @@ def asked(
     essays.write_text(" ".join(f"The river rose again on day {day}." for day in range(400)))
     suite = SUITE.model_copy(update={"files": HaystackFile(haystack=essays)})
     job = job_of("shared", suite, folder, folder)
-    found = prompts(suite, job, smollm2_tokenizer, ENDPOINT, [LENGTH])
+    found = prompts(suite, Respondent(job, smollm2_tokenizer, ENDPOINT, [LENGTH]))
     of = itertools.groupby(found, lambda prompt: (prompt.task, prompt.index // SUITE.questions))
     return {key: list(group) for key, group in of}
 
@@ -92,4 +92,4 @@ def test_a_length_below_its_needles_is_refused(
 ) -> None:
     job = job_of("shared", SUITE, tmp_path, tmp_path)
     with pytest.raises(UserError, match="300 tokens are too few for niah_single_1"):
-        list(prompts(SUITE, job, smollm2_tokenizer, ENDPOINT, [300]))
+        list(prompts(SUITE, Respondent(job, smollm2_tokenizer, ENDPOINT, [300])))
