@@ -26,7 +26,15 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from selflong.job import UserError
 from selflong.placement.ring import RingSplit, split
-from selflong.training.kernels import Block, Rule, accumulator_dtype, block_kernel
+from selflong.training.kernels import (
+    Attended,
+    Block,
+    Gradients,
+    Output,
+    Rule,
+    accumulator_dtype,
+    block_kernel,
+)
 from selflong.training.layout import Groups
 
 ATTENTION_NAME = "packed_sequence_parallel"
@@ -74,9 +82,7 @@ class KeptAttention:
         self._offload = offload
         self._held: dict[int, list[tuple[Tensor, Tensor, torch.device]]] = {}
 
-    def __call__(
-        self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, layer: int, compute: Callable[[], Output]) -> Output:
         """What a layer's attention gives: computed in the forward pass, taken in the backward pass."""
         if _in_backward():
             # The last first: modules that several layers share are computed again in reverse.
@@ -253,7 +259,7 @@ class RingAttention(torch.autograd.Function):
         rule: Rule,
         layer: int,
     ) -> Tensor:
-        def compute() -> tuple[Tensor, Tensor]:
+        def compute() -> Output:
             return _attend(q, k, v, sinks, sequence, rule)
 
         result, lse = compute() if sequence.kept is None else sequence.kept(layer, compute)
@@ -264,19 +270,20 @@ class RingAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, sinks, out, lse = ctx.saved_tensors
+        attended = Attended(q, k, v, out, lse)
         grad = grads[0].contiguous()
         sinks_grad = None
         if sinks is not None:
             moved = (grad.to(lse.dtype) * out.to(lse.dtype)).sum(-1)
             shares = (sinks.to(lse.dtype)[:, None] - lse).exp()
             sinks_grad = -(shares * moved).sum(1).to(sinks.dtype)
-        dq, dk, dv = _ring_backward(grad, q, k, v, out, lse, ctx.sequence, ctx.rule)
+        dq, dk, dv = _ring_backward(grad, attended, ctx.sequence, ctx.rule)
         return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), sinks_grad, None, None, None
 
 
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, sequence: PackedSequence, rule: Rule
-) -> tuple[Tensor, Tensor]:
+) -> Output:
     """Output in the dtype of the queries, and its log-sum-exp, wide, with the sinks' share."""
     out, lse = _ring_forward(q, k, v, sequence, rule)
     if sinks is not None:
@@ -286,9 +293,27 @@ def _attend(
     return out.to(q.dtype), lse
 
 
-def _ring_forward(
-    q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, rule: Rule
-) -> tuple[Tensor, Tensor]:
+def _shifts(
+    k: Tensor, v: Tensor, sequence: PackedSequence, window: int | None
+) -> Iterator[tuple[list[Piece], Tensor, int]]:
+    """Each ring step's pieces, its keys and values [2, ...], and how many places on these go after it.
+
+    The next ones come meanwhile; after the last step, the places lead home.
+    """
+    held = torch.stack([k, v])
+    turns = sequence.turns(window)
+    for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
+        coming: Tensor = held
+        works: list[dist.Work] = []
+        places = (sequence.split.ring if following is None else following[0]) - step
+        if following is not None:
+            coming, works = _pass_on(held, sequence.groups.ring, places)
+        yield pieces, held, places
+        _wait(works)
+        held = coming
+
+
+def _ring_forward(q: Tensor, k: Tensor, v: Tensor, sequence: PackedSequence, rule: Rule) -> Output:
     """Output and log-sum-exp of this rank's queries, both wide where blocks are merged."""
     kernel = block_kernel(q.device, q.dtype)
     wide = accumulator_dtype(q.dtype)
@@ -296,13 +321,7 @@ def _ring_forward(
         return kernel.forward(q, k, v, sequence.whole(rule.window), rule)
     out = torch.zeros(q.shape, dtype=wide, device=q.device)
     lse = torch.full(q.shape[:2], -torch.inf, dtype=wide, device=q.device)
-    held = torch.stack([k, v])
-    turns = sequence.turns(rule.window)
-    for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
-        coming: Tensor = held
-        works: list[dist.Work] = []
-        if following is not None:
-            coming, works = _pass_on(held, sequence.groups.ring, following[0] - step)
+    for pieces, held, _ in _shifts(k, v, sequence, rule.window):
         for piece in pieces:
             rows = piece.queries
             part, part_lse = kernel.forward(
@@ -317,59 +336,42 @@ def _ring_forward(
             out[:, rows] *= (lse[:, rows] - merged).exp()[..., None]
             out[:, rows] += part * (part_lse - merged).exp()[..., None]
             lse[:, rows] = merged
-        _wait(works)
-        held = coming
     return out, lse
 
 
 def _ring_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    sequence: PackedSequence,
-    rule: Rule,
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad: Tensor, attended: Attended, sequence: PackedSequence, rule: Rule
+) -> Gradients:
     """Gradients of q, k, v, wide where those of blocks are added up."""
-    layout, groups = sequence.groups.layout, sequence.groups
+    q, k, v, out, lse = attended
+    groups, ring = sequence.groups, sequence.groups.layout.ring
     kernel = block_kernel(q.device, q.dtype)
-    if layout.ring == 1:
-        return kernel.backward(grad, q, k, v, out, lse, sequence.whole(rule.window), rule)
+    if ring == 1:
+        return kernel.backward(grad, attended, sequence.whole(rule.window), rule)
     wide = accumulator_dtype(q.dtype)
     dq = torch.zeros(q.shape, dtype=wide, device=q.device)
-    held = torch.stack([k, v])
     # The gradients of keys and values travel behind them, on a group of their own, and are home after a
     # full turn: those of a step are computed while those of the steps before are on their way.
     travelling: Tensor | None = None
     grad_works: list[dist.Work] = []
-    turns = sequence.turns(rule.window)
-    for (step, pieces), following in itertools.zip_longest(turns, turns[1:]):
-        coming: Tensor = held
-        works: list[dist.Work] = []
-        if following is not None:
-            coming, works = _pass_on(held, groups.ring, following[0] - step)
+    for pieces, held, places in _shifts(k, v, sequence, rule.window):
         held_grad = torch.zeros(held.shape, dtype=wide, device=q.device)
         for piece in pieces:
             rows, keys = piece.queries, piece.keys
-            part = kernel.backward(
-                grad[:, rows], q[:, rows], held[0][:, keys], held[1][:, keys],
-                out[:, rows], lse[:, rows], piece.block, rule,
-            )  # fmt: skip
+            seen = Attended(
+                q[:, rows], held[0][:, keys], held[1][:, keys], out[:, rows], lse[:, rows]
+            )
+            part = kernel.backward(grad[:, rows], seen, piece.block, rule)
             dq[:, rows] += part[0]
             held_grad[0][:, keys] += part[1]
             held_grad[1][:, keys] += part[2]
         _wait(grad_works)
         if travelling is not None:
             held_grad += travelling
-        places = layout.ring - step if following is None else following[0] - step
-        if places % layout.ring:
+        if places % ring:
             travelling, grad_works = _pass_on(held_grad, groups.ring_gradients, places)
         else:
             travelling, grad_works = held_grad, []
-        _wait(works)
-        held = coming
     _wait(grad_works)
     assert travelling is not None
     return dq, travelling[0], travelling[1]

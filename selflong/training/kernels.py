@@ -8,10 +8,11 @@ import importlib
 import itertools
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -69,14 +70,29 @@ class Block:
             yield slice(a, b), slice(c, d)
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Cumulative lengths (int32 [documents + 1]) and the longest document, of queries and of keys."""
+class Lengths(NamedTuple):
+    """Cumulative lengths (int32 [documents + 1]) and the longest document, named as by flash-attention."""
 
-    queries: Tensor
-    keys: Tensor
-    longest_queries: int
-    longest_keys: int
+    cu_seqlens_q: Tensor
+    cu_seqlens_k: Tensor
+    max_seqlen_q: int
+    max_seqlen_k: int
+
+
+class Attended(NamedTuple):
+    """Queries, keys and values of a block, with the output and the log-sum-exp of the whole row."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+    lse: Tensor
+
+
+Output = tuple[Tensor, Tensor]
+"""Of attention, and its log-sum-exp."""
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""Of queries, keys and values."""
 
 
 class BlockKernel(Protocol):
@@ -84,23 +100,11 @@ class BlockKernel(Protocol):
 
     name: str
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output and its log-sum-exp."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule) -> Output:
+        """Compute a block."""
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of q, k, v, given the output and log-sum-exp of the whole row."""
+    def backward(self, grad: Tensor, given: Attended, block: Block, rule: Rule) -> Gradients:
+        """Differentiate it, from the gradient of the output."""
 
 
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -113,9 +117,7 @@ class PlainKernel:
 
     name = "torch's matrix products"
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule) -> Output:
         wide = accumulator_dtype(q.dtype)
         out = torch.empty_like(q)
         lse = torch.empty(q.shape[:2], dtype=wide, device=q.device)
@@ -126,17 +128,8 @@ class PlainKernel:
             out[:, rows] = _by_group(weights, v[:, keys]).flatten(0, 1).to(q.dtype)
         return out, lse
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, grad: Tensor, given: Attended, block: Block, rule: Rule) -> Gradients:
+        q, k, v, out, lse = given
         wide = accumulator_dtype(q.dtype)
         dq = torch.empty_like(q)
         dk, dv = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (k, v))
@@ -201,9 +194,7 @@ class TorchCpuKernel:
     def __init__(self) -> None:
         self._plain = PlainKernel()
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule) -> Output:
         if rule.softcap or block.reach is not None:
             return self._plain.forward(q, k, v, block, rule)
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -220,19 +211,10 @@ class TorchCpuKernel:
             out[:, rows], lse[:, rows] = parts[0][0], parts[1][0]
         return out, lse
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, grad: Tensor, given: Attended, block: Block, rule: Rule) -> Gradients:
         if rule.softcap or block.reach is not None:
-            return self._plain.backward(grad, q, k, v, out, lse, block, rule)
+            return self._plain.backward(grad, given, block, rule)
+        q, k, v, out, lse = given
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         gradients = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for rows, keys in block.documents():
@@ -251,10 +233,6 @@ def _by_token(*tensors: Tensor) -> list[Tensor]:
     return [x.transpose(0, 1).contiguous() for x in tensors]
 
 
-def _by_head(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(x.transpose(0, 1) for x in tensors)
-
-
 def _window(block: Block) -> dict[str, int]:
     """Positions that a query sees before and behind itself; -1: all."""
     return {
@@ -263,190 +241,151 @@ def _window(block: Block) -> dict[str, int]:
     }
 
 
-class FlashAttention4Kernel:
+class FlashKernel(ABC):
+    """Flash attention on a GPU, whose functions take and give [tokens, heads, head_dim]."""
+
+    name: str
+
+    def __init__(self, interface: Any) -> None:
+        self._interface = interface
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule) -> Output:
+        lengths = block.lengths(q.device)
+        q, k, v = _by_token(q, k, v)
+        out, lse, *_ = self._forward(q, k, v, lengths, block, rule)
+        return out.transpose(0, 1), lse
+
+    def backward(self, grad: Tensor, given: Attended, block: Block, rule: Rule) -> Gradients:
+        lengths = block.lengths(grad.device)
+        grad, q, k, v, out = _by_token(grad, given.q, given.k, given.v, given.out)
+        given = Attended(q, k, v, out, given.lse.contiguous())
+        gradients = self._backward(grad, given, lengths, block, rule)
+        dq, dk, dv = (x.transpose(0, 1) for x in gradients[:3])
+        return dq, dk, dv
+
+    @abstractmethod
+    def _forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        """What the library gives: output and log-sum-exp first."""
+
+    @abstractmethod
+    def _backward(
+        self, grad: Tensor, given: Attended, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        """What the library gives: the gradients first."""
+
+
+class FlashAttention4Kernel(FlashKernel):
     """FlashAttention-4 (package flash-attn-4, written in Python) on Hopper and Blackwell."""
 
     name = "flash-attn 4"
 
-    def __init__(self, interface: Any) -> None:
-        self._interface = interface
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        out, lse, *_ = self._interface._flash_attn_fwd(
-            *_by_token(q, k, v),
-            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
-            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
+    def _forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        return self._interface._flash_attn_fwd(
+            q, k, v, **lengths._asdict(),
             softmax_scale=rule.scale, causal=block.causal, softcap=rule.softcap,
             window_size_left=block.reach, return_lse=True,
         )  # fmt: skip
-        return out.transpose(0, 1), lse
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        q, k, v, out, grad = _by_token(q, k, v, out, grad)
-        gradients = self._interface._flash_attn_bwd(
-            q, k, v, out, grad, lse.contiguous(),
+    def _backward(
+        self, grad: Tensor, given: Attended, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        return self._interface._flash_attn_bwd(
+            given.q, given.k, given.v, given.out, grad, given.lse, **lengths._asdict(),
             softmax_scale=rule.scale, causal=block.causal, softcap=rule.softcap,
             window_size_left=block.reach,
-            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
-            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
         )  # fmt: skip
-        dq, dk, dv = _by_head(*gradients[:3])
-        return dq, dk, dv
 
 
-class FlashAttention3Kernel:
+class FlashAttention3Kernel(FlashKernel):
     """FlashAttention-3 (module flash_attn_interface, built from the folder hopper) on Hopper."""
 
     name = "flash-attn 3"
 
-    def __init__(self, interface: Any) -> None:
-        self._interface = interface
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        out, lse, *_ = self._interface._flash_attn_forward(
-            *_by_token(q, k, v),
-            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
-            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
-            softmax_scale=rule.scale, causal=block.causal,
+    def _forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        return self._interface._flash_attn_forward(
+            q, k, v, **lengths._asdict(), softmax_scale=rule.scale, causal=block.causal,
             softcap=rule.softcap, **_window(block),
         )  # fmt: skip
-        return out.transpose(0, 1), lse
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        grad, q, k, v, out = _by_token(grad, q, k, v, out)
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    def _backward(
+        self, grad: Tensor, given: Attended, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        dq, dk, dv = map(torch.empty_like, given[:3])
         self._interface._flash_attn_backward(
-            grad, q, k, v, out, lse.contiguous(),
-            cu_seqlens_q=lengths.queries, cu_seqlens_k=lengths.keys,
-            max_seqlen_q=lengths.longest_queries, max_seqlen_k=lengths.longest_keys,
-            dq=dq, dk=dk, dv=dv, softmax_scale=rule.scale, is_causal=block.causal,
-            softcap=rule.softcap, **_window(block),
+            grad, *given, **lengths._asdict(), dq=dq, dk=dk, dv=dv,
+            softmax_scale=rule.scale, is_causal=block.causal, softcap=rule.softcap, **_window(block),
         )  # fmt: skip
-        dq, dk, dv = _by_head(dq, dk, dv)
         return dq, dk, dv
 
 
-class TorchFlashKernel:
+class TorchFlashKernel(FlashKernel):
     """The flash operations that torch carries, without any package. They know no softcap."""
 
     name = "torch's flash attention"
 
     def __init__(self, operations: Any = torch.ops.aten) -> None:
-        self._operations = operations
+        super().__init__(operations)
         self._plain = PlainKernel()
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule) -> Output:
         if rule.softcap:
             return self._plain.forward(q, k, v, block, rule)
-        lengths = block.lengths(q.device)
-        out, lse, *_ = self._operations._flash_attention_forward(
-            *_by_token(q, k, v), lengths.queries, lengths.keys,
-            lengths.longest_queries, lengths.longest_keys, 0.0, block.causal, False,
-            scale=rule.scale, **self._window(block),
-        )  # fmt: skip
-        return out.transpose(0, 1), lse
+        return super().forward(q, k, v, block, rule)
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, grad: Tensor, given: Attended, block: Block, rule: Rule) -> Gradients:
         if rule.softcap:
-            return self._plain.backward(grad, q, k, v, out, lse, block, rule)
-        lengths = block.lengths(q.device)
-        grad, q, k, v, out = _by_token(grad, q, k, v, out)
-        no_dropout = torch.empty(2, dtype=torch.uint64, device=q.device)
-        gradients = self._operations._flash_attention_backward(
-            grad, q, k, v, out, lse.contiguous(), lengths.queries, lengths.keys,
-            lengths.longest_queries, lengths.longest_keys, 0.0, block.causal, no_dropout, no_dropout,
+            return self._plain.backward(grad, given, block, rule)
+        return super().backward(grad, given, block, rule)
+
+    def _forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        return self._interface._flash_attention_forward(
+            q, k, v, *lengths, 0.0, block.causal, False, scale=rule.scale, **self._window(block)
+        )
+
+    def _backward(
+        self, grad: Tensor, given: Attended, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        no_dropout = torch.empty(2, dtype=torch.uint64, device=grad.device)
+        return self._interface._flash_attention_backward(
+            grad, *given, *lengths, 0.0, block.causal, no_dropout, no_dropout,
             scale=rule.scale, **self._window(block),
         )  # fmt: skip
-        dq, dk, dv = _by_head(*gradients)
-        return dq, dk, dv
 
     @staticmethod
     def _window(block: Block) -> dict[str, int]:
         return {} if block.reach is None else _window(block)
 
 
-class FlashAttention2Kernel:
+class FlashAttention2Kernel(FlashKernel):
     """FlashAttention-2 (package flash-attn >= 2.7)."""
 
     name = "flash-attn 2"
 
-    def __init__(self, interface: Any) -> None:
-        self._interface = interface
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, block: Block, rule: Rule
-    ) -> tuple[Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        out, lse, *_ = self._interface._flash_attn_varlen_forward(
-            *_by_token(q, k, v), lengths.queries, lengths.keys,
-            lengths.longest_queries, lengths.longest_keys,
-            dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
+    def _forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        return self._interface._flash_attn_varlen_forward(
+            q, k, v, *lengths, dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
             softcap=rule.softcap, **_window(block),
         )  # fmt: skip
-        return out.transpose(0, 1), lse
 
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        block: Block,
-        rule: Rule,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        lengths = block.lengths(q.device)
-        grad, q, k, v, out = _by_token(grad, q, k, v, out)
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    def _backward(
+        self, grad: Tensor, given: Attended, lengths: Lengths, block: Block, rule: Rule
+    ) -> tuple[Any, ...]:
+        dq, dk, dv = map(torch.empty_like, given[:3])
         self._interface._flash_attn_varlen_backward(
-            grad, q, k, v, out, lse.contiguous(), dq, dk, dv, lengths.queries, lengths.keys,
-            lengths.longest_queries, lengths.longest_keys,
+            grad, *given, dq, dk, dv, *lengths,
             dropout_p=0.0, softmax_scale=rule.scale, causal=block.causal,
-            softcap=rule.softcap, **_window(block),
-            alibi_slopes=None, deterministic=False,
+            softcap=rule.softcap, **_window(block), alibi_slopes=None, deterministic=False,
         )  # fmt: skip
-        dq, dk, dv = _by_head(dq, dk, dv)
         return dq, dk, dv
 
 

@@ -160,10 +160,3 @@ def check_rotary_precision(model: nn.Module, config: PreTrainedConfig) -> None:
                 raise RuntimeError(
                     "the model's rotary frequencies are not those of its configuration"
                 )
-
-
-def exact_angles(config: PreTrainedConfig, positions: Tensor) -> Tensor:
-    """Angles [positions, rotary size / 2] in float64 of an unscaled rope, to measure float32 ones against."""
-    dim = rotary_size(config)
-    exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
-    return positions.double()[:, None] * rope_base(config) ** -exponents

@@ -24,7 +24,7 @@ from selflong.placement.memory import memory
 from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Optimizer, Stage
 from selflong.recipe.site import TrainingSite
-from selflong.training.kernels import Block, BlockKernel, PlainKernel, Rule
+from selflong.training.kernels import Attended, Block, BlockKernel, PlainKernel, Rule
 from selflong.training.launch import run_stage
 from selflong.training.layout import Layout
 from selflong.training.stage import METRICS_FILE
@@ -82,14 +82,14 @@ def _kernel_error(
     rows, columns = block.query_bounds[-1], block.key_bounds[-1]
     q, k, v, grad = drawn(8, rows), drawn(2, columns), drawn(2, columns), drawn(8, rows)
     wide = [x.double() for x in (q, k, v)]
-    exact = PlainKernel()
-    expected_out, expected_lse = exact.forward(*wide, block, rule)
-    expected = exact.backward(grad.double(), *wide, expected_out, expected_lse, block, rule)
+    plain = PlainKernel()
+    right = Attended(*wide, *plain.forward(*wide, block, rule))
+    expected = plain.backward(grad.double(), right, block, rule)
     out, lse = kernel.forward(q, k, v, block, rule)
-    given = kernel.backward(grad, q, k, v, out, lse, block, rule)
-    pairs = zip((out, lse, *given), (expected_out, expected_lse, *expected), strict=True)
+    given = kernel.backward(grad, Attended(q, k, v, out, lse), block, rule)
+    pairs = zip((out, lse, *given), (right.out, right.lse, *expected), strict=True)
     return max(
-        float((value.double() - right).abs().max() / right.abs().max()) for value, right in pairs
+        float((value.double() - exact).abs().max() / exact.abs().max()) for value, exact in pairs
     )
 
 

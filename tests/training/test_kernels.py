@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selflong.training.kernels import (
+    Attended,
     Block,
     BlockKernel,
     FlashAttention2Kernel,
@@ -96,7 +97,8 @@ def _differentiate(
     assert lse.dtype == torch.float32 and lse.shape == (q.shape[1], q.shape[0])
     assert lse.is_contiguous()
     grad, q, k, v, out = _heads_first(grad, q, k, v, out)
-    parts = PlainKernel().backward(*(x.double() for x in (grad, q, k, v, out, lse)), block, rule)
+    given = Attended(*(x.double() for x in (q, k, v, out, lse)))
+    parts = PlainKernel().backward(grad.double(), given, block, rule)
     return [x.transpose(0, 1).contiguous().bfloat16() for x in parts]
 
 
@@ -248,7 +250,7 @@ def test_a_kernel_is_attention(name: str, shape: str, softcap: float) -> None:
     grad = random(HEADS, rows)
     expected.backward(grad.double())
     for given, plain in zip(
-        kernel.backward(grad, q, k, v, out, lse, block, rule), wanted, strict=True
+        kernel.backward(grad, Attended(q, k, v, out, lse), block, rule), wanted, strict=True
     ):
         assert plain.grad is not None
         torch.testing.assert_close(given.double(), plain.grad, **tolerance)

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+)
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from selflong.job import UserError
@@ -15,7 +22,6 @@ from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
 from selflong.training.rope import (
     check_rotary_precision,
-    exact_angles,
     rope_base,
     rotary_embeddings,
     rotary_size,
@@ -126,6 +132,13 @@ def test_layers_with_a_window_keep_their_base() -> None:
     set_rope(windowed, 8e6, 1 << 20, "keep", 131_072)
     assert rope_base(windowed) == 8e6
     assert windowed.rope_parameters["sliding_attention"] == local
+
+
+def exact_angles(config: PreTrainedConfig, positions: Tensor) -> Tensor:
+    """Angles [positions, rotary size / 2] in float64 of an unscaled rope."""
+    dim = rotary_size(config)
+    exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
+    return positions.double()[:, None] * rope_base(config) ** -exponents
 
 
 @pytest.mark.parametrize("base", [5e5, 8e6, 1.28e8, 2.8e9])
