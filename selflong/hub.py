@@ -175,15 +175,25 @@ def damaged_files(folder: Path) -> Iterator[str]:
         path = folder / name
         if not path.is_file():
             yield f"{path} is gone since it was downloaded: remove {folder}, and start again"
-        elif path.stat().st_size != listed["bytes"] or _content_hash(path, listed) not in (
-            listed.get("sha256"),
-            listed.get("git_blob"),
-        ):
+        elif not _is_whole(path, listed):
             yield f"{path} is not what the hub listed: remove {folder}, and start again"
 
 
-def _content_hash(path: Path, listed: dict[str, Any]) -> str:
-    return file_sha256(path) if "sha256" in listed else _git_blob(path)
+def _listed(file: RepoFile) -> dict[str, Any]:
+    """What a record says of a file: its size and SHA-256, of a small one git's blob hash."""
+    return {
+        "bytes": file.size,
+        **({"sha256": file.lfs.sha256} if file.lfs else {"git_blob": file.blob_id}),
+    }
+
+
+def _is_whole(path: Path, listed: dict[str, Any]) -> bool:
+    """Whether size and hash are the listed ones."""
+    if path.stat().st_size != listed["bytes"]:
+        return False
+    if "sha256" in listed:
+        return file_sha256(path) == listed["sha256"]
+    return _git_blob(path) == listed.get("git_blob")
 
 
 def _git_blob(path: Path) -> str:
@@ -282,13 +292,7 @@ def _record(repository: _Repository, commit: str, files: list[RepoFile]) -> dict
         "kind": repository.kind,
         "revision": repository.revision,
         "commit": commit,
-        "files": {
-            file.path: {
-                "bytes": file.size,
-                **({"sha256": file.lfs.sha256} if file.lfs else {"git_blob": file.blob_id}),
-            }
-            for file in files
-        },
+        "files": {file.path: _listed(file) for file in files},
     }
 
 
@@ -314,7 +318,7 @@ def _remove_others(folder: Path, paths: list[Path]) -> None:
 def _fetch(repository: _Repository, commit: str, file: RepoFile, folder: Path) -> Path:
     path = folder / file.path
     for attempt in range(ATTEMPTS + 1):
-        if path.is_file() and _is_whole(path, file):
+        if path.is_file() and _is_whole(path, _listed(file)):
             return path
         remove(path)
         if attempt < ATTEMPTS:
@@ -367,15 +371,6 @@ def _wait(error: Exception, failures: int) -> float:
         error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
     )
     return min(float(asked) if asked.isdigit() else 2.0**failures, LONGEST_WAIT)
-
-
-def _is_whole(path: Path, file: RepoFile) -> bool:
-    """Whether size and hash are the listed ones: SHA-256 of large files, git's blob hash of small ones."""
-    if path.stat().st_size != file.size:
-        return False
-    if file.lfs is not None:
-        return file_sha256(path) == file.lfs.sha256
-    return _git_blob(path) == file.blob_id
 
 
 @contextmanager

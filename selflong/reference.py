@@ -25,6 +25,7 @@ from selflong.placement.machines import H100
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.retrieval import Encoder
+from selflong.recipe.section import sections_of
 from selflong.recipe.site import Site
 from selflong.root import PACKAGE
 from selflong.sources.documents.section import Size
@@ -74,21 +75,14 @@ def sections(root: type[BaseModel]) -> list[type[BaseModel]]:
     found = [root]
     for section in found:
         for field in section.model_fields.values():
-            found += [part for part in _models(field.annotation) if part not in found]
+            found += [part for part in sections_of(field.annotation) if part not in found]
     return list(dict.fromkeys(found))
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
 
 
 def sentence(section: type[BaseModel], key: str) -> str:
     """What a key is: the text below it, else what its type says of itself."""
     field = section.model_fields[key]
-    parts = list(_models(field.annotation))
+    parts = list(sections_of(field.annotation))
     if text := sentences(section).get(key) or field.description:
         return text
     if key == "kind":

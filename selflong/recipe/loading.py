@@ -13,7 +13,7 @@ from selflong.job import UserError
 from selflong.recipe.checks import mistakes
 from selflong.recipe.reader import read_text, read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.section import NAME, PATTERNS, Section
+from selflong.recipe.section import NAME, PATTERNS, Section, sections_of
 from selflong.recipe.site import RECIPES, Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
@@ -61,18 +61,11 @@ def _allowed_keys(section: type[BaseModel], location: tuple[str | int, ...]) -> 
         fields = getattr(current, "model_fields", None)
         if fields is not None and step in fields:
             current = fields[step].annotation
-        candidates = list(_sections(current))
+        candidates = list(sections_of(current))
         matching = [c for c in candidates if _discriminates(c, step)]
         if len(candidates) == 1 or matching:
             current = (matching or candidates)[0]
     return sorted(getattr(current, "model_fields", {}))
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _sections(argument)
 
 
 def _discriminates(section: type[BaseModel], step: str | int) -> bool:

@@ -1,9 +1,11 @@
 """What the sections of a recipe and of a site have in common."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import isclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -163,6 +165,14 @@ class Download:
 def is_none(value: object) -> bool:
     """Where it holds the setting is left out, so that it changes no digest."""
     return value is None
+
+
+def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a type names, itself or inside of unions, lists and tables."""
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from sections_of(argument)
 
 
 class Licensed(Section):
