@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
-import polars as pl
 
 from selflong.formats import (
     PREDICTIONS,
     PROVENANCE,
     SAMPLES,
     read_parquet,
+    read_parquets,
     write_json,
     write_parquet,
     write_text,
@@ -186,7 +186,7 @@ class Publisher:
 
 def _statistics(key: tuple[str, str], paths: Sequence[Path]) -> dict[str, Any]:
     """Samples, lengths and families of one generator's samples of one kind."""
-    frame = pl.concat([read_parquet(path, SAMPLES) for path in paths])
+    frame = read_parquets(paths, SAMPLES)
     tokens = frame["tokens"]
     families = frame["family"].value_counts(sort=True).iter_rows()
     return {

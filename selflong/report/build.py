@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from selflong.drawing import ReportFigure, save
-from selflong.formats import SCORES, publish, read_parquet, table
+from selflong.formats import SCORES, publish, read_parquets, table
 from selflong.job import UserError
 from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe
@@ -28,9 +28,7 @@ from selflong.tables import Table, to_csv, write_tables
 
 def read_scores(recipe: Recipe, results: Results) -> pl.DataFrame:
     """Scores of all suites of a recipe."""
-    paths = [results.scores(suite) for suite in recipe.suites]
-    frames = [read_parquet(path, SCORES) for path in paths]
-    return pl.concat([table([], SCORES), *frames])
+    return read_parquets((results.scores(suite) for suite in recipe.suites), SCORES)
 
 
 def scores_from_predictions(recipe: Recipe, results: Results) -> pl.DataFrame:

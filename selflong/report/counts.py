@@ -16,6 +16,7 @@ from selflong.formats import (
     DROPS,
     TOKEN_COUNTS,
     read_parquet,
+    read_parquets,
 )
 from selflong.histograms import histogram
 from selflong.recipe.recipe import Recipe, stages_of_mixture
@@ -181,7 +182,7 @@ def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame,
     """Name, hits (source, row, suite, name, share, removed) and file of every corpus and mixture."""
     for name, corpus in recipe.corpora.items():
         paths = [results.overlaps(name, shard) for shard in corpus_shards(recipe, name)]
-        hits = pl.concat([read_parquet(path, CORPUS_OVERLAPS) for path in paths])
+        hits = read_parquets(paths, CORPUS_OVERLAPS)
         hits = hits.with_columns(removed=pl.lit(corpus.evaluation_overlap == "remove"))
         yield (
             f"corpus {name}",
@@ -281,7 +282,7 @@ def _kept(steps: Sequence[Step]) -> int:
 
 def _steps(step: str, paths: Sequence[Path], results: Results) -> Iterator[Step]:
     """Counts summed over shards, in the order of first appearance."""
-    frame = pl.concat([read_parquet(path, DROPS) for path in paths])
+    frame = read_parquets(paths, DROPS)
     sums = frame.group_by("source", "reason", maintain_order=True).agg(
         pl.col("rows").sum(), pl.col("tokens").sum()
     )

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from selflong.formats import ANSWERS, INSTRUCTIONS, read_parquet
+from selflong.formats import ANSWERS, INSTRUCTIONS, read_parquets
 from selflong.recipe.recipe import Recipe
 from selflong.results import Results, synthesis_shards
 from selflong.similarity import nearest_jaccard
@@ -18,8 +18,8 @@ def diversity(recipe: Recipe, results: Results, generator: str) -> Table:
     shards = synthesis_shards(recipe, "long_input")
     asked_in = [results.instructions(generator, shard) for shard in shards]
     answered_in = [results.answers(generator, shard) for shard in shards]
-    asked = pl.concat([read_parquet(path, INSTRUCTIONS) for path in asked_in])
-    answered = pl.concat([read_parquet(path, ANSWERS) for path in answered_in])
+    asked = read_parquets(asked_in, INSTRUCTIONS)
+    answered = read_parquets(answered_in, ANSWERS)
     both = asked.select("sample_id", "family", "instruction", "answer_words").join(
         answered, on="sample_id", how="left", maintain_order="left"
     )

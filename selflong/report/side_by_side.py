@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from selflong.formats import SCORED, read_parquet, table
+from selflong.formats import SCORED, read_parquets
 from selflong.scores import RESAMPLES, generator, interval, length_name
 from selflong.suites.measured import Measured
 from selflong.suites.section import SuiteSection
@@ -66,8 +66,7 @@ def comparisons(measured: Measured) -> Table | None:
 def _rows_of_suite(
     measured: Measured, name: str, suite: SuiteSection
 ) -> Iterator[tuple[Cell, ...]]:
-    frames = [read_parquet(path, SCORED) for path in measured.predictions.get(name, ())]
-    scored = pl.concat([table([], SCORED), *frames])
+    scored = read_parquets(measured.predictions.get(name, ()), SCORED)
     checkpoints = measured.checkpoints(name)
     found: list[tuple[int | None, Pair, Difference]] = []
     for (length,), cell in scored.sort("length").group_by("length", maintain_order=True):

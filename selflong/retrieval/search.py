@@ -13,6 +13,7 @@ from selflong.formats import (
     RETRIEVED,
     TOKEN_COUNTS,
     read_parquet,
+    read_parquets,
     table,
     write_parquet,
 )
@@ -45,7 +46,7 @@ class Catalog:
     @classmethod
     def load(cls, ids: pl.Series, token_counts: Sequence[Path]) -> "Catalog":
         """Join the index's ids with the token counts of the same shards, in the same order."""
-        counts = pl.concat([read_parquet(path, TOKEN_COUNTS) for path in token_counts])
+        counts = read_parquets(token_counts, TOKEN_COUNTS)
         if not counts["id"].equals(ids):
             raise UserError(
                 f"{token_counts[0].parent}: its documents are not those of the index; "

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from selflong.drawing import Points, ReportFigure, lines_by_length
-from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquet, table
+from selflong.formats import MEAN_OF_TASKS, SCORED, read_parquets
 from selflong.scores import bootstrap_means, generator, interval, length_name
 from selflong.suites.measured import INTERVALS, Measured, task_rows
 from selflong.suites.section import SuiteSection
@@ -121,8 +121,7 @@ def pooled_cell(
     measured: Measured, name: str, checkpoint: str, tasks: Sequence[str], length: int
 ) -> Cell:
     """The mean over all samples of some tasks, each counting alike; why there is none where it is missing."""
-    frames = [read_parquet(path, SCORED) for path in measured.predictions.get(name, ())]
-    found = pl.concat([table([], SCORED), *frames]).filter(
+    found = read_parquets(measured.predictions.get(name, ()), SCORED).filter(
         pl.col("task").is_in(list(tasks)), model=checkpoint, length=length
     )
     whole = measured.cell(name, checkpoint, MEAN_OF_TASKS, length)

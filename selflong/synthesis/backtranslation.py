@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from selflong.formats import TOKEN_COUNTS, read_parquet
+from selflong.formats import TOKEN_COUNTS, read_parquets
 from selflong.llm import Answer
 from selflong.recipe.synthesis import LongOutput
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
@@ -75,7 +75,7 @@ def _eligible(
     """Documents of the shard that have the right length, in random order; the order of the files and of
     their rows does not matter."""
     section = setting.synthesis.needed_long_output
-    counts = pl.concat([read_parquet(path, TOKEN_COUNTS) for path in token_counts])
+    counts = read_parquets(token_counts, TOKEN_COUNTS)
     fits = pl.col("tokens").is_between(section.minimum_tokens, section.maximum_tokens)
     ids = counts.filter(fits)["id"].to_list()
     mine = sorted(

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from selflong.drawing import ReportFigure
-from selflong.formats import PREDICTIONS, read_parquet
+from selflong.formats import PREDICTIONS, read_parquets
 from selflong.suites.measured import INTERVALS, Measured
 from selflong.suites.output_length.section import OutputLength
 from selflong.tables import Cell, Table, number_cell
@@ -16,7 +16,7 @@ def tables(suite: OutputLength, name: str, measured: Measured) -> Iterator[Table
     """Mean number of words written where `length` words were asked for, and the length score."""
     produced: dict[tuple[Any, ...], float] = {}
     if files := measured.predictions.get(name):
-        writing = pl.concat([read_parquet(path, PREDICTIONS) for path in files])
+        writing = read_parquets(files, PREDICTIONS)
         words = pl.col("prediction").str.count_matches(r"\S+")
         means = writing.group_by("model", "length").agg(words.mean().alias("words"))
         produced = {(model, length): mean for model, length, mean in means.rows()}
