@@ -479,7 +479,7 @@ def test_a_mistake_in_a_recipe_gets_one_sentence(
 SITE_MISTAKES = {
     "a folder that Snakemake takes for a wildcard": (
         put("results", "my {results}"),
-        "results: holds a brace, a tab or a line end",
+        "results: holds a bracket, a tab or a line end",
     ),
     "a folder that only a shell finds": (
         put("work", "~/work"),

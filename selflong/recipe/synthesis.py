@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Licensed, Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import Drawn, Licensed, Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
 
@@ -89,7 +89,7 @@ def _some_in_each_shard(section: Any) -> Any:
 class LongInput(Section):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
-    samples: Positive
+    samples: Drawn
     """To ask for; gates and duplicates leave fewer."""
     shards: Shards
     families: dict[str, Rate] = Field(min_length=1)
