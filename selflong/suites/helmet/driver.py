@@ -1,9 +1,12 @@
 """HELMET's eval.py, run by HELMET's own Python in its checkout; nothing of this project is imported.
 
-Two things are other than in `python eval.py`: models run without flash-attn where it is not installed, and
-ALCE's scores, which it writes as means alone, are written for each answer.
+Three things are other than in `python eval.py`: models run without flash-attn where it is not installed,
+vLLM's engine gets the settings of `--engine` as well, and ALCE's scores, which it writes as means alone, are
+written for each answer.
 """
 
+import argparse
+import functools
 import importlib
 import importlib.util
 import json
@@ -18,13 +21,25 @@ MOST_CITATIONS = 3
 
 def main() -> None:
     """Run eval.py with this process's arguments."""
+    engine, sys.argv[1:] = split(sys.argv[1:])
     sys.path[0] = str(Path.cwd())
+    if engine is not None:
+        vllm: Any = importlib.import_module("vllm")
+        vllm.LLM = _with_settings(vllm.LLM, engine)
     models: Any = importlib.import_module("model_utils")
     if importlib.util.find_spec("flash_attn") is None:
         models.HFModel = _with_other_attention(models.HFModel)
     alce: Any = importlib.import_module("eval_alce")
     alce.main = lambda arguments: score_citations(alce, Path(arguments[1]))
     importlib.import_module("eval").main()
+
+
+def split(arguments: list[str]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The settings of `--engine`, None without it, and eval.py's own arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--engine", type=json.loads)
+    own, rest = parser.parse_known_args(arguments)
+    return own.engine, rest
 
 
 def _with_other_attention(model: Any) -> Any:
@@ -35,6 +50,16 @@ def _with_other_attention(model: Any) -> Any:
             super().__init__(*arguments, attn_implementation="sdpa", **settings)
 
     return Model
+
+
+def _with_settings(engine: Any, settings: dict[str, Any]) -> Any:
+    """vLLM's engine, whose `settings` stand before those that HELMET gives it."""
+
+    @functools.wraps(engine, updated=())
+    def make(*arguments: Any, **given: Any) -> Any:
+        return engine(*arguments, **(given | settings))
+
+    return make
 
 
 def score_citations(alce: Any, path: Path) -> None:

