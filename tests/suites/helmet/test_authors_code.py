@@ -9,12 +9,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmCpu, VllmServing
 from selflong.recipe.weights import GgufWeights
 from selflong.suites.helmet import driver, harness, judge
 from selflong.suites.helmet.driver import score_citations
 from selflong.suites.helmet.section import Helmet
+from selflong.suites.ruler.generator import Sources
 from selflong.training.weights import load_weights
 from tests.suites.helmet.small_checkout import NEEDS_HELMET, VLLM_PYTHON, WORDS, small_site
 from tests.suites.jobs import job_of
@@ -113,7 +117,7 @@ def test_their_parser_reads_the_command(
     config.write_text(json.dumps({"datasets": "json_kv", "max_test_samples": 7}))
     line = harness.command(site, config, Path("/c"), serving, Path("/o"))[2:]
     own, given = driver.split(line)
-    assert (own == harness.engine(WITH_VLLM)) == (serving is WITH_VLLM)
+    assert own.engine == (harness.engine(WITH_VLLM) if serving is WITH_VLLM else None)
     outcome = subprocess.run(
         [site.python, "-c", PARSE, *given, "--thinking"],
         cwd=site.checkout, check=True, capture_output=True, text=True,
@@ -263,7 +267,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 sys.path.insert(0, sys.argv[1])
 driver = importlib.import_module("driver")
-driver.score_citations(importlib.import_module("eval_alce"), Path(sys.argv[2]))
+driver.score_citations(importlib.import_module("eval_alce"), Path(sys.argv[2]), *sys.argv[3:])
 """
 
 
@@ -285,3 +289,51 @@ def test_each_answer_of_alce_is_scored_as_their_mean_is(
     assert len(scores) == MADE
     assert 100 * sum(scores) / MADE == pytest.approx(authors[kind][metric])
     assert 0 < authors[kind][metric] < 100
+
+
+def write_believer(folder: Path) -> Path:
+    """A model that answers "1" to whatever it is asked: what is cited says what the answer says.
+
+    Nothing but its embeddings counts. The first token leads to "1" and that to the end.
+    """
+    vocabulary = {"<pad>": 0, "</s>": 1, "1": 2, "[UNK]": 3}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    config = T5Config(
+        vocab_size=4, d_model=2, d_kv=2, d_ff=2, num_layers=1, num_heads=1,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    for name, weight in model.named_parameters():
+        weight.data.fill_(1.0 if "layer_norm" in name else 0.0)
+    embeddings = torch.tensor([[1.0, 0.0], [0.0, 5.0], [2.0, 2.0], [0.0, 0.0]])
+    model.get_input_embeddings().weight.data.copy_(embeddings)
+    model.get_output_embeddings().weight.data.copy_(embeddings)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_each_answer_s_citations_are_judged_by_the_site_s_model(
+    site: HelmetSite, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(sources.nltk_data))
+    docs = [{"title": "t", "text": "The river runs."}, {"title": "u", "text": "The sea is wide."}]
+    outputs = {
+        "The river runs to the sea [1][2].": 1.0,
+        "The river runs [1]. The sea is wide.": 0.5,
+        "The market sells stone [3].": 0.0,
+        "": None,
+    }
+    path = tmp_path / "alce_asqa.json"
+    asked = {"question": "Who?", "docs": docs, "qa_pairs": [{"short_answers": ["river"]}]}
+    path.write_text(json.dumps({"data": [{**asked, "output": output} for output in outputs]}))
+    judge = write_believer(tmp_path / "judge")
+    line = [site.python, "-c", SCORE, str(Path(driver.__file__).parent), str(path), str(judge)]
+    subprocess.run(line, cwd=site.checkout, check=True)
+    found = json.loads(Path(f"{path}.score").read_text())
+    assert [sample.get("citation_rec") for sample in found] == list(outputs.values())
+    assert [sample.get("citation_prec") for sample in found] == [1, 1, 0, None]
+    assert [sample["str_em"] for sample in found] == [1, 1, 0, 0]

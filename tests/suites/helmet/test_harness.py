@@ -91,7 +91,7 @@ def test_what_helmet_left_out_is_named(job: Job) -> None:
     for tasks, message in (
         (TASKS, r"suites\.h\.tasks\.KV: HELMET wrote no result at 512"),
         ({"QA": "narrativeqa NDCG@10"}, r"tasks\.QA: none of its samples has 'NDCG@10': name an"),
-        ({"Cite": "asqa citation_rec"}, r"'citation_rec': citations are judged on a GPU"),
+        ({"Cite": "asqa citation_rec"}, r"'citation_rec': no answer has a sentence"),
     ):
         with pytest.raises(UserError, match=message):
             list(harness._rows(suite_of(tasks=tasks), [512], written, job.helmet, job))  # type: ignore[arg-type]
@@ -199,6 +199,10 @@ def test_a_checkout_that_is_none_is_refused_in_a_sentence(job: Job, tmp_path: Pa
         harness.run(suite_of(), job, tmp_path / "work")
     with pytest.raises(UserError, match=r"config\.yaml: helmet is missing"):
         harness.run(suite_of(), dataclasses.replace(job, helmet=None), tmp_path / "work")
+    with pytest.raises(
+        UserError, match=r"helmet\.citations is missing: name the folder of google/"
+    ):
+        harness.run(suite_of(tasks={"Cite": "asqa citation_rec"}), job, tmp_path / "work")
     judge = Judge(model="some-judge", context_tokens=8192)
     with pytest.raises(
         UserError, match=r"helmet\.judge is missing: say where some-judge, the judge"
