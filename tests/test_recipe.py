@@ -369,6 +369,12 @@ MISTAKES = {
         put("report/curves", {"ruler_by_length": CURVE}),
         "report.curves.ruler_by_length: a figure of suites.ruler may have this name; give another one",
     ),
+    "a figure whose columns stand twice": (
+        put(
+            "report/curves", {"x": CURVE | {"columns": {"C": {"suite": "ruler", "tasks": ["vt"]}}}}
+        ),
+        "report.curves.x: give columns_of or columns",
+    ),
     "a figure that is no file": (
         put("report/curves", {"../x": CURVE}),
         "report.curves.../x: a name begins with a lower-case letter or a digit",

@@ -324,6 +324,9 @@ class HelmetSite(Section):
     """With what envs/evaluation-helmet.txt names."""
     judge: RemoteServing | None = None
     """Where the model answers that a suite names as its judge."""
+    citations: Path | None = None
+    """Folder of the model of 11 billion parameters that judges ALCE's citations,
+    google/t5_xxl_true_nli_mixture."""
 
 
 class TrackingSite(Section):

@@ -153,6 +153,9 @@ def _helmet(recipe: Recipe, site: Site) -> Iterator[Mistake]:
         needed = f"suites.{next(iter(suites))} needs it"
         yield "helmet.checkout", f"{_lost(helmet.checkout, 'folder')} {needed}"
     for name, suite in suites.items():
+        if suite.scores_citations and helmet.citations and not helmet.citations.is_dir():
+            needed = f"suites.{name} has its citations judged by it"
+            yield "helmet.citations", f"{_lost(helmet.citations, 'folder')} {needed}"
         if suite.judge is None:
             continue
         if helmet.judge is None:

@@ -52,7 +52,13 @@ class Helmet(LengthsSection):
 
     @property
     def needs_of_site(self) -> tuple[str, ...]:
-        return ("helmet",) if self.judge is None else ("helmet", "helmet.judge")
+        judged = ("helmet.judge",) if self.judge is not None else ()
+        return ("helmet", *judged, *(("helmet.citations",) if self.scores_citations else ()))
+
+    @property
+    def scores_citations(self) -> bool:
+        """Whether it asks for a metric that a model gives who reads what ALCE's answers cite."""
+        return any(task.partition(" ")[2].startswith("citation_") for task in self.tasks.values())
 
     @model_validator(mode="after")
     def _judged_by_somebody(self) -> Self:
