@@ -88,7 +88,8 @@ def begin():
         LOCK.enter_context(sole_owner(RESULTS.root))
         for folder in (RESULTS.root, JOBS.work):
             check_writable(folder)
-        JOBS.write_copies()
+        with disk_errors_as_sentences():
+            JOBS.write_copies()
 
 
 def note_what_is_lacking():
