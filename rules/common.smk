@@ -77,7 +77,11 @@ wildcard_constraints:
 
 def lacks():
     """What this machine lacks for the jobs that are to run."""
-    jobs = [] if workflow.dag is None else workflow.dag.needrun_jobs(exclude_finished=False)
+    jobs = (
+        []
+        if workflow.dag is None
+        else workflow.dag.needrun_jobs(exclude_finished=False)
+    )
     return lacking(RUN.recipe, RUN.site, uses_of_jobs(jobs), CONDA)
 
 
