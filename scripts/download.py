@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from selflong.launcher import launch
 from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
 from selflong.job import sole_owner
-from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.run.inputs import Inputs

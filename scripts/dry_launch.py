@@ -1,7 +1,7 @@
 """Print every command of a training stage and of its evaluation on SLURM, without starting any."""
 
-from selflong.estimate.commands import dry_launch
 from selflong.launcher import launch
+from selflong.estimate.commands import dry_launch
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.run.run import Run

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from selflong.evaluation.evaluate import evaluate
 from selflong.launcher import launch
+from selflong.evaluation.evaluate import evaluate
 from selflong.precision import decided_serving
 from selflong.recipe.models import Chat
 from selflong.recipe.recipe import Recipe

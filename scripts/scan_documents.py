@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.launcher import launch
 from selflong.corpus.select import scan
 from selflong.corpus.stretches import SOURCE_FILE
-from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
 from selflong.tokens import Tokenizer, load_tokenizer
 

@@ -1,7 +1,7 @@
 """Add a suite's predictions up to scores with intervals."""
 
-from selflong.evaluation.score import score
 from selflong.launcher import launch
+from selflong.evaluation.score import score
 from selflong.results import results_of
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.launcher import launch
 from selflong.corpus.select import select
 from selflong.formats import publish
-from selflong.launcher import launch
 from selflong.recipe.recipe import Recipe
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from selflong.cluster import WARNING_SECONDS, within_time_limit
 from selflong.launcher import launch
+from selflong.cluster import WARNING_SECONDS, within_time_limit
 from selflong.placement.fit import stage_site
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site

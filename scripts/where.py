@@ -1,7 +1,7 @@
 """Print where a recipe's tables, figures and report lie."""
 
-from selflong.job import UserError
 from selflong.launcher import launch
+from selflong.job import UserError
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import results_of

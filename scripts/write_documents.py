@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from selflong.launcher import launch
 from selflong.corpus.select import write
 from selflong.corpus.stretches import SOURCE_FILE
-from selflong.launcher import launch
 
 
 def source_files(sources: list[Path]) -> list[Path]:

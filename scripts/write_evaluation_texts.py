@@ -1,7 +1,7 @@
 """Write the evaluation's own text, with which corpus and mixture are compared."""
 
-from selflong.decontamination.texts import write_evaluation_texts
 from selflong.launcher import launch
+from selflong.decontamination.texts import write_evaluation_texts
 from selflong.run.inputs import Inputs
 
 if __name__ == "__main__":

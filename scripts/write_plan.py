@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from selflong.estimate.write import write_plan
 from selflong.launcher import launch
+from selflong.estimate.write import write_plan
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 

@@ -10,14 +10,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
 from typing import TextIO
 
 from selflong import guardian
 from selflong.logs import presentable, start_logging
 
 PR_SET_PDEATHSIG = 1
+PROBE_BYTES = 1 << 16
 RUNNER_VARIABLE = "SELFLONG_RUNNER"
 """Environment variable that tells a job which Snakemake started it."""
 
@@ -70,7 +73,7 @@ def runner_has_ended() -> bool:
 MENDS = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some of the quota",
-    errno.EROFS: "name another folder in config.yaml",
+    errno.EROFS: "name another folder in config.yaml, or start in another",
     errno.EACCES: "allow it, or name another folder in config.yaml",
     errno.EPERM: "allow it, or name another folder in config.yaml",
     errno.ENOTDIR: "a file stands where a folder belongs; move it away",
@@ -122,6 +125,17 @@ def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def check_writable(folder: Path) -> None:
+    """UserError where nothing can be written into `folder`, which is made if need be."""
+    with disk_errors_as_sentences(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as probe:
+            # A full disk still makes empty files, and some tell it only when what was written must arrive.
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+
+
 def _acquire(lock: TextIO, folder: Path, wait: bool) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -154,5 +168,21 @@ def run(main: Callable[[], None]) -> None:
         with disk_errors_as_sentences():
             main()
     except UserError as mistake:
-        print(f"Error: {presentable(str(mistake))}", file=sys.stderr)
+        _say(presentable(str(mistake)))
         sys.exit(2)
+
+
+def _say(sentence: str) -> None:
+    """Print it as an error; a log on a full disk takes none, and the rules then say why (`onerror`)."""
+    with suppress(OSError):
+        print(f"Error: {sentence}", file=sys.stderr, flush=True)
+
+
+def quiet_interrupt(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A `sys.excepthook` by which Ctrl-C ends a program with a sentence in place of a stack."""
+    if issubclass(kind, KeyboardInterrupt):
+        _say("interrupted: start again, and it goes on")
+    else:
+        sys.__excepthook__(kind, error, trace)

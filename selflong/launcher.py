@@ -12,8 +12,11 @@ import cyclopts
 
 from selflong.cluster import within_time_limit
 from selflong.integrity import check_inputs
-from selflong.job import run
+from selflong.job import quiet_interrupt, run
 from selflong.recipe.loading import load_recipe, load_site
+
+# Ctrl-C comes while a script still imports what its job needs, too: each imports this module first.
+sys.excepthook = quiet_interrupt
 
 CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "recipe": (load_recipe, "SELFLONG_RECIPE", "recipes/laptop.yaml"),

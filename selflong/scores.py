@@ -1,7 +1,7 @@
 """Means over predictions with 95% intervals by bootstrap over samples: the one place where scores add up."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from selflong.job import UserError
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+
+Mean = Callable[[np.ndarray, np.random.Generator], tuple[float, np.ndarray]]
+"""Scores [samples] -> their mean, and those of resamples [RESAMPLES]."""
 
 DEPTH_BINS = 10
 """Depths of suites that draw them freely are counted in tenths of the context."""
@@ -41,14 +44,15 @@ def aggregate(
     grids: frozenset[str],
     seed: int,
     pooled: frozenset[str] = frozenset(),
+    geometric: frozenset[str] = frozenset(),
 ) -> pl.DataFrame:
     """formats.SCORES of formats.SCORED by file name (relative to the results' folder).
 
     For each suite, model and length: every task, the mean of the tasks (each task counts alike, whatever its
     number of samples, and is resampled by itself; of suites in `pooled` each sample counts alike), and each
     task at each depth. Suites in `grids` ask for certain depths, which are kept; elsewhere depths are put
-    into tenths, named by their middle. The intervals depend on the seed and the group's own scores alone, not
-    on what else is scored.
+    into tenths, named by their middle. Means over samples of suites in `geometric` are geometric ones. The
+    intervals depend on the seed and the group's own scores alone, not on what else is scored.
 
     Raises UserError where a prompt stands in two files or was predicted twice.
     """
@@ -67,15 +71,16 @@ def aggregate(
     ):
         key = {"suite": suite, "model": model, "length": length}
         resampled, means, weights = [], [], []
+        mean = _geometric_means if suite in geometric else _means
         for (task,), of_task in cell.group_by("task", maintain_order=True):
-            row, drawn = _row({**key, "task": task, "depth": None}, of_task, seed)
+            row, drawn = _row({**key, "task": task, "depth": None}, of_task, seed, mean)
             resampled.append(drawn)
             means.append(row["mean"])
             weights.append(of_task.height if suite in pooled else 1)
             rows.append(row)
             at_depths = of_task.filter(pl.col("depth").is_not_null()).sort("depth", "index")
             for (depth,), at_depth in at_depths.group_by("depth", maintain_order=True):
-                rows.append(_row({**key, "task": task, "depth": depth}, at_depth, seed)[0])
+                rows.append(_row({**key, "task": task, "depth": depth}, at_depth, seed, mean)[0])
         low, high = interval(np.average(resampled, axis=0, weights=weights))
         rows.append(
             {
@@ -98,6 +103,7 @@ def aggregate_files(
     grids: frozenset[str],
     seed: int,
     pooled: frozenset[str] = frozenset(),
+    geometric: frozenset[str] = frozenset(),
 ) -> pl.DataFrame:
     """`aggregate` of prediction files below `root`, the folder of the results."""
     predictions = {
@@ -105,7 +111,7 @@ def aggregate_files(
     }
     if all(frame.is_empty() for frame in predictions.values()):
         raise UserError(f"{root} holds no predictions: evaluate a model first")
-    return aggregate(predictions, grids, seed, pooled)
+    return aggregate(predictions, grids, seed, pooled, geometric)
 
 
 def length_name(length: int) -> str:
@@ -126,15 +132,25 @@ def _depth_of_group(grids: frozenset[str]) -> pl.Expr:
     return pl.when(pl.col("suite").is_in(sorted(grids))).then(pl.col("depth")).otherwise(middle)
 
 
+def _means(scores: np.ndarray, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    return float(scores.mean()), bootstrap_means(scores, rng)
+
+
+def _geometric_means(scores: np.ndarray, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    mean, drawn = _means(np.log(scores), rng)
+    return float(np.exp(mean)), np.exp(drawn)
+
+
 def _row(
-    key: dict[str, object], samples: pl.DataFrame, seed: int
+    key: dict[str, object], samples: pl.DataFrame, seed: int, mean: Mean
 ) -> tuple[dict[str, object], np.ndarray]:
     scores = samples["score"].to_numpy()
-    drawn = bootstrap_means(scores, generator(seed, sorted(key.items(), key=lambda item: item[0])))
+    rng = generator(seed, sorted(key.items(), key=lambda item: item[0]))
+    found, drawn = mean(scores, rng)
     low, high = interval(drawn)
     row = {
         **key,
-        "mean": float(scores.mean()),
+        "mean": found,
         "low": low,
         "high": high,
         "samples": len(scores),

@@ -68,6 +68,15 @@ def score_cell(mean: float, low: float, high: float, samples: int, file: str | N
     return Cell(text, mean, low, high, samples, file)
 
 
+def perplexity_cell(
+    mean: float, low: float, high: float, samples: int, file: str | None = None
+) -> Cell:
+    """The perplexity that a score from 0 to 1 is the inverse of, with its interval."""
+    mean, low, high = 1 / mean, 1 / high, 1 / low
+    text = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return Cell(text, mean, low, high, samples, file)
+
+
 def number_cell(value: float, digits: int = 0, file: str | None = None) -> Cell:
     """A number with commas between the thousands."""
     return Cell(f"{value:,.{digits}f}", value, file=file)

@@ -61,9 +61,13 @@ def sources() -> Sources:
     return packaged_sources()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest folder begins first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest folder begins first; what takes minutes is skipped unless it is asked for."""
     items.sort(key=lambda item: item.path.parent.name != "workflow")
+    if "long" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="it takes minutes: make test-long"))
 
 
 class FolderScheduling(LoadScopeScheduling):

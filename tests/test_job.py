@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from selflong import guardian
-from selflong.job import RUNNER_VARIABLE, UserError, sole_owner
+from selflong.job import RUNNER_VARIABLE, UserError, check_writable, sole_owner
 from tests.waiting import ends_within
 
 ROOT = Path(__file__).parents[1]
@@ -241,3 +241,17 @@ def command_of(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     except OSError:
         return []
+
+
+def test_a_folder_on_a_full_disk_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=f"{tmp_path}: No space left on device: free some space"):
+        check_writable(tmp_path)

@@ -369,6 +369,12 @@ MISTAKES = {
         put("report/curves", {"ruler_by_length": CURVE}),
         "report.curves.ruler_by_length: a figure of suites.ruler may have this name; give another one",
     ),
+    "a figure whose columns stand twice": (
+        put(
+            "report/curves", {"x": CURVE | {"columns": {"C": {"suite": "ruler", "tasks": ["vt"]}}}}
+        ),
+        "report.curves.x: give columns_of or columns",
+    ),
     "a figure that is no file": (
         put("report/curves", {"../x": CURVE}),
         "report.curves.../x: a name begins with a lower-case letter or a digit",
@@ -479,7 +485,7 @@ def test_a_mistake_in_a_recipe_gets_one_sentence(
 SITE_MISTAKES = {
     "a folder that Snakemake takes for a wildcard": (
         put("results", "my {results}"),
-        "results: holds a brace, a tab or a line end",
+        "results: holds a bracket, a tab or a line end",
     ),
     "a folder that only a shell finds": (
         put("work", "~/work"),

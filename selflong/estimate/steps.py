@@ -42,6 +42,12 @@ REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
 LLAMA_CPP_PROMPT_TOKENS = 280
 LLAMA_CPP_ANSWER_TOKENS = 120
+MADE_BY = {
+    "long_input": "answers",
+    "long_output": "long outputs",
+    "document_tasks": "document tasks",
+}
+"""The last step of each kind of samples."""
 """Tokens a second of all slots of llama.cpp's server together, SmolLM2-135M on two cores."""
 
 
@@ -212,8 +218,9 @@ class Planner:
         uses, corpus = usage(self.recipe, name), (f"corpus {section.corpus}",)
         if section.long_input is not None:
             yield from self._long_inputs(section, section.long_input, name, generator, uses)
-        for kind, step in (("long_output", "long outputs"), ("document_tasks", "document tasks")):
+        for kind in ("long_output", "document_tasks"):
             if kind in section.kinds:
+                step = MADE_BY[kind]
                 yield self._requests(
                     f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
                     corpus, kept=synthesised(self.recipe, kind).tokens,
@@ -239,7 +246,7 @@ class Planner:
             memory=index.search_memory + 4 * GB, kept_bytes=long_input.samples * 70 * 60,
         )  # fmt: skip
         yield self._requests(
-            f"answers {name}", uses["answers"], long_input.shards, name,
+            f"{MADE_BY['long_input']} {name}", uses["answers"], long_input.shards, name,
             generator, (found,), kept=synthesised(self.recipe, "long_input").tokens,
         )  # fmt: skip
 
@@ -293,8 +300,8 @@ class Planner:
     def _mixtures(self) -> Iterator[Step]:
         for name, mixture in self.recipe.mixtures.items():
             sources = (entry.source.synthesised for entry in mixture.entries.values())
-            generators = {made.generator for made in sources if made is not None}
-            after = [f"{what} {g}" for g in generators for what in ("answers", "long outputs")]
+            made = {(source.samples, source.generator) for source in sources if source is not None}
+            after = [f"{MADE_BY[samples]} {generator}" for samples, generator in sorted(made)]
             if mixture.contamination.suites:
                 after.append("evaluation texts")
             read = sum(samples(self.recipe, entry).tokens for entry in mixture.entries.values())

@@ -5,8 +5,8 @@ from pathlib import Path
 from selflong.formats import PREDICTIONS, SCORES, parquet_writer, read_parquet, write_parquet
 from selflong.job import UserError
 from selflong.recipe.suites import Suite
-from selflong.scores import aggregate_files
 from selflong.suites.kinds import kind_of
+from selflong.suites.suite_scores import scores_of
 
 TOLERANCE = 1e-12
 
@@ -20,10 +20,7 @@ def score(
     """
     for path in predictions:
         check_scores(suite, path)
-    grids = frozenset({name}) if suite.by_depth else frozenset()
-    pooled = frozenset({name}) if suite.counts_samples else frozenset()
-    scores = aggregate_files(predictions, results, grids, seed, pooled)
-    write_parquet(scores, output, SCORES)
+    write_parquet(scores_of(name, suite, predictions, results, seed), output, SCORES)
 
 
 def check_scores(suite: Suite, path: Path) -> None:

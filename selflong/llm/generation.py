@@ -6,16 +6,16 @@ flips close decisions. So attention runs over each row's own keys alone, and the
 have the same number of rows. A row joins when a place is free and leaves when it ends.
 
 The beginning that a prompt shares with an earlier one is not read again: its keys are copied. Every prompt
-is read in blocks that begin at multiples of BLOCK, so that the keys of a whole block come from products of
-the same shapes, to the bit, whichever prompt brought it; what is not a whole block is read by every prompt.
+is read in blocks that begin at multiples of their size, so that the keys of a whole block come from
+products of the same shapes, to the bit, whichever prompt brought it; what is not a whole block is read by
+every prompt.
 """
 
 import queue
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -23,8 +23,11 @@ from transformers import AttentionInterface, PreTrainedModel
 
 ATTENTION = "selflong_rows"
 DECODING_ROWS = 8
-BLOCK = 128
-"""Positions that are read together, and the grain of what is shared."""
+BLOCKS = {torch.float32: 128, torch.bfloat16: 256}
+"""Positions that are read together, and the grain of what is shared.
+
+A core multiplies bfloat16 so fast that with 128 rows it waits for the weights to come from memory.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,14 @@ class _Row:
     def capacity(self) -> int:
         return len(self.prompt) + self.max_tokens
 
-    def common_blocks(self, prompt: Sequence[int]) -> int:
+    def common_blocks(self, prompt: Sequence[int], block: int) -> int:
         """Positions in whole blocks that begin both prompts and whose keys are stored.
 
         The last of `prompt` is not among them: what follows it is asked for.
         """
-        end = min(self.length, len(self.prompt), len(prompt) - 1) // BLOCK * BLOCK
-        for start in range(0, end, BLOCK):
-            if self.prompt[start : start + BLOCK] != prompt[start : start + BLOCK]:
+        end = min(self.length, len(self.prompt), len(prompt) - 1) // block * block
+        for start in range(0, end, block):
+            if self.prompt[start : start + block] != prompt[start : start + block]:
                 return start
         return end
 
@@ -108,8 +111,8 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """Attention of one block of a prompt, or of one new position of each row; further rows are filling.
 
-    query: [rows, heads, positions, head size]; gives [rows, positions, heads, head size]. mask: what a block
-    may attend to, [positions, keys], where it is not a prompt's first.
+    query: [rows, heads, positions, head size]; gives [rows, positions, heads, head size]. mask: what is added
+    to a block's scores, [positions, keys], where it is not a prompt's first.
     """
     layer = cast(int, module.layer_idx)
     if query.shape[0] == 1:
@@ -135,7 +138,7 @@ AttentionInterface.register(ATTENTION, _attend)
 
 
 class Generator:
-    """Runs `model` (loaded with `attn_implementation=ATTENTION`) in a thread of its own.
+    """Runs `model` (loaded with `attn_implementation=ATTENTION`) in the thread that calls `run`.
 
     key_tokens: positions whose keys are held at once, over all rows; a prompt waits until it fits. What the
     rows leave of them holds the keys of the last prompts, for others that begin alike.
@@ -145,13 +148,13 @@ class Generator:
         if getattr(model.config, "sliding_window", None):
             raise ValueError("a model with sliding windows cannot be served this way")
         self._model = model.eval()
+        self._block = BLOCKS[model.dtype]
         self._key_tokens = key_tokens
         self._arrivals: queue.SimpleQueue[_Row] = queue.SimpleQueue()
         self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
         self._ended: list[_Row] = []
         """Whose keys are kept, the last used at the end."""
-        threading.Thread(target=self._work, name="generation", daemon=True).start()
 
     def submit(
         self, prompt: Sequence[int], max_tokens: int, end_ids: frozenset[int]
@@ -162,7 +165,12 @@ class Generator:
         return row.result
 
     @torch.inference_mode()
-    def _work(self) -> None:
+    def run(self) -> NoReturn:
+        """Answer what any thread submits, for good.
+
+        Call it in the thread that loaded the model: in a second one that computes, the products of torch use
+        one core, however many it was given.
+        """
         while True:
             self._receive()
             while self._waiting and self._fits(row := self._next()):
@@ -176,12 +184,15 @@ class Generator:
 
         Requests that are sent together arrive in any order, and keys are held for a while only.
         """
-        return max(self._waiting, key=lambda row: self._source(row).common_blocks(row.prompt))
+        return max(self._waiting, key=lambda row: self._shared(self._source(row), row))
 
     def _source(self, row: _Row) -> _Row:
         """The row that shares most with `row`, of equal ones one that decodes; itself where there is none."""
         others = [*self._rows, *self._ended]
-        return max(others, key=lambda other: other.common_blocks(row.prompt), default=row)
+        return max(others, key=lambda other: self._shared(other, row), default=row)
+
+    def _shared(self, source: _Row, row: _Row) -> int:
+        return source.common_blocks(row.prompt, self._block)
 
     def _receive(self) -> None:
         if not self._rows and not self._waiting:
@@ -205,14 +216,16 @@ class Generator:
         while self._ended and sum(other.capacity for other in self._ended) > room:
             self._ended.pop(0)
         source = self._source(row)
-        row.share(source, source.common_blocks(row.prompt))
+        row.share(source, self._shared(source, row))
 
     def _read_prompt(self, row: _Row) -> None:
         try:
             self._share_beginning(row)
-            for start in range(row.length, len(row.prompt), BLOCK):
-                block = list(row.prompt[start : start + BLOCK])
-                next_id = self._read_block(row, block, is_last=start + BLOCK >= len(row.prompt))
+            for start in range(row.length, len(row.prompt), self._block):
+                block = list(row.prompt[start : start + self._block])
+                next_id = self._read_block(
+                    row, block, is_last=start + self._block >= len(row.prompt)
+                )
         except Exception as error:
             row.result.set_exception(error)
             return
@@ -220,10 +233,7 @@ class Generator:
 
     def _read_block(self, row: _Row, block: list[int], is_last: bool) -> int:
         """Store a block's keys; the likeliest token after the last one, 0 after others."""
-        mask = None
-        if row.length:
-            mask = torch.ones(len(block), row.length + len(block), dtype=torch.bool)
-            mask = mask.tril(row.length)
+        mask = self._mask(row.length, len(block)) if row.length else None
         next_id = 0
         if is_last:
             (next_id,) = self._forward([row], [block], [row.length], mask)
@@ -231,6 +241,11 @@ class Generator:
             self._model.base_model(**self._inputs([row], [block], [row.length], mask))
         row.length += len(block)
         return next_id
+
+    def _mask(self, start: int, positions: int) -> torch.Tensor:
+        """Added to the scores of a block from `start`, for all layers: [positions, keys]."""
+        mask = torch.full((positions, start + positions), -torch.inf, dtype=self._model.dtype)
+        return mask.triu(start + 1)
 
     def _decode(self) -> None:
         rows = list(self._rows)

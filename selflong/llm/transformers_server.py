@@ -16,7 +16,7 @@ import uuid
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -73,6 +73,10 @@ class ModelService:
         if ends is None:
             ends = self._tokenizer.eos_token_id
         return frozenset(() if ends is None else [ends] if isinstance(ends, int) else ends)
+
+    def run(self) -> NoReturn:
+        """Generate what requests ask for, in the calling thread."""
+        self._generator.run()
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The protocol's reply to `body`; raises InvalidRequest."""
@@ -287,7 +291,8 @@ def main() -> None:
     )
     server = _Server(_Handler)
     say_port(server.server_port)
-    server.serve_forever()
+    threading.Thread(target=server.serve_forever, name="requests", daemon=True).start()
+    _Handler.service.run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Mistakes in a recipe that span several sections, each as one sentence."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from selflong.recipe.models import INITIAL
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.published import cells
 from selflong.recipe.recipe import DOWNLOADS, Recipe
-from selflong.recipe.report import Neighbour, PrintedTable
+from selflong.recipe.report import Neighbour
 from selflong.recipe.synthesis import DocumentTasks, Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
@@ -429,34 +429,44 @@ def _report_mistakes(recipe: Recipe) -> Iterator[str]:
         for suite in recipe.suites:
             if name == suite or name.startswith(f"{suite}_"):
                 yield f"{place}: a figure of suites.{suite} may have this name; give another one"
-        if curve.columns_of not in report.printed:
+        if curve.columns_of is not None and curve.columns_of not in report.printed:
             yield _unknown(f"{place}.columns_of", curve.columns_of, report.printed)
             continue
         for point in curve.points:
-            yield from _unmeasured(recipe, place, point.model, report.printed[curve.columns_of])
+            yield from _unmeasured(recipe, place, point.model, *report.drawn(curve))
     for name, table in report.printed.items():
         for row, reference in table.rows.items():
-            yield from _unmeasured(recipe, f"report.printed.{name}.rows.{row!r}", reference, table)
+            place = f"report.printed.{name}.rows.{row!r}"
+            contexts = list(table.contexts.values())
+            yield from _unmeasured(recipe, place, reference, table.columns, contexts)
     for checkpoint in report.costs:
         if checkpoint not in set(recipe.checkpoints()):
             yield _unknown("report.costs", checkpoint, set(recipe.checkpoints()))
 
 
-def _unmeasured(recipe: Recipe, place: str, reference: str, table: PrintedTable) -> Iterator[str]:
-    """Why a row of a printed table lacks a neighbour in one of its columns."""
+def _unmeasured(
+    recipe: Recipe,
+    place: str,
+    reference: str,
+    columns: Mapping[str, Neighbour],
+    contexts: Sequence[int],
+) -> Iterator[str]:
+    """Why a row of a printed table, or a point of a curve, lacks a neighbour in one of its columns."""
     if mistake := _reference_mistake(recipe, place, reference):
         yield mistake
         return
     checkpoint = recipe.resolve(reference)
-    for name, column in table.columns.items():
+    for name, column in columns.items():
         for part in column.parts:
-            lengths = list(table.contexts.values()) or part.lengths
+            lengths = contexts or part.lengths
             of = (recipe.start_of(checkpoint) or checkpoint) if part.before else checkpoint
             for mistake in _unasked(recipe, part, of, lengths):
                 yield f"{place}: column {name!r}: {mistake}"
 
 
-def _unasked(recipe: Recipe, part: Neighbour, checkpoint: str, lengths: list[int]) -> Iterator[str]:
+def _unasked(
+    recipe: Recipe, part: Neighbour, checkpoint: str, lengths: Sequence[int]
+) -> Iterator[str]:
     """What of a score a suite does not measure."""
     name = str(part.suite)
     if name not in recipe.suites:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from selflong.job import UserError
 from selflong.recipe.checks import mistakes
 from selflong.recipe.reader import read_text, read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.section import NAME, PATTERNS, Section, sections_of
+from selflong.recipe.section import LONGEST_NAME, NAME, PATTERNS, Section, sections_of
 from selflong.recipe.site import RECIPES, Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
@@ -28,6 +28,9 @@ KINDS_OF_VALUES = {
     "path_type": "must be a path",
 }
 """pydantic's errors whose own words are about Python."""
+
+_INVISIBLE = "\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""A byte order mark, and what turns the direction of the text behind it."""
 
 T = TypeVar("T", bound=Section)
 R = TypeVar("R")
@@ -49,9 +52,14 @@ def _place(location: tuple[str | int, ...], content: Any, missing: bool) -> str:
             content = content[step]
         elif not (missing and number == len(location) - 1):
             continue
-        key = cut(str(step), SHOWN)
+        key = cut(_visible(str(step)), SHOWN)
         place += f"[{step}]" if isinstance(step, int) else f".{key}" if place else key
     return place
+
+
+def _visible(key: str) -> str:
+    """A key in which nothing looks like what it is not: no key that exists leaves ASCII."""
+    return key if key.isascii() and key.isprintable() else ascii(key)
 
 
 def _allowed_keys(section: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
@@ -83,6 +91,8 @@ def _sentence(section: type[BaseModel], content: Any, error: Mapping[str, Any]) 
         return f"{place}: unknown key; {hint}"
     if kind == "missing":
         return f"{place}: is missing"
+    if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):
+        return f"{place}: a key must be text; write it in quotes"
     if kind.startswith("union_tag"):
         return _kind_sentence(place, error)
     return f"{place}: {_value_sentence(error)}"
@@ -131,7 +141,10 @@ def _unprintable(value: Any, place: str = "") -> Iterator[str]:
             yield from _unprintable(item, f"{place}[{number}]")
     elif isinstance(value, str):
         for character in value:
-            if character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cs"):
+            if character not in "\n\t" and (
+                unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+                or character in _INVISIBLE
+            ):
                 yield f"{place or 'a key'}: holds the character U+{ord(character):04X}; remove it"
                 return
 
@@ -143,16 +156,32 @@ def parse(
 
     What is wrong in `given`, the part of it that came with Snakemake's options, is not blamed on the file.
     """
-    if found := [f"{path}: {mistake}" for mistake in _unprintable(content)]:
-        raise UserError("\n".join(found[:MOST_SAID]))
+    refuse(f"{path}: {mistake}" for mistake in _unprintable(content))
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        found = []
-        for mistake in _told_apart(error.errors(include_url=False)):
-            blamed = OVERRIDES if _is_given(mistake["loc"], content, given) else path
-            found.append(f"{blamed}: {_sentence(section, content, mistake)}")
-        raise UserError("\n".join(list(dict.fromkeys(found))[:MOST_SAID])) from None
+        sentences = (
+            f"{OVERRIDES if _is_given(mistake['loc'], content, given) else path}: "
+            f"{_sentence(section, content, mistake)}"
+            for mistake in _told_apart(error.errors(include_url=False))
+        )
+        raise UserError(_screen(sentences)) from None
+
+
+def refuse(sentences: Iterable[str]) -> None:
+    """UserError with the sentences, each once, a screen at most; nothing where there are none."""
+    if said := _screen(sentences):
+        raise UserError(said)
+
+
+def _screen(sentences: Iterable[str]) -> str:
+    """The first MOST_SAID different sentences, a line each; no more are made."""
+    found: dict[str, None] = {}
+    for sentence in sentences:
+        found[sentence] = None
+        if len(found) == MOST_SAID:
+            break
+    return "\n".join(found)
 
 
 def _told_apart(errors: Sequence[Any]) -> Iterator[Any]:
@@ -192,8 +221,7 @@ def load_recipe(path: Path) -> Recipe:
 def checked_recipe(content: dict[str, Any], path: str) -> Recipe:
     """The content of a recipe's file, checked; UserError with what is wrong in it."""
     recipe = parse(Recipe, content, path)
-    if found := list(mistakes(recipe)):
-        raise UserError("\n".join(f"{path}: {mistake}" for mistake in found[:MOST_SAID]))
+    refuse(f"{path}: {mistake}" for mistake in mistakes(recipe))
     return recipe
 
 
@@ -226,7 +254,7 @@ def load_run(path: Path, given: Mapping[str, Any]) -> tuple[Recipe, Site]:
     site = _noted(lambda: parse(Site, content, name, together), found)
     recipe = _noted(lambda: _named_recipe(content, path, given), found)
     if site is None or recipe is None:
-        raise UserError("\n".join(found[:MOST_SAID]))
+        raise UserError(_screen(found))
     return recipe, site
 
 
@@ -242,12 +270,18 @@ def _noted(read: Callable[[], R], found: list[str]) -> R | None:
 def _named_recipe(content: Any, path: Path, given: Mapping[str, Any]) -> Recipe | None:
     """The recipe that a site names; None where the site's own sentences say that it names none."""
     name, folder = content.get("recipe"), content.get("recipes", str(RECIPES))
-    if not isinstance(folder, str) or not isinstance(name, str) or not re.fullmatch(NAME, name):
+    if not all(isinstance(text, str) and text.isprintable() for text in (name, folder)):
+        return None
+    if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
         return None
     file = Path(folder) / f"{name}.yaml"
-    if not file.exists():
-        known = [file.stem for file in Path(folder).glob("*.yaml")]
-        blamed = OVERRIDES if "recipe" in given else str(path)
+    blamed = OVERRIDES if given.keys() & {"recipe", "recipes"} else str(path)
+    try:
+        is_there = file.exists()
+    except OSError as error:
+        raise UserError(f"{blamed}: recipes: {shown(folder)}: {error.strerror}") from None
+    if not is_there:
+        known = [file.stem for file in Path(folder).glob("*.yaml") if file.is_file()]
         raise UserError(f"{blamed}: recipe: {does_not_exist(name, known)} (in {folder}/)")
     return load_recipe(file)
 

@@ -1,6 +1,7 @@
 """YAML 1.2 as plain values; whatever is wrong in the text becomes one sentence with file and line."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ DEEPEST = 40
 """Levels of lists and mappings, aliases followed."""
 LARGEST = 100_000
 """Values, aliases followed: a few lines of aliases of aliases can stand for billions."""
+LARGEST_BYTES = 500_000
+"""Of a file in YAML: ten times the longest recipe of a paper, and read in seconds."""
+_NOT_PLAIN = frozenset({"binary", "omap", "pairs", "set"})
+"""Tags of YAML 1.1 for what no setting is; the items of a set have no order, nor would a digest of them."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -87,10 +92,14 @@ class _Constructor(SafeConstructor):
             keys.add(key)
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
+        kind = str(node.tag).rpartition(":")[2]
+        if kind in _NOT_PLAIN:
+            raise _Refused(
+                node, f"!!{kind} in line {{line}}: give text, a number, a list, or keys and values"
+            )
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            kind = str(node.tag).rpartition(":")[2]
             raise _Refused(
                 node, f"{shown(node.value)} in line {{line}} cannot be read as {kind}"
             ) from None
@@ -107,6 +116,10 @@ _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.constru
 def read_text(path: Path) -> str:
     """A text file that the user names; UserError where it cannot be read."""
     try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            # Of a pipe that nobody writes to nothing ever comes.
+            raise UserError(f"{path}: is a pipe or a device; name a file")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -133,6 +146,10 @@ def _json(text: str, path: Path) -> Any:
 
 
 def _yaml(text: str, path: Path) -> Any:
+    if len(text) > LARGEST_BYTES:
+        raise UserError(
+            f"{path}: is longer than {LARGEST_BYTES:,} characters; is it the right file?"
+        )
     loader = YAML(typ="safe", pure=True)
     loader.max_depth = DEEPEST
     loader.Composer, loader.Constructor = _Composer, _Constructor

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF012 - pydantic gives each section its own copy of a default
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -66,8 +67,16 @@ class Curve(Section):
     """What the quantity is."""
     points: list[Point] = Field(min_length=2)
     """From left to right."""
-    columns_of: str
+    columns_of: str | None = None
     """Table in `printed` whose columns are drawn."""
+    columns: dict[str, Neighbour] = {}
+    """Columns of its own, where no printed table has them."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.columns) == bool(self.columns_of):
+            raise ValueError("give columns_of or columns")
+        return self
 
 
 class Report(Section):
@@ -89,3 +98,10 @@ class Report(Section):
     """Name of a figure -> what it draws."""
     costs: dict[str, str] = {}
     """<model>/<stage> -> row of the printed H100 hours that the plan shows beside its own."""
+
+    def drawn(self, curve: Curve) -> tuple[Mapping[str, Neighbour], list[Positive]]:
+        """Columns of a curve, and the lengths that its table prints them for (none: a neighbour's own)."""
+        if curve.columns_of is None:
+            return curve.columns, []
+        table = self.printed[curve.columns_of]
+        return table.columns, list(table.contexts.values())

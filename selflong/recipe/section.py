@@ -40,6 +40,7 @@ _Number = BeforeValidator(_number)
 
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
 NAME = r"^[a-z0-9][a-z0-9_.]*$"
+LONGEST_NAME = 100
 _PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
 REPOSITORY = rf"^{_PART}/{_PART}$"
 _IMPORTED = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
@@ -52,7 +53,7 @@ Name = Annotated[
     matching(
         NAME,
         "a name begins with a lower-case letter or a digit and holds only those, '_' and '.'",
-        100,
+        LONGEST_NAME,
     ),
 ]
 Repository = Annotated[
@@ -86,7 +87,9 @@ FaissIndex = Annotated[
         "an index is written as FAISS writes it, such as Flat, SQ8 or IVF1024,SQ8",
     ),
 ]
-Label = Annotated[str, matching(r"\S", "a label holds a letter or another sign")]
+Label = Annotated[
+    str, matching(r"[\p{L}\p{N}\p{P}\p{S}]", "a label holds a letter or another sign")
+]
 
 Precision = Literal["bfloat16", "float32"]
 Positive = Annotated[int, Field(gt=0), _Number]
@@ -101,6 +104,8 @@ Shards = Annotated[
     int, Field(gt=0, le=10_000, description="Jobs that the work is cut into."), _Number
 ]
 """Each shard is a job or several, all of which Snakemake plans before anything runs."""
+Drawn = Annotated[int, Field(gt=0, le=1_000_000), _Number]
+"""Of what is drawn one by one, by the plan too, a minute for as many as that."""
 
 
 def distinct(values: list[Any]) -> list[Any]:

@@ -64,9 +64,13 @@ def _variable_name(name: Any) -> str:
 def _without_wildcards(folder: Path) -> Path:
     if str(folder).startswith("~"):
         raise ValueError("begins with ~, which only a shell takes for a home: write the path out")
-    if re.search(r"[{}\n\t]", str(folder)):
+    if re.search(r"[{}<>\n\t]", str(folder)):
         raise ValueError(
-            "holds a brace, a tab or a line end, which Snakemake takes for more than a name"
+            "holds a bracket, a tab or a line end, which Snakemake takes for more than a name"
+        )
+    if re.search(r":|^[-\s]|\s$", str(folder)):
+        raise ValueError(
+            "must be a folder of this file system, without ':' and without a space or '-' at its ends"
         )
     return folder
 
@@ -83,6 +87,8 @@ Project = Annotated[
     ),
 ]
 VariableName = Annotated[str, BeforeValidator(_variable_name)]
+Nodes = Annotated[int, Field(gt=0, le=512)]
+"""More were never laid out; the plan looks at each rank of a ring beside each other one."""
 
 
 class LlamaCppServing(Section):
@@ -206,13 +212,13 @@ class TrainingSite(Section):
     """What trains."""
     precision: Precision | Literal["auto"] = "auto"
     """auto: bfloat16 on GPUs, on a CPU what it multiplies faster; a model of the recipe may fix its own."""
-    nodes: Positive = 1
+    nodes: Nodes = 1
     """Of one job."""
-    ranks_per_node: Positive
+    ranks_per_node: Annotated[int, Field(gt=0, le=64)]
     """Processes of a node: one a GPU."""
     threads_per_rank: Positive = 1
     """Of the CPU."""
-    ring: Positive | None = None
+    ring: Annotated[int, Field(gt=0, le=512)] | None = None
     """Ranks that hand keys and values round."""
     ulysses: Positive | None = None
     """Ranks that share a sequence = ring x ulysses; the plan chooses as few as fit, and lets them share heads
@@ -305,7 +311,7 @@ class PlanSite(Section):
 
     machine: Literal["two_cores", "h100", "one_h100", "rtx_4090"]
     """Whose speed and memory are counted with."""
-    nodes: Positive = 1
+    nodes: Nodes = 1
     """Of that machine."""
 
 
@@ -318,6 +324,9 @@ class HelmetSite(Section):
     """With what envs/evaluation-helmet.txt names."""
     judge: RemoteServing | None = None
     """Where the model answers that a suite names as its judge."""
+    citations: Path | None = None
+    """Folder of the model of 11 billion parameters that judges ALCE's citations,
+    google/t5_xxl_true_nli_mixture."""
 
 
 class TrackingSite(Section):

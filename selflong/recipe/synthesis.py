@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.prompts import load_prompt_set
-from selflong.recipe.section import Licensed, Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import Drawn, Licensed, Positive, Rate, Section, Shards, Share
 from selflong.recipe.weights import Price, Weights
 
 
@@ -99,7 +99,7 @@ class SampleKind(Section):
 class LongInput(SampleKind):
     """Instruction, retrieved documents, an answer from recursive query-focused summaries (section 3.1)."""
 
-    samples: Positive
+    samples: Drawn
     """To ask for; gates and duplicates leave fewer."""
     shards: Shards
     families: dict[str, Rate] = Field(min_length=1)

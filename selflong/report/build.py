@@ -18,9 +18,9 @@ from selflong.report import counts, figures, neighbours, published
 from selflong.report.diversity import diversity
 from selflong.report.side_by_side import comparisons
 from selflong.results import Results, prediction_files, trained_checkpoints
-from selflong.scores import aggregate_files
 from selflong.suites.kinds import kind_of
 from selflong.suites.measured import Measured
+from selflong.suites.suite_scores import scores_of
 from selflong.tables import Table, to_csv, write_tables
 
 # ------------------------------------------------------------------------------------------ inputs
@@ -33,12 +33,10 @@ def read_scores(recipe: Recipe, results: Results) -> pl.DataFrame:
 
 def scores_from_predictions(recipe: Recipe, results: Results) -> pl.DataFrame:
     """The same, counted again from the predictions."""
-    frames = []
-    for name, suite in recipe.suites.items():
-        grids = frozenset({name}) if suite.by_depth else frozenset()
-        paths = prediction_files(recipe, results, name)
-        pooled = frozenset({name}) if suite.counts_samples else frozenset()
-        frames.append(aggregate_files(paths, results.root, grids, recipe.seed, pooled))
+    frames = [
+        scores_of(name, suite, prediction_files(recipe, results, name), results.root, recipe.seed)
+        for name, suite in recipe.suites.items()
+    ]
     return pl.concat([table([], SCORES), *frames])
 
 

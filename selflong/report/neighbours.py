@@ -43,7 +43,11 @@ def _beside(measured: Measured, name: str, section: PrintedTable, printed: pl.Da
     columns = _columns(section, printed)
     rows: list[tuple[Cell, ...]] = []
     for row, reference in section.rows.items():
-        cells = [value(measured, section, reference, *column) for column in columns]
+        checkpoint = measured.recipe.resolve(reference)
+        cells = [
+            _score(measured, section.columns[metric], checkpoint, section.contexts.get(context))
+            for metric, context in columns
+        ]
         values = [_printed(printed, row, *column) for column in columns]
         rows += three_rows(row, cells, values)
     return Table(
@@ -68,16 +72,8 @@ def _printed(printed: pl.DataFrame, row: str, metric: str, context: str) -> floa
     return None if found.is_empty() else float(found["value"][0])
 
 
-def value(
-    measured: Measured, section: PrintedTable, reference: str, column: str, context: str
-) -> Cell:
-    """What is measured of a model where a column is printed for a context."""
-    length = section.contexts.get(context)
-    return _score(measured, section.columns[column], measured.recipe.resolve(reference), length)
-
-
 def _score(measured: Measured, neighbour: Neighbour, checkpoint: str, length: int | None) -> Cell:
-    """At one length, or at the neighbour's own."""
+    """What is measured of a model at one length, or at the neighbour's own."""
     if neighbour.mean:
         return mean([_score(measured, part, checkpoint, length) for part in neighbour.mean])
     if neighbour.before:
@@ -111,6 +107,11 @@ def mean(cells: Sequence[Cell]) -> Cell:
     )  # fmt: skip
 
 
+def _unit(measured: Measured, neighbour: Neighbour) -> str:
+    suites = {str(part.suite) for part in neighbour.parts}
+    return "perplexity" if any(map(measured.shows_perplexity, suites)) else "score (%)"
+
+
 def figures(measured: Measured) -> Iterator[ReportFigure]:
     """Every curve of the recipe."""
     for name, curve in measured.recipe.report.curves.items():
@@ -123,26 +124,26 @@ def figures(measured: Measured) -> Iterator[ReportFigure]:
 
 
 def draw(measured: Measured, curve: Curve) -> Figure:
-    """One panel a column of the curve's table, the quantity across."""
-    section = measured.recipe.report.printed[curve.columns_of]
-    context = next(iter(section.contexts), "")
-    count = len(section.columns)
+    """One panel a column of the curve, the quantity across."""
+    columns, lengths = measured.recipe.report.drawn(curve)
+    length = next(iter(lengths), None)
+    count = len(columns)
     with style():
         figure, axes = panels(count, min(4, count), (2.4, 2.1), sharex=True)
-        for axis, column in zip(axes.flat, section.columns, strict=False):
+        for axis, (column, neighbour) in zip(axes.flat, columns.items(), strict=False):
             found = [
                 (point.at, cell.value, cell.value - cell.low, cell.high - cell.value)
                 for point in curve.points
-                for cell in [value(measured, section, point.model, column, context)]
+                for checkpoint in [measured.recipe.resolve(point.model)]
+                for cell in [_score(measured, neighbour, checkpoint, length)]
                 if cell.value is not None and cell.low is not None and cell.high is not None
             ]
             if found:
                 at, scores, below, above = zip(*found, strict=True)
                 axis.errorbar(at, scores, yerr=(below, above), marker=MARKERS[0], capsize=2)
             axis.set_title(column, fontsize=9)
+            axis.set_ylabel(_unit(measured, neighbour))
         for axis in axes[-1]:
             axis.set_xlabel(curve.axis)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("score (%)")
         figure.suptitle(curve.title, fontsize=10)
     return figure

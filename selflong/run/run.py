@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selflong.job import UserError
-from selflong.recipe.loading import MOST_SAID, load_run
+from selflong.recipe.loading import load_run, refuse
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.results import Results, results_of
@@ -57,12 +56,6 @@ def checked_run(
     """Both together; UserError with what they show only together (`compatibility.mistakes`)."""
     refuse(mistakes(recipe, site, given, conda))
     return Run(recipe, site)
-
-
-def refuse(sentences: Iterable[str]) -> None:
-    """UserError with the sentences, a screen at most; nothing where there are none."""
-    if found := list(dict.fromkeys(sentences)):
-        raise UserError("\n".join(found[:MOST_SAID]))
 
 
 def alternatives(names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from selflong.tables import (
     Cell,
     difference_cell,
     number_cell,
+    perplexity_cell,
     row_of,
     score_cell,
 )
@@ -49,9 +50,8 @@ class Measured:
         )
         if not found.is_empty():
             row = found.row(0, named=True)
-            return score_cell(
-                row["mean"], row["low"], row["high"], row["samples"], file=row["files"][0]
-            )
+            cell = perplexity_cell if self.shows_perplexity(suite) else score_cell
+            return cell(row["mean"], row["low"], row["high"], row["samples"], file=row["files"][0])
         return Cell(self._why_not(suite, checkpoint, length))
 
     def _why_not(self, suite: str, checkpoint: str, length: int | None) -> str:
@@ -65,6 +65,10 @@ class Measured:
         if asked is not None and length not in asked.lengths:
             return NOT_ASKED
         return NOT_RUN
+
+    def shows_perplexity(self, suite: str) -> bool:
+        """Whether a suite's cells are perplexities, not per cent."""
+        return self.recipe.suites[suite].scores_are_perplexities
 
     def checkpoints(self, suite: str) -> list[str]:
         """'<model>/<stage>' of a suite in the recipe's order, then models whose predictions were stored."""

@@ -18,6 +18,7 @@ NAMES = (
     "graphwalks",
     "longbench_v2",
     "shared_haystack",
+    "perplexity",
 )
 
 

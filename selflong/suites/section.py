@@ -47,6 +47,9 @@ class SuiteSection(External):
     """Whether it asks at certain depths, whose scores count one by one."""
     counts_samples: ClassVar[bool] = False
     """Whether its mean counts each sample alike, in place of each task."""
+    scores_are_perplexities: ClassVar[bool] = False
+    """Whether a score is the inverse of a perplexity, which tables show in its place; means over samples are
+    geometric ones then, those over all their tokens."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     loads_checkpoints: ClassVar[bool] = False

@@ -6,7 +6,7 @@ import pytest
 
 from selflong.estimate.data_stages import stage_data
 from selflong.estimate.schedule import schedule
-from selflong.estimate.steps import Planner
+from selflong.estimate.steps import Planner, Step
 from selflong.placement.machines import H100, MACHINES
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.site import TrainingSite
@@ -34,6 +34,23 @@ def test_a_recipe_fits_nodes_of_eight_gpus(name: str) -> None:
     assert all(step.fits for step in steps)
     trained = [step for step in steps if step.part == "training" and step.uses_devices]
     assert len(trained) == len(Run(recipe, SITE).inputs.trained_checkpoints)
+
+
+def planned(name: str) -> list[Step]:
+    return Planner(load_recipe(ROOT / "recipes" / f"{name}.yaml"), SITE, H100).steps()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_no_step_of_a_recipe_waits_for_what_nobody_does(name: str) -> None:
+    steps = planned(name)
+    known = {step.name for step in steps}
+    assert {earlier for step in steps for earlier in step.after} <= known
+
+
+def test_mixtures_of_document_tasks_wait_for_them() -> None:
+    steps = {step.name: step for step in planned("prolong")}
+    mixture = steps["mixture synthetic_10_8b sft"]
+    assert [name for name in mixture.after if name.startswith("document tasks")]
 
 
 def test_each_family_packs_with_its_own_tokenizer() -> None:

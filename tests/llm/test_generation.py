@@ -1,13 +1,14 @@
 """Greedy generation: equal to transformers' own, and the same whoever else is being served."""
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from selflong.llm.generation import ATTENTION, BLOCK, Generated, Generator, _Row
+from selflong.llm.generation import ATTENTION, BLOCKS, Generated, Generator, _Row
 
 VOCABULARY = 512
 
@@ -44,6 +45,12 @@ def load(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:
     return model
 
 
+def started(model: PreTrainedModel, key_tokens: int) -> Generator:
+    generator = Generator(model, key_tokens)
+    threading.Thread(target=generator.run, daemon=True).start()
+    return generator
+
+
 def prompts(count: int, longest: int = 200) -> list[list[int]]:
     draw = random.Random(3)
     return [
@@ -70,7 +77,7 @@ def reference(
 def test_the_same_tokens_as_transformers(model_folder: Path) -> None:
     plain = load(model_folder, torch.float32, "sdpa")
     plain.generation_config.eos_token_id = None
-    generator = Generator(load(model_folder, torch.float32, ATTENTION), key_tokens=4096)
+    generator = started(load(model_folder, torch.float32, ATTENTION), key_tokens=4096)
     # End tokens that the model does choose: some rows stop early, others run on.
     common = [row[5] for row in (reference(plain, prompt, 10, []) for prompt in prompts(4))]
     running = [generator.submit(prompt, 30, frozenset(common)) for prompt in prompts(20)]
@@ -87,7 +94,7 @@ def test_the_same_tokens_as_transformers(model_folder: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_result_does_not_depend_on_the_others(model_folder: Path, dtype: torch.dtype) -> None:
     def results(key_tokens: int, one_at_a_time: bool) -> list[Generated]:
-        generator = Generator(load(model_folder, dtype, ATTENTION), key_tokens)
+        generator = started(load(model_folder, dtype, ATTENTION), key_tokens)
         futures = []
         for number, prompt in enumerate(prompts(24)):
             futures.append(generator.submit(prompt, 5 + number, frozenset({2, 3})))
@@ -124,17 +131,18 @@ def beginning_alike(count: int, shared: int, longest: int) -> list[list[int]]:
 def test_what_prompts_share_is_read_once_and_changes_no_bit(
     model_folder: Path, dtype: torch.dtype, key_tokens: int
 ) -> None:
-    asked = beginning_alike(6, 3 * BLOCK, 3 * BLOCK + 41)
+    block = BLOCKS[dtype]
+    asked = beginning_alike(6, 3 * block, 3 * block + 41)
     asked.append(asked[0])
-    asked.append(asked[0][: 2 * BLOCK])  # its last block is read, or nothing would follow it
+    asked.append(asked[0][: 2 * block])  # its last block is read, or nothing would follow it
     model = load(model_folder, dtype, ATTENTION)
 
     def fresh(prompt: list[int]) -> tuple[Generated, _Row]:
-        generator = Generator(model, key_tokens)
+        generator = started(model, key_tokens)
         generated = generator.submit(prompt, 12, frozenset()).result()
         return generated, generator._ended[-1]
 
-    generator = Generator(model, key_tokens)
+    generator = started(model, key_tokens)
     cached = []
     for prompt in asked:
         generated = generator.submit(prompt, 12, frozenset()).result()
@@ -148,11 +156,11 @@ def test_what_prompts_share_is_read_once_and_changes_no_bit(
         assert sum(other.capacity for other in generator._ended) <= key_tokens
     if key_tokens > 900:
         # Each takes from whichever prompt it shares most with.
-        assert cached == [0, *(len_shared(asked, n) for n in range(1, len(asked)))]
-        assert cached[-2:] == [3 * BLOCK, BLOCK]
+        assert cached == [0, *(len_shared(asked, n, block) for n in range(1, len(asked)))]
+        assert cached[-2:] == [3 * block, block]
 
 
-def len_shared(asked: list[list[int]], number: int) -> int:
+def len_shared(asked: list[list[int]], number: int, block: int) -> int:
     """Whole blocks that a prompt shares with any before it, its last token not counted."""
     prompt = asked[number]
 
@@ -162,4 +170,4 @@ def len_shared(asked: list[list[int]], number: int) -> int:
             (i for i, (a, b) in enumerate(pairs) if a != b), min(len(prompt) - 1, len(other))
         )
 
-    return max(common(other) for other in asked[:number]) // BLOCK * BLOCK
+    return max(common(other) for other in asked[:number]) // block * block

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from selflong.job import UserError
 from selflong.llm import Answer, Endpoint, Refusal, answers, chat, completion
-from selflong.llm.generation import BLOCK
+from selflong.llm.generation import BLOCKS
 from selflong.llm.serve import (
     _private_socket,
     _running,
@@ -178,10 +179,11 @@ def test_generate_answers_token_ids_in_the_protocol(tmp_path: Path, checkpoint: 
         texts = [result.text for result in results[:3] if isinstance(result, Answer)]
         assert [choice["text"] for choice in reply["choices"]] == texts
         assert reply["usage"]["prompt_tokens"] == 10 + 11 + 12
-        long = {**body, "prompt": [7] * (2 * BLOCK + 1)}
+        block = BLOCKS[torch.float32]
+        long = {**body, "prompt": [7] * (2 * block + 1)}
         usages = [post(endpoint, "/v1/completions", long)["usage"] for _ in range(2)]
         read_before = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
-        assert read_before == [0, 2 * BLOCK]
+        assert read_before == [0, 2 * block]
     assert servers() == before
 
 

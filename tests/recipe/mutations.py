@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,12 @@ ROOT = Path(__file__).parents[2]
 
 MAY_BE_NEGATIVE = ("minimum_score",)
 """Settings of which -1 is a value like any other."""
+
+
+OUT_OF_RANGE = (-1, math.nan, math.inf, -math.inf, 10**9, 10**15, 1e300, 5e-324)
+"""Of these the last ones may be accepted, if the plan then ends."""
+SECONDS = 60
+"""For an answer, as a person waits for it."""
 
 
 class Verdict(Enum):
@@ -97,8 +104,12 @@ def draw(content: Any, rng: random.Random) -> Mutation:
         others = [None, True, "nowhere", "", 7, 0.5, [], [1], {}, {"a": 1}, [None]]
         return Mutation(place, kind, rng.choice([o for o in others if type(o) is not type(value)]))
     if kind == "out of range":
-        return Mutation(place, kind, rng.choice([-1, math.nan, math.inf, -math.inf]))
+        return Mutation(place, kind, rng.choice(OUT_OF_RANGE))
     return Mutation(place, kind)
+
+
+def _no_answer(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"no answer within {SECONDS} seconds")
 
 
 def verdict(
@@ -106,6 +117,8 @@ def verdict(
 ) -> tuple[Verdict, str]:
     """How whoever uses the mutated file answers it, and what is said."""
     path.write_text(yaml.safe_dump(mutation.apply(content), sort_keys=False), encoding="utf-8")
+    signal.signal(signal.SIGALRM, _no_answer)
+    signal.alarm(SECONDS)
     try:
         use(path)
     except UserError as mistake:
@@ -116,6 +129,8 @@ def verdict(
         )
     except Exception as error:
         return Verdict.STACK, f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
     wrong = mutation.must_be_refused
     return (Verdict.ACCEPTED_WRONG if wrong else Verdict.ACCEPTED), ""
 

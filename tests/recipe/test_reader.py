@@ -1,5 +1,6 @@
 """What is wrong in the text of a file becomes one sentence with file and line, whatever it is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ MISTAKES = {
         f"a: {'[' * 3000}{']' * 3000}",
         "line 1 lies more than 40 levels deep",
     ),
-    "3000 levels of keys": (
-        "\n".join(" " * n + "a:" for n in range(3000)),
+    "900 levels of keys": (
+        "\n".join(" " * n + "a:" for n in range(900)),
         "line 40 lies more than 40 levels deep",
     ),
     "aliases that stand for billions": (
@@ -117,3 +118,23 @@ def test_any_text_is_read_or_refused_in_a_sentence(
     except UserError as error:
         assert str(error).startswith(str(path))
         assert "\n" not in str(error)
+
+
+REFUSED = {
+    "a set": ("a: !!set {b, c}\n", "!!set in line 1: give text, a number, a list"),
+    "bytes": ("a: !!binary NQ==\n", "!!binary in line 1"),
+    "an ordered map": ("a: !!omap [b: 1]\n", "!!omap in line 1"),
+    "a file that is no recipe": ("a: 1\n" * 200_000, "is longer than 500,000 characters"),
+}
+
+
+@pytest.mark.parametrize("text, expected", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_plain_recipe_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert expected in sentence(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "recipe.yaml")
+    assert "is a pipe or a device" in sentence(tmp_path / "recipe.yaml")

@@ -49,7 +49,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"url": "http://host:0/v1"}, "port"),
     ({"url": "http://[::1/v1"}, "brackets"),
     ({"url": f"http://host/{SECRET}\nHost: other"}, "printable"),
-    ({"url": f"http://host/{SECRET}\u2028"}, "printable"),
+    ({"url": f"http://host/{SECRET}\u2028"}, "U+2028"),
     ({"url": f"host/{SECRET}"}, "http"),
     ({"url": f"ftp://host/{SECRET}"}, "http"),
     ({"url": "http://"}, "http"),

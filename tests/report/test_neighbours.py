@@ -128,12 +128,29 @@ def test_a_length_that_a_model_lacks_is_said(measured: Measured) -> None:
 def test_figures_draw_what_was_measured(measured: Measured) -> None:
     for figure in neighbours.figures(measured):
         drawn = figure.draw()
-        (first, *_) = drawn.axes
         curve = measured.recipe.report.curves[figure.name]
-        assert len(first.containers) == 1
-        assert len(first.lines[0].get_xdata()) == len(curve.points)  # type: ignore[arg-type]
+        columns, _ = measured.recipe.report.drawn(curve)
+        panels = [axis for axis in drawn.axes if axis.get_title()]
+        assert [axis.get_title() for axis in panels] == list(columns)
+        for axis in panels:
+            assert len(axis.containers) == 1
+            assert len(axis.lines[0].get_xdata()) == len(curve.points)  # type: ignore[arg-type]
     nothing = Measured(measured.recipe, measured.scores.clear(), measured.printed)
     assert all(not figure.draw().axes[0].lines for figure in neighbours.figures(nothing))
+
+
+def test_figure_1_shows_perplexity_beside_the_downstream_score(measured: Measured) -> None:
+    (figure,) = (f for f in neighbours.figures(measured) if f.name == "figure1")
+    first, second, *_ = figure.draw().axes
+    assert (first.get_ylabel(), second.get_ylabel()) == ("perplexity", "score (%)")
+    scores = measured.scores.filter(
+        (pl.col("suite") == "perplexity") & (pl.col("task") == "documents")
+    )
+    means = dict(scores.select("model", "mean").rows())
+    curve = measured.recipe.report.curves["figure1"]
+    assert first.lines[0].get_ydata().tolist() == pytest.approx(  # type: ignore[union-attr]
+        [1 / means[f"{point.model}/64k"] for point in curve.points]
+    )
 
 
 def test_the_mixtures_have_the_printed_shares(prolong: Recipe, printed: pl.DataFrame) -> None:

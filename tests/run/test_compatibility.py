@@ -193,6 +193,12 @@ def test_who_judges_for_helmet_is_known_before_the_first_job(tmp_path: Path) -> 
         recipe, helmet=HelmetSite(checkout=tmp_path / "none", python="p", judge=REMOTE)
     )
     assert "helmet.checkout: " in missing
+    cited = recipe.model_copy(deep=True)
+    tasks = {"Cite": "alce_asqa citation_rec"}
+    cited.suites["helmet"] = cited.suites["helmet"].model_copy(update={"tasks": tasks})
+    update = {"judge": REMOTE, "citations": tmp_path / "none"}
+    (missing,) = said(cited, helmet=site.model_copy(update=update))
+    assert "helmet.citations: " in missing and "suites.helmet has its citations judged" in missing
 
 
 def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:

@@ -110,6 +110,14 @@ def test_a_suite_says_what_it_needs_of_the_site(laptop: Recipe, tmp_path: Path) 
         f"config.yaml: {place}: is missing; suites.helmet of recipe 'laptop' needs it"
         for place in ("helmet", "helmet.judge")
     ]
+    cited = recipe.model_copy(
+        update={
+            "suites": {"helmet": Helmet(**content | {"tasks": {"a": "alce_asqa citation_rec"}})}
+        }
+    )
+    assert said(cited, asking("helmet", "base"))[-1].startswith(
+        "config.yaml: helmet.citations: is missing; suites.helmet"
+    )
     helmet = HelmetSite(checkout=tmp_path, python="python3", judge=REMOTE)
     (found,) = said(recipe, asking("helmet", "base"), helmet=helmet)
     assert found.startswith("config.yaml: helmet.judge.api_key_variable: ")

@@ -22,11 +22,25 @@ from emulated import (
 from train import STEPS
 from train import main as train
 
+from selflong.formats import SCORES, read_parquet
+from tests.checkpoints import write_checkpoint, write_tokenizer
 from tests.training.jobs import write_model, write_packed
+from tests.workflow.test_evaluate_command import CATALOGUE, SITE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CLUSTER = Path("/tmp/selflong-slurm")
+# Only this cluster has no accounting.
+HERE_ALONE: tuple[str, ...] = (
+    *("--slurm-status-command", "squeue", "--latency-wait", "5"),
+    *("--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3"),
+)
+RESOURCES = """\
+resources:
+  pipeline: {cpus: 1, memory_mb: 2500, minutes: 20}
+  training: {cpus: 2, memory_mb: 3500, minutes: 20}
+  evaluation: {cpus: 2, memory_mb: 3500, minutes: 20}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +61,14 @@ def start(folder: Path, targets: str) -> subprocess.Popen[str]:
         *(sys.executable, "-m", "snakemake", "--snakefile", HERE / "Snakefile"),
         *("--workflow-profile", ROOT / "profiles" / "slurm", "--directory", folder),
         *("--config", f"site={HERE / 'site.yaml'}", f"targets={targets}"),
-        # Only this cluster has no accounting.
-        *("--slurm-status-command", "squeue", "--latency-wait", "5"),
-        *("--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3"),
+        *HERE_ALONE,
     ]
+    return _start(command)
+
+
+def _start(command: list[object], folder: Path | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(part) for part in command],
+        [str(part) for part in command], cwd=folder,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )  # fmt: skip
@@ -102,6 +118,23 @@ def test_a_job_on_two_nodes_starts_its_command_once_a_node(idle: Path, tmp_path:
     finish(start(tmp_path, "two_nodes.txt"))
     lines = (tmp_path / "two_nodes.txt").read_text().splitlines()
     assert sorted(lines) == ["0 node1 0,1", "1 node2 0,1"]
+
+
+def test_one_command_evaluates_a_model_by_jobs_of_the_cluster(idle: Path, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "tokenizer")
+    write_checkpoint(tmp_path / "tokenizer", tmp_path / "model")
+    (tmp_path / "small.yaml").write_text(CATALOGUE)
+    (tmp_path / "config.yaml").write_text(f"recipe: none\n{SITE}{RESOURCES}")
+    scores = "results/evaluation/evaluation/needle_grid/scores.parquet"
+    command = [
+        *(sys.executable, "-m", "selflong.cli", "evaluate", "model", "--suites", "needle_grid"),
+        *("--catalogue", "small.yaml", "--lengths", "300,512"),
+        *("--workflow-profile", ROOT / "profiles" / "slurm", *HERE_ALONE, "--", scores),
+    ]
+    finish(_start(command, tmp_path), limit=300)
+    assert set(read_parquet(tmp_path / scores, SCORES)["length"]) == {300, 512}
+    submitted = {path.name for path in (tmp_path / "work" / "slurm_logs").iterdir()}
+    assert submitted == {"rule_load_model", "rule_evaluate", "rule_score"}
 
 
 def losses(model: Path) -> list[float]:

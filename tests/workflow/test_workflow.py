@@ -11,17 +11,9 @@ import pytest
 import yaml
 
 from selflong.formats import SAMPLES, read_parquet
-from tests.workflow.workspace import REPOSITORY, Workspace
+from tests.workflow.workspace import REPOSITORY, Workspace, rules_to_run
 
 RECIPE = REPOSITORY / "tests" / "workflow" / "recipes" / "small.yaml"
-
-
-def rules_to_run(workspace: Workspace, *arguments: str) -> dict[str, int]:
-    """Rule -> number of jobs of a dry run."""
-    outcome = workspace.run("--dry-run", *arguments)
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    lines = re.findall(r"^(\w+) +(\d+)$", outcome.stdout + outcome.stderr, flags=re.MULTILINE)
-    return {rule: int(jobs) for rule, jobs in lines if rule not in ("total", "all")}
 
 
 def test_one_command_makes_tables_figures_and_report(finished: Workspace) -> None:

@@ -1,6 +1,7 @@
 """A folder in which Snakemake runs a small recipe as a user would."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import safe_open
+
+from selflong.formats import remove
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,6 +123,14 @@ class Workspace:
         return found
 
 
+def rules_to_run(workspace: Workspace, *arguments: str) -> dict[str, int]:
+    """Rule -> number of jobs of a dry run."""
+    outcome = workspace.run("--dry-run", *arguments)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    lines = re.findall(r"^(\w+) +(\d+)$", outcome.stdout + outcome.stderr, flags=re.MULTILINE)
+    return {rule: int(jobs) for rule, jobs in lines if rule not in ("total", "all")}
+
+
 def wait_until_none_lives(workspace: Workspace, seconds: float = 15) -> None:
     """The kernel tells the jobs that their parent ended; they stop their servers and end, or are ended.
 
@@ -128,3 +140,30 @@ def wait_until_none_lives(workspace: Workspace, seconds: float = 15) -> None:
     while workspace.living_jobs() and time.monotonic() < limit:
         time.sleep(0.2)
     assert workspace.living_jobs() == []
+
+
+def kill_and_go_on(
+    workspace: Workspace, target: str, log: str, marker: str, job: str | None = None
+) -> Path:
+    """Make `target` again, killed once on the way; what lies there at the end."""
+    path = workspace.results / target
+    remove(path)
+    workspace.run_and_kill(path, workspace.results / "logs" / log, marker, job)
+    wait_until_none_lives(workspace)
+    assert not path.exists(), "a killed job left its output under the final name"
+    outcome = workspace.run("--", str(path.relative_to(workspace.folder)))
+    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-4000:]
+    wait_until_none_lives(workspace)
+    return path
+
+
+def assert_same_weights(expected: Path, found: Path, most: float = 1e-5) -> None:
+    """Model folders whose weights differ by `most` at most."""
+    compared = 0
+    for path in sorted(expected.glob("*.safetensors")):
+        with safe_open(path, "pt") as here, safe_open(found / path.name, "pt") as there:
+            for name in here.keys():  # noqa: SIM118 - not a dictionary
+                difference = here.get_tensor(name).float() - there.get_tensor(name).float()
+                assert float(difference.abs().max()) <= most, name
+                compared += 1
+    assert compared > 0

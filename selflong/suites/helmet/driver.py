@@ -1,9 +1,13 @@
 """HELMET's eval.py, run by HELMET's own Python in its checkout; nothing of this project is imported.
 
-Two things are other than in `python eval.py`: models run without flash-attn where it is not installed, and
-ALCE's scores, which it writes as means alone, are written for each answer.
+Three things are other than in `python eval.py`: models run without flash-attn where it is not installed,
+vLLM's engine gets the settings of `--engine` as well, and ALCE's scores, which it writes as means alone, are
+written for each answer, those of citations where `--citations` names the folder of the model that judges
+them.
 """
 
+import argparse
+import functools
 import importlib
 import importlib.util
 import json
@@ -18,13 +22,25 @@ MOST_CITATIONS = 3
 
 def main() -> None:
     """Run eval.py with this process's arguments."""
+    own, sys.argv[1:] = split(sys.argv[1:])
     sys.path[0] = str(Path.cwd())
+    if own.engine is not None:
+        vllm: Any = importlib.import_module("vllm")
+        vllm.LLM = _with_settings(vllm.LLM, own.engine)
     models: Any = importlib.import_module("model_utils")
     if importlib.util.find_spec("flash_attn") is None:
         models.HFModel = _with_other_attention(models.HFModel)
     alce: Any = importlib.import_module("eval_alce")
-    alce.main = lambda arguments: score_citations(alce, Path(arguments[1]))
+    alce.main = lambda arguments: score_citations(alce, Path(arguments[1]), own.citations)
     importlib.import_module("eval").main()
+
+
+def split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """`engine` and `citations`, None where they are not given, and eval.py's own arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--engine", type=json.loads)
+    parser.add_argument("--citations")
+    return parser.parse_known_args(arguments)
 
 
 def _with_other_attention(model: Any) -> Any:
@@ -37,14 +53,28 @@ def _with_other_attention(model: Any) -> Any:
     return Model
 
 
-def score_citations(alce: Any, path: Path) -> None:
+def _with_settings(engine: Any, settings: dict[str, Any]) -> Any:
+    """vLLM's engine, whose `settings` stand before those that HELMET gives it."""
+
+    @functools.wraps(engine, updated=())
+    def make(*arguments: Any, **given: Any) -> Any:
+        return engine(*arguments, **(given | settings))
+
+    return make
+
+
+def score_citations(alce: Any, path: Path, judge: str | None = None) -> None:
     """Write a list with the metrics of each of ALCE's answers, 0 to 1, beside HELMET's results.
 
-    An answer without a sentence has no citation metrics: eval_alce.py leaves it out of their means. Without a
-    GPU no answer has them, since the model that judges citations has 11 billion parameters.
+    judge: folder of the model that judges citations; without it no answer has citation metrics. An answer
+    without a sentence has none either: eval_alce.py leaves it out of their means.
     """
     torch: Any = importlib.import_module("torch")
-    cited = "nocite" not in path.name and torch.cuda.is_available()
+    cited = "nocite" not in path.name and judge is not None
+    if judge is not None:
+        alce.AUTOAIS_MODEL = judge
+    if not torch.cuda.is_available():
+        alce.get_max_memory = lambda: None  # it asks a GPU
     scores = []
     for sample in json.loads(path.read_text(encoding="utf-8"))["data"]:
         text = re.sub(r"\n+", " ", sample["output"]).replace("<|im_end|>", "")

