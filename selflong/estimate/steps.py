@@ -42,13 +42,13 @@ REMOTE_TOKENS_PER_SECOND = 50
 """Of one answer from a remote endpoint."""
 LLAMA_CPP_PROMPT_TOKENS = 280
 LLAMA_CPP_ANSWER_TOKENS = 120
+"""Tokens a second of all slots of llama.cpp's server together, SmolLM2-135M on two cores."""
 MADE_BY = {
     "long_input": "answers",
     "long_output": "long outputs",
     "document_tasks": "document tasks",
 }
 """The last step of each kind of samples."""
-"""Tokens a second of all slots of llama.cpp's server together, SmolLM2-135M on two cores."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
 """Prompts of the suites, predictions of the checkpoints, scores of the predictions."""
 
-VERSION = 6
+VERSION = 7
 """Part of every evaluation rule's digest: raise it when the results of unchanged settings change."""

@@ -47,6 +47,10 @@ MISTAKES = {
     ),
     "an escape that is no character": ('a: "\\UFFFFFFFF"\n', "an escape names no character"),
     "NUL": ("a: \0\n", "not a text file in UTF-8"),
+    "a set": ("a: !!set {b, c}\n", "!!set in line 1: give text, a number, a list"),
+    "bytes": ("a: !!binary NQ==\n", "!!binary in line 1"),
+    "an ordered map": ("a: !!omap [b: 1]\n", "!!omap in line 1"),
+    "a file that is no recipe": ("a: 1\n" * 200_000, "is longer than 500,000 characters"),
 }
 
 
@@ -118,21 +122,6 @@ def test_any_text_is_read_or_refused_in_a_sentence(
     except UserError as error:
         assert str(error).startswith(str(path))
         assert "\n" not in str(error)
-
-
-REFUSED = {
-    "a set": ("a: !!set {b, c}\n", "!!set in line 1: give text, a number, a list"),
-    "bytes": ("a: !!binary NQ==\n", "!!binary in line 1"),
-    "an ordered map": ("a: !!omap [b: 1]\n", "!!omap in line 1"),
-    "a file that is no recipe": ("a: 1\n" * 200_000, "is longer than 500,000 characters"),
-}
-
-
-@pytest.mark.parametrize("text, expected", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_plain_recipe_is_refused(tmp_path: Path, text: str, expected: str) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert expected in sentence(path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

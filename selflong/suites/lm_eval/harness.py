@@ -100,7 +100,7 @@ def configuration(
         "log_samples": True,
         "apply_chat_template": suite.chat_template,
         "system_instruction": suite.system_prompt,
-        "gen_kwargs": suite.generation,
+        "gen_kwargs": _generation(suite, serving),
         "metadata": _at(suite.metadata, length),
         "include_path": None if suite.task_files is None else str(suite.task_files.absolute()),
     }
@@ -135,6 +135,16 @@ def _model(suite: LmEval, checkpoint: Path, serving: Serving, length: int | None
     raise UserError(
         f"evaluation: lm-evaluation-harness cannot run with kind {serving.kind!r}: use vllm or transformers"
     )
+
+
+def _generation(suite: LmEval, serving: Serving) -> dict[str, Any]:
+    """What is said to all tasks that are written.
+
+    Where a task names no temperature, the harness (0.4.13) gives vLLM none, which then samples at 1, although
+    by the harness's own documentation it decodes greedily, as it does through transformers.
+    """
+    greedy = {"temperature": 0.0} if isinstance(serving, VllmServing) else {}
+    return greedy | suite.generation
 
 
 def _at(value: Any, length: int | None) -> Any:

@@ -47,7 +47,10 @@ class LmEval(SuiteSection):
     reasoning_end: str | None = None
     """What ends a model's reasoning, such as </think>: nothing before it is scored."""
     generation: dict[str, Any] = {}
-    """In place of what tasks that are written say of it, such as `max_gen_toks` for a model that reasons."""
+    """In place of what tasks that are written say of it, such as `max_gen_toks` for a model that reasons.
+
+    Through vLLM their `temperature` is 0 where it stands not here, even of a task that is meant to sample.
+    """
     metadata: dict[str, Any] = {}
     """For tasks that make their data by it. In its values `{length}` is the length, a number where nothing
     else stands beside it, and `{length_name}` is the same as 8k."""

@@ -237,7 +237,7 @@ def test_what_the_harness_is_told(tmp_path: Path) -> None:
         "limit": 5,
         "log_samples": True,
         "apply_chat_template": True,
-        "gen_kwargs": {"max_gen_toks": 32768},
+        "gen_kwargs": {"temperature": 0.0, "max_gen_toks": 32768},
         "metadata": {"max_seq_lengths": "8k", "about": "8192 tokens", "kept": 1},
     }
     plain = suite_of(tasks={"BBH": "leaderboard_bbh"}, chat_template=False)
@@ -250,6 +250,10 @@ def test_what_the_harness_is_told(tmp_path: Path) -> None:
         "log_samples": True,
         "apply_chat_template": False,
     }
+    warm = suite_of(tasks={"BBH": "leaderboard_bbh"}, generation={"temperature": 0.6})
+    serving = VllmServing(kind="vllm")
+    told = harness.configuration(warm, Path("c"), serving, warm.tasks, None, None)
+    assert told["gen_kwargs"] == {"temperature": 0.6}
     with pytest.raises(UserError, match="use vllm or transformers"):
         harness.configuration(
             plain, Path("c"), LlamaCppServing(kind="llama_cpp"), plain.tasks, None, None
