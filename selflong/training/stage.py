@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
+from selflong.integrity import record_folder
 from selflong.job import UserError
 from selflong.placement.memory import CPU_REDUCE_BUCKET, LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.progress import state
@@ -30,7 +31,6 @@ from selflong.tracking import Tracker, numbers, open_tracker
 from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
 from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (
-    OPTIMIZER_FOLDER,
     STAGE_FILE,
     ShardWriter,
     check_tokenizer,
@@ -50,7 +50,7 @@ from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
 from selflong.training.model import LossModel, tile_mlps
 from selflong.training.rope import check_rotary_precision, rope_base
-from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
+from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -433,6 +433,7 @@ class StageRun:
             save_state(partial / OPTIMIZER_FOLDER, self.engine, vars(self.progress))
         if self.first:
             self._describe(partial)
+            record_folder(partial)
             remove(self.job.work / MODEL)
             partial.replace(self.job.work / MODEL)
         dist.barrier()
