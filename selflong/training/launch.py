@@ -82,6 +82,7 @@ def stage_job(
         zero_stage=site.zero_stage,
         offload_optimizer=bool(site.offload_optimizer),
         offload_activations=bool(site.offload_activations),
+        resident_layers=site.resident_layers or 0,
         activation_checkpointing=site.activation_checkpointing,
         keep_attention=site.keep_attention is not False,
         offload_parameters=site.offload_parameters,

@@ -48,7 +48,7 @@ from selflong.training.checkpoint import (
 )
 from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
-from selflong.training.model import LossModel, tile_mlps
+from selflong.training.model import LossModel, compute_again, last_layers, tile_mlps
 from selflong.training.rope import check_rotary_precision, rope_base
 from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
@@ -213,7 +213,7 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     if job.activation_checkpointing:
         # On a CPU activations are in host memory already.
         offload = job.offload_activations and job.device == "cuda"
-        model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+        compute_again(model, offload, job.resident_layers)
     if job.mlp_tiles > 1:
         tile_mlps(model, job.mlp_tiles)
     wrapped = LossModel(model, job.loss_rows)
@@ -257,6 +257,12 @@ class StageRun:
             )
         self.groups: Groups = make_groups(job.layout)
         self.engine = build_engine(job, self.config)
+        self.resident = {
+            id(part)
+            for layer in last_layers(self.engine.module, job.resident_layers)
+            for part in layer.modules()
+        }
+        """Modules whose activations are not offloaded."""
         self.parameters = parameter_count(self.engine.module)
         self.peak = peak_flops(device, job.dtype)
         self.progress = Progress()
@@ -346,7 +352,7 @@ class StageRun:
         kept = None
         if job.activation_checkpointing and job.keep_attention:
             # On a CPU activations are in host memory already.
-            kept = KeptAttention(job.offload_activations and job.device == "cuda")
+            kept = KeptAttention(job.offload_activations and job.device == "cuda", self.resident)
         return PackedSequence(part.bounds, self.groups, kept)
 
     def _state_is_old(self) -> bool:

@@ -38,6 +38,7 @@ class TrainingJob(BaseModel):
     zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
+    resident_layers: int = 0
     activation_checkpointing: bool = True
     keep_attention: bool = True
     offload_parameters: bool = False

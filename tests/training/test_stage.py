@@ -506,7 +506,7 @@ def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=3, offload_optimizer=True,
         offload_activations=True, activation_checkpointing=False, keep_attention=False,
-        offload_parameters=True, mlp_tiles=4, loss_rows=100, checkpoint_minutes=30,
+        offload_parameters=True, resident_layers=3, mlp_tiles=4, loss_rows=100, checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
     job = stage_job(recipe, site, "full/1k", tmp_path, tmp_path, tmp_path)
