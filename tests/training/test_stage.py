@@ -261,7 +261,7 @@ def test_what_is_offloaded_kept_or_tiled_changes_no_loss(
     layout = settings.get("layout", Layout(ring=2))
     rest = {name: value for name, value in settings.items() if name != "layout"}
     work = train(inputs, 10, layout, work=tmp_path / "work", **rest)
-    np.testing.assert_allclose(losses(work), losses(short), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(losses(work), losses(short), rtol=0, atol=1e-5)
 
 
 def test_weights_that_the_ranks_of_a_node_hold_twice_are_the_same(
