@@ -11,6 +11,7 @@ was held as they began. They do not peak together: the planned peak, which adds 
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -178,6 +179,8 @@ def rank_memory(job: TrainingJob) -> dict[str, int]:
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_inputs(folder)
