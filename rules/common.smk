@@ -85,13 +85,18 @@ def lacks():
     return lacking(RUN.recipe, RUN.site, uses_of_jobs(jobs), CONDA)
 
 
+def check_folders():
+    """UserError where nothing can be written into the folders that jobs write."""
+    for folder in (RESULTS.root, JOBS.work):
+        check_writable(folder)
+
+
 def begin():
     """Look whether the jobs can run, take the results for this run, and write what its jobs read."""
     with mistakes_end_the_run():
         refuse(lacks())
         LOCK.enter_context(sole_owner(RESULTS.root))
-        for folder in (RESULTS.root, JOBS.work):
-            check_writable(folder)
+        check_folders()
         with disk_errors_as_sentences():
             JOBS.write_copies()
 
@@ -116,8 +121,7 @@ onstart:
 onerror:
     # A job whose log lies on a full disk could not say why it ended.
     with mistakes_end_the_run():
-        for folder in (RESULTS.root, JOBS.work):
-            check_writable(folder)
+        check_folders()
 
 
 # Snakemake hears the onstart of the main Snakefile alone, not that of a module.

@@ -24,7 +24,7 @@ from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
-from selflong.tables import pipes
+from selflong.tables import markdown, pipes
 
 PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
@@ -251,7 +251,7 @@ def _training_stages(recipe: Recipe, site: Site) -> Iterator[tuple[str, Stage, A
     """Start, stage and shape of the model, of the stages that train: one of each start and length."""
     seen = set()
     for name, model in recipe.models.items():
-        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
+        start = markdown(recipe.models[recipe.root(recipe.last_checkpoint(name))].label)
         for stage in model.stages:
             if stage.tokens and (start, stage.length) not in seen:
                 seen.add((start, stage.length))

