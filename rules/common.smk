@@ -8,7 +8,13 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from selflong.job import UserError, check_writable, disk_errors_as_sentences, sole_owner
+from selflong.job import (
+    UserError,
+    check_writable,
+    disk_errors_as_sentences,
+    end_with,
+    sole_owner,
+)
 from selflong.recipe.loading import refuse
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
@@ -25,8 +31,7 @@ def mistakes_end_the_run():
     try:
         yield
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        end_with(mistake)
 
 
 with mistakes_end_the_run():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from selflong.job import UserError
+from selflong.job import UserError, end_with
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.section import OWNER
 from selflong.recipe.wording import shown
@@ -66,8 +66,7 @@ def main() -> None:
     try:
         arguments.command(arguments, others)
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        end_with(mistake)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

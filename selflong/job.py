@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from selflong import guardian
 from selflong.logs import presentable, start_logging
@@ -179,8 +179,13 @@ def run(main: Callable[[], None]) -> None:
         with disk_errors_as_sentences():
             main()
     except UserError as mistake:
-        _say(presentable(str(mistake)))
-        sys.exit(2)
+        end_with(mistake)
+
+
+def end_with(mistake: UserError) -> NoReturn:
+    """Print a mistake alone, and end the program."""
+    _say(presentable(str(mistake)))
+    sys.exit(2)
 
 
 def _say(sentence: str) -> None:

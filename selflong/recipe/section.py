@@ -58,7 +58,6 @@ Name = Annotated[
         LONGEST_NAME,
     ),
 ]
-
 Repository = Annotated[
     str,
     matching(
