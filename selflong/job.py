@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
 from typing import NoReturn, TextIO
 
 from selflong import guardian
@@ -192,13 +191,3 @@ def _say(sentence: str) -> None:
     """Print it as an error; a log on a full disk takes none, and the rules then say why (`onerror`)."""
     with suppress(OSError):
         print(f"Error: {sentence}", file=sys.stderr, flush=True)
-
-
-def quiet_interrupt(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """A `sys.excepthook` by which Ctrl-C ends a program with a sentence in place of a stack."""
-    if issubclass(kind, KeyboardInterrupt):
-        _say("interrupted: start again, and it goes on")
-    else:
-        sys.__excepthook__(kind, error, trace)

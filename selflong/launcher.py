@@ -1,23 +1,26 @@
 """What the launchers under scripts/ share: options from a function's own signature, recipe and site."""
 
+# ruff: noqa: E402
+import sys
+
+from selflong.interrupt import quiet_interrupt
+
+# Ctrl-C comes while a script still imports what its job needs, too: each imports this module first.
+sys.excepthook = quiet_interrupt
+
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from selflong.job import quiet_interrupt, run
+import cyclopts
 
-# Ctrl-C comes while a script still imports what its job needs, too: each imports this module first.
-sys.excepthook = quiet_interrupt
-
-import cyclopts  # noqa: E402
-
-from selflong.cluster import within_time_limit  # noqa: E402
-from selflong.integrity import check_inputs  # noqa: E402
-from selflong.recipe.loading import load_recipe, load_site  # noqa: E402
+from selflong.cluster import within_time_limit
+from selflong.integrity import check_inputs
+from selflong.job import run
+from selflong.recipe.loading import load_recipe, load_site
 
 CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "recipe": (load_recipe, "SELFLONG_RECIPE", "recipes/laptop.yaml"),

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "selflong"
 FLOORS: tuple[tuple[str, ...], ...] = tuple(
     tuple(floor.split())
     for floor in (
-        "guardian logs root",
+        "guardian interrupt logs root",
         "job globs histograms",
         "integrity keys",
         "formats",
