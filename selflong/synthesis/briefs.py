@@ -50,7 +50,7 @@ class Brief:
         return filled
 
     def closed(self, task: str, rules: PromptRules, random: Random) -> str:
-        """The task with a sentence on reader, form and length, unless it says the length by itself.
+        """The task with a sentence on form and length, unless it says the length by itself.
 
         The answer will have them, so the instruction that is trained on must ask for them.
         """
@@ -105,7 +105,9 @@ def _draw_words(section: LongInput, target_tokens: int, random: Random) -> int:
 def combinations(rules: PromptRules, section: LongInput) -> int:
     """How many requests differ by more than their subject, lengths by their rounded words."""
     tasks = sum(
-        max(1, len(rules.families[family].forms or rules.forms)) for family in section.families
+        max(1, len(rules.families[family].forms or rules.forms))
+        * max(1, len(rules.families[family].openings))
+        for family in section.families
     )
     lengths = 1
     if rules.lengths and section.answer_words is not None:

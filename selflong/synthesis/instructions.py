@@ -172,6 +172,9 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     """The row of one call; None, counted, where its answer is no instruction."""
     prompts, brief = agent.setting.prompts, plan.brief
     prompt, values = prompts.instruction(brief.family), brief.values(prompts.rules)
+    if openings := prompts.rules.families[brief.family].openings:
+        random = agent.setting.random(plan.sample_id, "opening", attempt)
+        values["opening"] = random.choice(openings)
     result, provenance = await agent.ask_alone(
         prompt,
         agent.setting.synthesis.needed_long_input.instruction_tokens,

@@ -44,7 +44,7 @@ def test_a_task_says_its_length_by_itself_or_at_its_end() -> None:
     task = "Write a report on the Danube."
     closed = brief.closed(task, FULL, Random(1))
     assert closed.startswith(f"{task} ")
-    assert all(brief.values(FULL)[name] in closed for name in ("reader", "form", "length"))
+    assert all(brief.values(FULL)[name] in closed for name in ("form", "length"))
     for says in ("Write 1,200 words on the Danube.", "Write 1200 words on the Danube."):
         assert brief.closed(says, FULL, Random(1)) == says
     assert Brief("timeline").closed(task, COMPACT, Random(1)) == task
