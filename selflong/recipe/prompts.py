@@ -34,12 +34,14 @@ PROMPTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "summary": (frozenset({"text", "instruction"}), frozenset()),
     "merge": (frozenset({"text", "instruction"}), frozenset()),
     "answer": (frozenset({"notes", "instruction"}), frozenset({"form", "length"})),
+    "follow_up": (frozenset({"notes", "conversation"}), frozenset()),
     "closed_book": (frozenset({"instruction"}), frozenset({"form", "length"})),
     "back_translation": (frozenset({"excerpt"}), frozenset({"shape"})),
 }
 """Step -> placeholders that its prompt must have, and those that it may have."""
-OPTIONAL = ("merge",)
-"""Where a set has none, summaries are joined by the prompt that reads documents."""
+OPTIONAL = ("merge", "follow_up")
+"""Without the first, summaries are joined by the prompt that reads documents; without the second a recipe
+can ask for no further turns."""
 
 Rules = TypeVar("Rules", bound=Section)
 _HEADING = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)

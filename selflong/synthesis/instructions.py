@@ -151,7 +151,7 @@ def _seed_chunks(
     room = {
         plan.sample_id: plan.target_tokens
         - section.instruction_tokens
-        - plan.brief.answer_tokens(section)
+        - plan.brief.reserve(section)
         for plan in plans
     }
     rows = {sample: draw.row(random, room[sample]) for sample, random in randoms.items()}

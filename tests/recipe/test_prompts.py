@@ -165,6 +165,15 @@ def test_the_recipe_is_refused_before_any_job(own: Path, tmp_path: Path) -> None
         load_recipe(recipe_with(tmp_path, "full", readers={"pupils": 1}))
 
 
+def test_further_turns_need_a_prompt(own: Path, tmp_path: Path) -> None:
+    (own / "follow_up.md").unlink()
+    load_recipe(recipe_with(tmp_path, str(own)))
+    with pytest.raises(
+        UserError, match=r"follow_ups: the prompts of .*gpt_4o have no follow_up\.md"
+    ):
+        load_recipe(recipe_with(tmp_path, str(own), follow_ups=1))
+
+
 def test_nothing_that_a_set_draws_needs_a_value_of_its_own() -> None:
     rules = load_prompt_set("full").rules
     tasks = [family.task for family in rules.families.values()]
