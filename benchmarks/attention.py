@@ -147,6 +147,8 @@ def _attend(tokens: int, ring: int, groups: Groups) -> None:
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # Freed memory goes back at once, so that the peak is that of live tensors (mallopt(3)).
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     result: dict[str, Any] = {}

@@ -4,9 +4,10 @@
 
 Prints one JSON line. useful_share: for each model and stage, attention computed over what the ranks of the
 layout that the plan chooses could compute until the slowest of them is done; useful_share_16_gpus: the same
-for the 8B on two nodes, whose rings cross them. python_seconds_per_micro_batch: to read a sequence of a
-million tokens in 6,000 documents, find the pieces of attention and bring their bounds to the device, the most
-of three layouts (median of five).
+for the 8B on two nodes, whose rings cross them. packed_mfu_share: the planned utilisation on the recipe's
+packed documents over that on one causal document, by kernel. python_seconds_per_micro_batch: of one
+thread, to read a sequence of a million tokens in 6,000 documents, find the pieces of attention and
+bring their bounds to the device, the most of three layouts (median of five).
 """
 
 import json
@@ -20,6 +21,7 @@ import torch
 
 from selflong.estimate.balance import STEPS, packed_documents, useful_share
 from selflong.estimate.shapes import weights_shape
+from selflong.estimate.speed import stage_speeds
 from selflong.estimate.training import stage_share
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
 from selflong.placement.fit import choose
@@ -51,6 +53,19 @@ def shares() -> tuple[dict[str, float], dict[str, float]]:
                 drawn = packed_documents(recipe, stage.mixture, stage.name, STEPS * size)
                 rings[f"{name}/{stage.name}"] = round(useful_share(drawn, size, ring=2, data=1), 4)
     return chosen, rings
+
+
+def mfu_shares() -> dict[str, dict[str, float]]:
+    """Of each model's stages, by kernel."""
+    recipe, site = load_recipe(ROOT / "recipes" / "selflong.yaml"), load_site(ROOT / "config.yaml")
+    return {
+        f"{name}/{stage.name}": {
+            speed.kernel: round(speed.mfu / speed.document_mfu, 3)
+            for speed in stage_speeds(recipe, weights_shape(site, recipe.root_weights(name)), stage)
+        }
+        for name in MODELS
+        for stage in recipe.models[name].stages
+    }
 
 
 def _write_packed(folder: Path) -> None:
@@ -91,10 +106,12 @@ def python_seconds() -> float:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     chosen, rings = shares()
     result = {
         "useful_share": chosen,
         "useful_share_16_gpus": rings,
+        "packed_mfu_share": mfu_shares(),
         "python_seconds_per_micro_batch": round(python_seconds(), 4),
     }
     print(json.dumps(result))

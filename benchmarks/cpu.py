@@ -121,6 +121,8 @@ def job_start() -> float:
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="folder (default: SmolLM2-135M-Instruct)")
     parser.add_argument("--site", type=Path, default=ROOT / "config.yaml")

@@ -116,6 +116,8 @@ def agreement(model: Path, vllm: Path, count: int, work: Path) -> float | None:
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vllm", type=Path, default=ROOT / ".venv-vllm/bin/python")
     parser.add_argument("--prompts", type=int, default=100)

@@ -10,6 +10,7 @@ not, or the other way round. The sentences of the refused go to standard error.
 """
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -119,6 +120,8 @@ def measure(families: list[str], rings: tuple[int, ...] = RINGS) -> tuple[dict[s
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     torch.set_num_threads(1)
     families = sys.argv[1:] or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     print(json.dumps(measure(families)[0]))

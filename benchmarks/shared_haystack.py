@@ -10,6 +10,7 @@ larger the variance of the shared means is than that of independent questions.
 
 import argparse
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def design_effect(shared: pl.DataFrame, questions: int) -> float:
 
 
 def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", default="1024,2048")
     parser.add_argument("--samples", type=int, default=20)

@@ -13,6 +13,7 @@ PAGES = {
 TABLES = {
     "<!-- scale of retrieval -->": reference.scale_of_retrieval,
     "<!-- scale of training -->": reference.scale_of_training,
+    "<!-- speed of training -->": reference.speed_of_training,
 }
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from selflong.job import UserError, check_writable, disk_errors_as_sentences, sole_owner
+from selflong.job import (
+    UserError,
+    check_writable,
+    disk_errors_as_sentences,
+    end_with,
+    sole_owner,
+)
 from selflong.recipe.loading import refuse
 from selflong.recipe.site import JOB_KINDS
 from selflong.results import download_folder
@@ -25,8 +31,7 @@ def mistakes_end_the_run():
     try:
         yield
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        end_with(mistake)
 
 
 with mistakes_end_the_run():
@@ -85,13 +90,18 @@ def lacks():
     return lacking(RUN.recipe, RUN.site, uses_of_jobs(jobs), CONDA)
 
 
+def check_folders():
+    """UserError where nothing can be written into the folders that jobs write."""
+    for folder in (RESULTS.root, JOBS.work):
+        check_writable(folder)
+
+
 def begin():
     """Look whether the jobs can run, take the results for this run, and write what its jobs read."""
     with mistakes_end_the_run():
         refuse(lacks())
         LOCK.enter_context(sole_owner(RESULTS.root))
-        for folder in (RESULTS.root, JOBS.work):
-            check_writable(folder)
+        check_folders()
         with disk_errors_as_sentences():
             JOBS.write_copies()
 
@@ -116,8 +126,7 @@ onstart:
 onerror:
     # A job whose log lies on a full disk could not say why it ended.
     with mistakes_end_the_run():
-        for folder in (RESULTS.root, JOBS.work):
-            check_writable(folder)
+        check_folders()
 
 
 # Snakemake hears the onstart of the main Snakefile alone, not that of a module.

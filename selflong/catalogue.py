@@ -19,12 +19,12 @@ from selflong.hub import download_files
 from selflong.job import UserError
 from selflong.llm.serve import checkpoint_context
 from selflong.placement.shapes import CONFIG, configuration_folder
-from selflong.recipe.loading import load_recipe
+from selflong.recipe.loading import load_recipe, parse
 from selflong.recipe.reader import read_yaml
-from selflong.recipe.section import REPOSITORY
+from selflong.recipe.section import LONGEST_NAME, NAME, PATTERNS, REPOSITORY, is_name
 from selflong.recipe.site import Site
 from selflong.recipe.weights import HubWeights
-from selflong.recipe.wording import does_not_exist
+from selflong.recipe.wording import does_not_exist, shown
 from selflong.scores import length_name
 from selflong.suites.registry import section_of
 
@@ -57,10 +57,19 @@ class RemoteModel:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The files of an evaluation: its recipe, and what its site adds to config.yaml."""
+    """The files of an evaluation: its recipe, and what its site adds to config.yaml.
+
+    Raises UserError where its name is no name of a recipe: it becomes a path before any recipe is read.
+    """
 
     name: str
     folder: Path = Path("evaluations")
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise UserError(
+                f"--name: {PATTERNS[NAME]}, {LONGEST_NAME} characters at most, not {shown(self.name)}"
+            )
 
     @property
     def recipe(self) -> Path:
@@ -158,16 +167,17 @@ def named_model(text: str, remote: RemoteModel | None = None) -> NamedModel:
 
 
 def weights_of(text: str) -> Content:
-    """A folder, or a hub model `owner/name[@revision]`."""
+    """A folder, or a hub model `owner/name[@revision]`; UserError where it is neither."""
     if _is_folder(text):
         return {"kind": "folder", "path": str(Path(text).resolve())}
     repository, _, revision = text.partition("@")
-    if not re.match(REPOSITORY, repository):
+    if not re.fullmatch(REPOSITORY, repository):
         raise UserError(
             f"{text} is no folder, and no model of the hub, which is written owner/name or "
             "owner/name@revision; for a model at an endpoint add --endpoint URL"
         )
     found: Content = {"kind": "hub", "repository": repository, "revision": revision or REVISION}
+    parse(HubWeights, found, text)
     return found if revision else {**found, "assumed": {"revision": UNNAMED_REVISION}}
 
 

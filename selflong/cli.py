@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from selflong.job import UserError
+from selflong.job import UserError, end_with
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.section import OWNER
+from selflong.recipe.wording import shown
 from selflong.root import ROOT
 from selflong.workspace import install_data, make_workspace, missing_data
 
@@ -63,8 +66,7 @@ def main() -> None:
     try:
         arguments.command(arguments, others)
     except UserError as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        end_with(mistake)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -218,6 +220,8 @@ def _status(arguments: argparse.Namespace, _: list[str]) -> None:
 
 
 def _publish(arguments: argparse.Namespace, _: list[str]) -> None:
+    if not re.fullmatch(OWNER, arguments.owner):
+        raise UserError(f"{shown(arguments.owner)} is no user or organisation of the hub")
     # It imports what draws tables, which the other commands do not wait for.
     from selflong.publish.contents import PARTS, Publisher
     from selflong.publish.upload import upload

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from selflong.estimate.steps import Planner
 from selflong.job import end_with_parent
+from selflong.logs import presentable
 from selflong.placement.machines import TWO_CORES, Machine
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
@@ -270,7 +271,8 @@ def own_sentence(log: Path | None) -> str | None:
         if line.strip()
     ]
     sentences = [line for line in lines if line.startswith("Error: ")]
-    return next(iter(sentences[-1:] or lines[-1:]), None)
+    found = next(iter(sentences[-1:] or lines[-1:]), None)
+    return None if found is None else presentable(found)
 
 
 def follow(

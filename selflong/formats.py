@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from selflong.integrity import forget, record_file, record_folder
 from selflong.job import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PROVENANCE = pl.Struct(
     {
@@ -397,6 +401,54 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is no JSON object in UTF-8: fetch it, or make it, again")
     return content
+
+
+def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
+    """A new array in a file, mapped; OSError where the disk does not hold it.
+
+    Its space is taken at once: where a disk fills up behind a mapping the process dies by a signal.
+    """
+    import numpy as np
+
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("rb+") as stream:
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def read_array(
+    path: Path, dtype: type, dimensions: int = 1, *, rows: bool = True
+) -> "NDArray[Any]":
+    """An array of so many dimensions, memory-mapped; UserError where the file holds none of this type.
+
+    rows: whether it has any; an empty one cannot be mapped. Writing changes the copy in memory alone.
+    """
+    import numpy as np  # most jobs read no array, and its import takes time
+
+    try:
+        # torch does not take what is for reading alone.
+        values = np.load(path, mmap_mode="c" if rows else None)
+    except Exception:  # numpy reads the header as Python, which has many ways to be wrong
+        values = None
+    if values is None or values.dtype != dtype or values.ndim != dimensions:
+        raise UserError(
+            f"{path} holds no array of {dtype.__name__} in {dimensions} dimension(s): remove what it lies "
+            "in, and make it again"
+        )
+    return values
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; UserError where a line is none."""
+    with path.open("rb") as stream:
+        lines = list(stream)
+    try:
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        rows = [None]
+    if not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} holds a line that is no JSON object: remove it and make it again")
+    return rows
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

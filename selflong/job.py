@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from selflong import guardian
 from selflong.logs import presentable, start_logging
@@ -92,6 +92,8 @@ MENDS = {
 """What a person can do about an error of the file system."""
 
 _NUMBER = re.compile(r"\b(?:os error|errno:?) (\d+)", re.IGNORECASE)
+_FULL = re.compile(rf"{os.strerror(errno.ENOSPC)}|\d+ requested and \d+ written")
+"""As FAISS and NumPy say it, without a number."""
 
 
 @contextmanager
@@ -100,15 +102,24 @@ def disk_errors_as_sentences(place: Path | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Libraries in other languages leave the number in the text, some in an error of their own kind.
-        found = _NUMBER.search(str(error))
-        number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
+        number = _number_of(error)
         if isinstance(error, UserError) or number not in MENDS:
             raise
         where = getattr(error, "filename", None) or place
         start = f"{where}: " if where else ""
         text = f"{start}{os.strerror(number)}: {MENDS[number]}, and start again"
         raise UserError(text) from error
+
+
+def _number_of(error: Exception) -> int:
+    """The file system's number of an error; 0 where it is of another kind.
+
+    Libraries in other languages leave it in the text, some in an error of their own kind.
+    """
+    if isinstance(number := getattr(error, "errno", None), int):
+        return number
+    found = _NUMBER.search(str(error))
+    return int(found[1]) if found else errno.ENOSPC * bool(_FULL.search(str(error)))
 
 
 @contextmanager
@@ -168,8 +179,13 @@ def run(main: Callable[[], None]) -> None:
         with disk_errors_as_sentences():
             main()
     except UserError as mistake:
-        _say(presentable(str(mistake)))
-        sys.exit(2)
+        end_with(mistake)
+
+
+def end_with(mistake: UserError) -> NoReturn:
+    """Print a mistake alone, and end the program."""
+    _say(presentable(str(mistake)))
+    sys.exit(2)
 
 
 def _say(sentence: str) -> None:

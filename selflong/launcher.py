@@ -8,15 +8,16 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-import cyclopts
-
-from selflong.cluster import within_time_limit
-from selflong.integrity import check_inputs
 from selflong.job import quiet_interrupt, run
-from selflong.recipe.loading import load_recipe, load_site
 
 # Ctrl-C comes while a script still imports what its job needs, too: each imports this module first.
 sys.excepthook = quiet_interrupt
+
+import cyclopts  # noqa: E402
+
+from selflong.cluster import within_time_limit  # noqa: E402
+from selflong.integrity import check_inputs  # noqa: E402
+from selflong.recipe.loading import load_recipe, load_site  # noqa: E402
 
 CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "recipe": (load_recipe, "SELFLONG_RECIPE", "recipes/laptop.yaml"),
@@ -55,6 +56,7 @@ def parser(function: Callable[..., object], given: dict[str, Callable[..., Any]]
         version_flags=[],
         default_parameter=cyclopts.Parameter(consume_multiple=True, negative=()),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it would end without a word
     )
     app.default(_Arguments(function, given).command())
     return app

@@ -17,17 +17,19 @@ from pydantic_core import PydanticUndefined
 
 from selflong import formats
 from selflong.estimate.retrieval import alternatives, encode_seconds, index_use
+from selflong.estimate.speed import SPEED_COLUMNS, speed_cells, stage_speeds
 from selflong.estimate.training import seconds_of
 from selflong.estimate.usage import CHARACTERS_PER_TOKEN
 from selflong.placement.fit import first_fit
 from selflong.placement.layout import layouts
 from selflong.placement.machines import H100
-from selflong.placement.shapes import KNOWN
+from selflong.placement.shapes import KNOWN, architecture
+from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.retrieval import Encoder
 from selflong.recipe.section import sections_of
 from selflong.recipe.site import Site
-from selflong.root import PACKAGE
+from selflong.root import PACKAGE, ROOT
 from selflong.sources.documents.section import Size
 from selflong.tables import pipes
 
@@ -229,6 +231,7 @@ DOCUMENTS = (10_000_000, 100_000_000, 1_000_000_000)
 MODELS = {"8B": "meta-llama/Llama-3.1-8B-Instruct", "70B": "meta-llama/Llama-3.1-70B-Instruct"}
 LENGTHS = {"1M": 1 << 20, "4M": 1 << 22}
 GPUS = (8, 16, 32, 64, 128, 256, 512, 1024)
+SPEED_OF = "selflong_8b"
 TOKENS_PER_DOCUMENT = 1000
 QUERIES = 10_000
 ENCODER = Encoder(
@@ -291,6 +294,18 @@ def scale_of_training() -> str:
         "to the CPU", "a step",
     )  # fmt: skip
     return rows(columns, body)
+
+
+def speed_of_training() -> str:
+    """The stages of the paper's 8B, by kernel."""
+    recipe = load_recipe(ROOT / "recipes" / "selflong.yaml")
+    shape = architecture(recipe.root_weights(SPEED_OF))
+    body = [
+        speed_cells(speed)
+        for stage in recipe.models[SPEED_OF].stages
+        for speed in stage_speeds(recipe, shape, stage)
+    ]
+    return rows(SPEED_COLUMNS, body)
 
 
 def _offloaded(layout: Any) -> str:

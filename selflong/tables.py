@@ -113,10 +113,10 @@ def signed_cell(
 
 def to_markdown(table: Table) -> str:
     """A heading, the table, its caption."""
-    lines = [f"### {table.title}", "", _pipes(table.columns)]
+    lines = [f"### {markdown(table.title)}", "", _pipes(table.columns)]
     lines.append(_pipes(["---"] + ["---:"] * (len(table.columns) - 1)))
     lines += [_pipes([cell.text for cell in row]) for row in table.rows]
-    return "\n".join([*lines, "", table.caption, ""])
+    return "\n".join([*lines, "", markdown(table.caption), ""])
 
 
 def pipes(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -128,7 +128,7 @@ def pipes(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _pipes(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_markdown, texts)) + " |"
+    return "| " + " | ".join(map(markdown, texts)) + " |"
 
 
 def _line(text: str) -> str:
@@ -136,8 +136,8 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _markdown(text: str) -> str:
-    """Text as Markdown shows it: no markup, no link, no end of a cell."""
+def markdown(text: str) -> str:
+    """Text as Markdown shows it, in one line: no markup, no link, no end of a cell."""
     shown = html.escape(_line(text).replace("\\", "\\\\"), quote=False)
     return re.sub(r"[|`*]|(?<=\])\(", lambda match: f"\\{match[0]}", shown)
 

@@ -66,6 +66,31 @@ def test_what_cannot_be_asked_is_one_sentence(
     assert sentence in str(mistake.value)
 
 
+@pytest.mark.parametrize("name", ["../laptop", "a/b", ".", "", "A", "a\n", 300 * "a"])
+def test_a_name_that_is_no_file_s_is_refused_before_anything_is_read(name: str) -> None:
+    with pytest.raises(
+        UserError, match="--name: a name begins with a lower-case letter or a digit"
+    ):
+        Evaluation(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("a/b@../../etc", "revision: a revision is a branch, a tag or a commit, not '../../etc'"),
+        ("a/b@v 1", "revision: a revision is a branch"),
+        ("../b", "is no folder, and no model of the hub"),
+        ("a/b/c", "is no folder, and no model of the hub"),
+        ("a/$(touch x)", "is no folder, and no model of the hub"),
+        ("a/b\n", "is no folder, and no model of the hub"),
+    ],
+)
+def test_what_names_no_model_is_one_sentence(model: str, sentence: str) -> None:
+    with pytest.raises(UserError) as mistake:
+        named_model(model)
+    assert sentence in str(mistake.value)
+
+
 def test_lengths_are_named_as_papers_do(catalogue: dict[str, Any]) -> None:
     found = chosen_suites(catalogue, ["ruler", "ruler_2024", "output_length"], ["1M", "128k"], None)
     assert found["ruler"]["lengths"] == [131_072, 1_048_576]

@@ -79,3 +79,11 @@ def test_scale_tells_what_does_not_fit() -> None:
         if row.startswith("| 70B | 4M | 8 ")
     ]
     assert len(rows) == 1 and "**no**" in rows[0]
+
+
+def test_speed_says_each_stage_by_each_kernel() -> None:
+    rows = reference.speed_of_training().splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows if "flash-attn 3" in row] == [
+        "| 262,144", "| 524,288", "| 1,048,576",
+    ]  # fmt: skip
+    assert len(rows) == 6

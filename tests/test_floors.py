@@ -106,3 +106,10 @@ def test_no_circle_of_modules() -> None:
         if not module.startswith(f"{target}."):
             graph[module].add(target)
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_documentation_names_every_room() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    said = text.partition("## Who may import whom")[2].partition("## How data flow")[0]
+    named = {room.replace("*", "<kind>") for room in ROOMS}
+    assert {room for room in named if f"`{room}`" not in said} == set()

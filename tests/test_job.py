@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from selflong import guardian
-from selflong.job import RUNNER_VARIABLE, UserError, check_writable, sole_owner
+from selflong.job import MENDS, RUNNER_VARIABLE, UserError, check_writable, sole_owner
 from tests.waiting import ends_within
 
 ROOT = Path(__file__).parents[1]
@@ -243,15 +244,17 @@ def command_of(pid: int) -> list[str]:
         return []
 
 
-def test_a_folder_on_a_full_disk_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_folder_that_takes_nothing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     check_writable(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=f"{tmp_path}: No space left on device: free some space"):
+    monkeypatch.setattr("os.fsync", refuse)
+    sentence = f"{tmp_path}: {os.strerror(number)}: {MENDS[number]}, and start again"
+    with pytest.raises(UserError, match=re.escape(sentence)):
         check_writable(tmp_path)

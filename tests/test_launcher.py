@@ -1,5 +1,7 @@
 """Launchers: their options are the parameters of a function, recipe and site are read from files."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -71,6 +73,43 @@ def test_a_wrong_option_is_refused(monkeypatch: pytest.MonkeyPatch, words: tuple
     with pytest.raises(SystemExit) as end:
         launch(job)
     assert end.value.code not in (0, None)
+
+
+SLOW = """
+import sys, time
+print("began", flush=True)
+time.sleep(600)
+"""
+
+
+JOB = """
+from selflong.launcher import launch
+
+def job():
+    import slow
+
+launch(job)
+"""
+
+
+@pytest.mark.parametrize("package", ["ruamel", "cyclopts", "torch", "slow"])
+def test_ctrl_c_is_one_sentence_while_a_script_imports_and_while_its_job_works(
+    tmp_path: Path, package: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(SLOW)
+    search_path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    command = ["-c", JOB] if package == "slow" else ["scripts/load_model.py"]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": search_path},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "began\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert said == "Error: interrupted: start again, and it goes on\n"
+    assert process.returncode == -signal.SIGINT
 
 
 def test_a_mistake_is_one_sentence() -> None:

@@ -252,6 +252,34 @@ MISTAKES = {
         put("models/full/stages/0/optimizer/beta2", 1.0),
         "models.full.stages[0].optimizer.beta2: Input should be less than 1",
     ),
+    "a rate without end": (
+        put("models/full/stages/0/optimizer/learning_rate", float("inf")),
+        "models.full.stages[0].optimizer.learning_rate: Input should be a finite number, not inf",
+    ),
+    "epochs without end": (
+        put("mixtures/full/entries/long_input/epochs", float("inf")),
+        "mixtures.full.entries.long_input.epochs: Input should be a finite number",
+    ),
+    "a spread that is no number": (
+        put("synthesis/long_input/lengths/sigma", float("nan")),
+        "synthesis.long_input.lengths.sigma: Input should be a finite number",
+    ),
+    "a mean above the bounds": (
+        put("synthesis/long_input/lengths/mean", 1_000_000),
+        "synthesis.long_input.lengths: mean 1000000 is not between minimum",
+    ),
+    "a suite whose tables the report could make itself": (
+        put("suites/synthesis", LAPTOP["suites"]["ruler"]),
+        "suites.synthesis: the report keeps this name for tables or figures of its own",
+    ),
+    "a figure that the report makes itself": (
+        put("report/curves", {"loss_by_stage": CURVE}),
+        "report.curves.loss_by_stage: the report keeps this name for tables or figures of its own",
+    ),
+    "a figure that the report makes of a mixture": (
+        put("report/curves", {"sample_lengths_full": CURVE}),
+        "report.curves.sample_lengths_full: the report keeps this name",
+    ),
     "a seed below nothing": (put("seed", -1), "seed: Input should be greater than or equal to 0"),
     "a task twice": (
         put("suites/ruler/tasks", ["vt", "vt"]),

@@ -2,7 +2,9 @@
 
 import json
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +13,29 @@ import pytest
 from safetensors.numpy import save_file
 
 from selflong.corpus.stretches import collect, read, stretches
-from selflong.formats import DOCUMENTS, PackedFiles, table, write_parquet
+from selflong.formats import (
+    DOCUMENTS,
+    EMBEDDING_IDS,
+    PackedFiles,
+    read_lines,
+    table,
+    write_parquet,
+)
 from selflong.hub import damaged_files, recorded
+from selflong.integrity import beside, file_digest
 from selflong.job import UserError
 from selflong.llm import Answer, Cache
 from selflong.llm.batches import _read_journal
 from selflong.llm.serve import checkpoint_context
 from selflong.placement.shapes import read_shape
 from selflong.recipe.loading import parse
+from selflong.recipe.retrieval import Encoder
+from selflong.retrieval.encode import EMBEDDINGS, IDS
+from selflong.retrieval.index import DESCRIPTION, Vectors, build_index, open_index
 from selflong.sources.conversations.folder import FolderConversations
 from selflong.sources.conversations.mds_format import MdsFolder
 from selflong.sources.documents.folder import FolderDocuments
+from selflong.suites.lm_eval.harness import _checked_answers
 from selflong.suites.stored_rows import json_rows, parquet_rows
 from selflong.training.batches import PackedData
 from selflong.training.checkpoint import INDEX, MOMENTS, open_state, read_state
@@ -173,6 +187,72 @@ def write_journal(folder: Path) -> Path:
     return folder / "1.json"
 
 
+def write_shard(folder: Path, vectors: np.ndarray, ids: list[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / EMBEDDINGS, vectors)
+    rows = [{"id": name} for name in ids]
+    write_parquet(table(rows, EMBEDDING_IDS), folder / IDS, EMBEDDING_IDS)
+
+
+def write_embeddings(name: str) -> Write:
+    def write(folder: Path) -> Path:
+        vectors = np.eye(16, 8, dtype=np.float16)
+        write_shard(folder / "shard", vectors, [f"d{row}" for row in range(len(vectors))])
+        return folder / "shard" / name
+
+    return write
+
+
+def embeddings(folder: Path) -> object:
+    vectors = Vectors([folder / "shard"])
+    return vectors.rows(0, len(vectors))
+
+
+def write_index(name: str, factory: str) -> Write:
+    def write(folder: Path) -> Path:
+        write_embeddings(EMBEDDINGS)(folder)
+        content = {
+            "weights": "package:none", "dimensions": 8, "maximum_tokens": 8, "index": factory, "probes": 1,
+        }  # fmt: skip
+        build_index(
+            shards=[folder / "shard"], encoder=parse(Encoder, content, "recipe"),
+            output=folder / "index", work=folder / "work",
+        )  # fmt: skip
+        return folder / "index" / name
+
+    return write
+
+
+def index(folder: Path) -> object:
+    searcher, _ = open_index(folder / "index")
+    return searcher.search(np.ones((1, 8), dtype=np.float32), 2)
+
+
+def write_counted(folder: Path) -> Path:
+    path = folder / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step, "loss": 1.5}) + "\n" for step in range(5)))
+    return path
+
+
+def write_answers(folder: Path) -> Path:
+    path = folder / "answers.db"
+    with _checked_answers(folder), closing(sqlite3.connect(path)) as database:
+        database.execute("create table answers (key text, value blob)")
+        database.execute("insert into answers values ('a', 'b')")
+        database.commit()
+    return path
+
+
+def harness_answers(folder: Path) -> None:
+    """Nothing is refused: what is damaged is asked again."""
+    path, whole = folder / "answers.db", folder / "whole"
+    if not whole.exists():
+        whole.write_bytes(path.read_bytes())
+    beside(path).write_text(json.dumps({path.name: file_digest(whole)}))
+    with _checked_answers(folder):
+        assert not path.exists() or path.read_bytes() == whole.read_bytes()
+
+
 FORMATS: dict[str, tuple[Write, Read]] = {
     "weights": (write_weights, check_weights),
     "the index of weights": (write_weights_index, check_weights),
@@ -193,6 +273,11 @@ FORMATS: dict[str, tuple[Write, Read]] = {
         write_journal,
         lambda folder: _read_journal(folder / "1.json"),
     ),
+    "answers of a harness": (write_answers, harness_answers),
+    "embeddings": (write_embeddings(EMBEDDINGS), embeddings),
+    "ids of embeddings": (write_embeddings(IDS), embeddings),
+    "the description of an index": (write_index(DESCRIPTION, "SQ8"), index),
+    "what a stage counted": (write_counted, lambda folder: read_lines(folder / "metrics.jsonl")),
     "conversations in parquet": (write_chats_parquet, conversations),
     "conversations in lines": (write_chats_lines, conversations),
     "documents in parquet": (write_documents_parquet, documents),
@@ -219,6 +304,7 @@ def test_a_mutated_file_is_refused_by_its_name_or_read(tmp_path: Path, name: str
             assert "\n" not in str(mistake)
 
 
+@pytest.mark.filterwarnings("ignore:Reading `.npy` or `.npz` file required")
 def test_a_mutated_packed_folder_is_refused_by_its_name_or_read(tmp_path: Path) -> None:
     write_packed(tmp_path / "packed", 64, 5)
     rng = random.Random(1)

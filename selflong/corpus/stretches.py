@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from selflong.formats import DOCUMENTS, write_json
+from selflong.formats import DOCUMENTS, read_object, write_json
 from selflong.job import UserError
 from selflong.sources.documents.section import DocumentSection
 from selflong.sources.text import whole_characters
@@ -69,7 +69,7 @@ def stretches(sources: Iterable[Path], part: int, parts: int) -> list[Stretch]:
     files = [
         (content["label"], source.parent / file["path"], file["bytes"], file["rows"])
         for source in sources
-        for content in [json.loads(source.read_text(encoding="utf-8"))]
+        for content in [read_object(source)]
         for file in content["files"]
     ]
     total = sum(size for _, _, size, _ in files)

@@ -136,31 +136,58 @@ def seconds_of(
     if isinstance(speed, float):
         flops = step_flops(model, tokens, attended)
         return flops / (layout.ranks * machine.flops * speed)
-    return tokens / layout.ranks * _token_seconds(model, attended, speed, layout, useful)
+    return (
+        tokens / layout.ranks * sum(token_seconds(model, attended, speed, layout, useful).values())
+    )
 
 
-def _token_seconds(
+def computed_again(layer: float, matrix: float, whole: bool, tiles: int) -> float:
+    """Parameters with which a layer's backward pass computes once more; an MLP's matrix has `matrix` of them.
+
+    whole: the layer keeps its input alone. It is then computed up to the input of its last product, whose
+    output no gradient needs; so is each of the MLP's tiles, in the layer and by itself.
+    """
+    if tiles == 1:
+        return layer - matrix if whole else 0.0
+    return (layer - 3 * matrix / tiles if whole else 0.0) + 2 * matrix
+
+
+def token_seconds(
     model: Architecture, attended: float, speed: Speed, layout: Parallelism, useful: float
-) -> float:
-    """Of one device and one of its tokens.
+) -> dict[str, float]:
+    """Of one device and one of its tokens, by what the time goes to.
 
     The backward pass of attention has 2.5 times the products of the forward pass (arXiv 2307.08691, section
     2.3), that of a dense layer twice. Each activation that a layer keeps is written once and read twice in
-    each of its passes. Ulysses exchanges queries, keys, values and the output, and their gradients.
+    each of its passes. Ulysses exchanges queries, keys, values and the output, and their gradients. What
+    goes to the node's memory and back goes there in the stream that computes.
     """
     again = 1 if layout.activation_checkpointing else 0
     kept = layout.keep_attention or not again
     forward = 4 * model.attention_width * attended
     attention = (1 if kept else 2) * forward / speed.kernel.forward
     attention += 2.5 * forward / speed.kernel.backward
-    tiled = 2 * 3 * model.hidden * model.intermediate if layout.mlp_tiles > 1 else 0
-    dense = (2 * (3 + again) * model.layer_parameters + tiled) / speed.dense
-    memory = 3 * (2 + again) * layer_bytes(model, 1) / speed.memory
+    repeated = computed_again(
+        model.layer_parameters,
+        model.hidden * model.intermediate,
+        layout.activation_checkpointing,
+        layout.mlp_tiles,
+    )
     exchanged = 2 * (2 + again) * 2 * (model.attention_width + model.key_value_width)
-    exchange = exchanged * (1 - 1 / layout.sequence) / speed.link
-    host = 2 * kept_bytes(model, 1, layout) / speed.host if layout.offload_activations else 0.0
-    head = 6 * model.embedding_parameters / speed.dense
-    return model.layers * (attention / useful + dense + memory + exchange + host) + head
+    away = model.layers - (layout.resident_layers or 0) if layout.offload_activations else 0
+    offloaded = 2 * kept_bytes(model, 1, layout) * away / model.layers
+    of_layer = {
+        "attention": attention / useful,
+        "dense layers": 6 * model.layer_parameters / speed.dense,
+        "dense layers again": 2 * repeated / speed.dense,
+        "activations": 3 * (2 + again) * layer_bytes(model, 1) / speed.memory,
+        "exchange": exchanged * (1 - 1 / layout.sequence) / speed.link,
+        "offloading": offloaded / speed.host,
+    }
+    return {
+        **{name: model.layers * seconds for name, seconds in of_layer.items()},
+        "output layer": 6 * model.embedding_parameters / speed.dense,
+    }
 
 
 def utilisation(

@@ -9,19 +9,14 @@ from selflong.estimate.data_stages import EntryData, documents, stage_data
 from selflong.estimate.index import embedding_bytes
 from selflong.estimate.schedule import Span, peak_bytes, schedule
 from selflong.estimate.shapes import model_shape
+from selflong.estimate.speed import SPEED_COLUMNS, speed_cells, stage_speeds
 from selflong.estimate.steps import Planner, Step
-from selflong.estimate.training import seconds_of, stage_share, utilisation
 from selflong.formats import publish, write_json, write_text
 from selflong.placement.fit import choose, longest
-from selflong.placement.layout import Parallelism
 from selflong.placement.machines import (
-    FLASH_2,
-    FLASH_3,
     H100,
-    Kernel,
     Machine,
     choose_machine,
-    with_kernel,
 )
 from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Stage
@@ -29,7 +24,7 @@ from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
-from selflong.tables import pipes
+from selflong.tables import markdown, pipes
 
 PARTS = (
     "download", "corpus", "retrieval", "synthesis", "mixture", "training", "evaluation", "report",
@@ -256,7 +251,7 @@ def _training_stages(recipe: Recipe, site: Site) -> Iterator[tuple[str, Stage, A
     """Start, stage and shape of the model, of the stages that train: one of each start and length."""
     seen = set()
     for name, model in recipe.models.items():
-        start = recipe.models[recipe.root(recipe.last_checkpoint(name))].label
+        start = markdown(recipe.models[recipe.root(recipe.last_checkpoint(name))].label)
         for stage in model.stages:
             if stage.tokens and (start, stage.length) not in seen:
                 seen.add((start, stage.length))
@@ -296,48 +291,13 @@ def _speed_lines(recipe: Recipe, site: Site) -> Iterator[str]:
     """Time of a sequence and utilisation by kernel: of one document, and of the recipe's own."""
     rows: list[Sequence[str]] = []
     for start, stage, shape in _training_stages(recipe, site):
-        assert stage.mixture is not None
-        layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
-        useful = stage_share(recipe, stage, shape, layout, H100)
-        attended = stage_data(recipe, stage.mixture, stage.name).attended
-        rows += [
-            _speed(start, stage.length, shape, layout, kernel, attended, useful)
-            for kernel in (FLASH_2, FLASH_3)
-        ]
+        rows += [(start, *speed_cells(speed)) for speed in stage_speeds(recipe, shape, stage)]
     if rows:
-        columns = (
-            "start", "length", "kernel", "GPUs", "one document", "tokens a second and GPU",
-            "its MFU", "MFU on the recipe's documents", "ranks that wait: useful share",
-        )  # fmt: skip
         yield from _section(
             "Speed of training on H100 80 GB, by published rates of kernels; nothing was measured",
-            [columns, *rows],
+            [("start", *SPEED_COLUMNS), *rows],
             "Model FLOPs utilisation (MFU) is that of causal attention, recomputation not counted.",
         )
-
-
-def _speed(
-    start: str,
-    length: int,
-    shape: Architecture,
-    layout: Parallelism,
-    kernel: Kernel,
-    attended: float,
-    useful: float,
-) -> Sequence[str]:
-    machine = with_kernel(H100, kernel)
-    alone = seconds_of(shape, length, length / 2, machine, layout)
-    return (
-        start,
-        f"{length:,}",
-        kernel.name,
-        str(layout.ranks),
-        f"{alone:.0f} s",
-        f"{length / alone / layout.ranks:,.0f}",
-        f"{utilisation(shape, length / 2, machine, layout):.1%}",
-        f"{utilisation(shape, attended, machine, layout, useful):.1%}",
-        f"{useful:.3f}",
-    )
 
 
 def _longest_lines(recipe: Recipe, site: Site) -> Iterator[str]:

@@ -11,6 +11,7 @@ segment is opened and again when an answer is read; a record that does not bear 
 been written, and those behind it are found by their magic.
 """
 
+import errno
 import json
 import logging
 import mmap
@@ -183,7 +184,7 @@ class Cache:
                 self._own = self._new_segment()
             written = os.write(self._own, record)
             if written != len(record):
-                raise OSError(f"only {written} of {len(record)} bytes were written")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             if self._own is not None:
                 os.ftruncate(self._own, self._end)

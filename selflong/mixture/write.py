@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from selflong.formats import KINDS, SEQUENCES, PackedFiles, publish, write_json, write_parquet
+from selflong.formats import (
+    KINDS,
+    SEQUENCES,
+    PackedFiles,
+    new_array,
+    publish,
+    write_json,
+    write_parquet,
+)
 from selflong.mixture.pack import Pieces
 from selflong.mixture.render import targets
 from selflong.mixture.rendered_sources import Task
@@ -78,8 +86,8 @@ def write_packed(
     )
     with publish(output) as folder:
         folder.mkdir()
-        ids = np.lib.format.open_memmap(folder / PackedFiles.INPUT_IDS, "w+", np.uint32, (total,))
-        roles = np.lib.format.open_memmap(folder / PackedFiles.ROLES, "w+", np.uint8, (total,))
+        ids = new_array(folder / PackedFiles.INPUT_IDS, np.uint32, (total,))
+        roles = new_array(folder / PackedFiles.ROLES, np.uint8, (total,))
         for task, own in _by_task(rows, tasks, pieces):
             places = _places(rows, pieces, own)
             _copy_chunk(task, places, pieces.tokens[own], offsets[own], ids, roles)

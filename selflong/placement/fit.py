@@ -14,7 +14,7 @@ from selflong.placement.layout import (
     shared_heads,
 )
 from selflong.placement.machines import TWO_CORES, Machine, choose_machine
-from selflong.placement.memory import Memory, memory, roomy_loss_rows
+from selflong.placement.memory import Memory, memory, roomy_loss_rows, spare_layers
 from selflong.placement.shapes import Architecture, architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
@@ -46,7 +46,8 @@ def first_fit(
     machine: Machine,
     device: str = "cuda",
 ) -> Fit:
-    """The first layout whose devices hold the stage; the last where none does."""
+    """The first layout whose devices hold the stage; the last where none does. Of a layout that offloads
+    activations as many layers keep theirs on the device as it has room for."""
     fit = None
     for layout in tried:
         need = memory(model, length, layout, device)
@@ -54,7 +55,13 @@ def first_fit(
         if fit.fits:
             break
     assert fit is not None
-    return fit
+    layout = fit.layout
+    if not (fit.fits and layout.offload_activations and layout.resident_layers is None):
+        return fit
+    spare = machine.usable_memory - fit.memory.total
+    layers = spare_layers(model, -(-length // layout.sequence), layout, spare)
+    layout = replace(layout, resident_layers=layers)
+    return replace(fit, layout=layout, memory=memory(model, length, layout, device))
 
 
 def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
@@ -113,6 +120,7 @@ def _site_layouts(
                 keep_attention=_or(section.keep_attention, layout.keep_attention),
                 offload_optimizer=_or(section.offload_optimizer, layout.offload_optimizer),
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
+                resident_layers=section.resident_layers,
                 offload_parameters=section.offload_parameters,
                 zero_hpz_partition_size=section.zero_hpz_partition_size,
                 mlp_tiles=_or(section.mlp_tiles, layout.mlp_tiles),
@@ -178,6 +186,7 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
             "ulysses": ulysses,
             "offload_optimizer": layout.offload_optimizer,
             "offload_activations": layout.offload_activations,
+            "resident_layers": layout.resident_layers or 0,
             "keep_attention": layout.keep_attention,
             "mlp_tiles": layout.mlp_tiles,
             "loss_rows": section.loss_rows or _loss_rows(built, fit, section, machine),

@@ -15,6 +15,8 @@ class Parallelism:
     zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
+    resident_layers: int | None = None
+    """Layers whose activations stay on the device all the same; None: as many as fit."""
     activation_checkpointing: bool = True
     keep_attention: bool = True
     offload_parameters: bool = False

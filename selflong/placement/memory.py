@@ -16,6 +16,8 @@ LOSS_ELEMENTS = 2**26
 """Logits that the loss holds at once, at least: 0.27 GB in float32."""
 MOST_LOSS_ELEMENTS = 2**29
 """More would make the loss no faster: the head's gradient is read and written once for so many logits."""
+PASSING_LAYERS = 2
+"""Layers whose offloaded activations are on the device: one that is computed, and one on its way."""
 REDUCE_BUCKET = 2 * 10**8
 """Gradients that are summed over ranks at once, in float32."""
 CPU_REDUCE_BUCKET = 2**25
@@ -84,6 +86,20 @@ def kept_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
     return float(tokens * (2 * model.hidden + attention))
 
 
+def held_layers(model: Architecture, layout: Parallelism) -> int:
+    """Layers whose activations a device holds at once."""
+    if not layout.offload_activations:
+        return model.layers
+    return min(model.layers, PASSING_LAYERS + (layout.resident_layers or 0))
+
+
+def spare_layers(model: Architecture, tokens: int, layout: Parallelism, spare: float) -> int:
+    """Layers more whose activations so many bytes hold, when the loss has taken what makes it faster."""
+    left = spare - _LOGIT_BYTES * (MOST_LOSS_ELEMENTS - LOSS_ELEMENTS)
+    layers = int(max(0.0, left) // kept_bytes(model, tokens, layout))
+    return min(layers, model.layers - PASSING_LAYERS)
+
+
 def loss_rows(vocabulary: int, elements: int = LOSS_ELEMENTS) -> int:
     """Tokens that have so many logits, or one."""
     return max(1, elements // vocabulary)
@@ -144,7 +160,7 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         else OPTIMIZER_BYTES * model.parameters / shard[1],
         gathered=WEIGHT_BYTES * gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
         bucket=_bucket_bytes(model, device),
-        checkpoints=kept * (2 if layout.offload_activations else model.layers),
+        checkpoints=kept * held_layers(model, layout),
         layer=layer + backward_bytes(model, tokens, layout.sequence > 1, tiles),
         loss=loss_bytes(model, tokens, layout.loss_rows),
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,

@@ -24,9 +24,9 @@ from selflong.publish.upload import CARD
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
 from selflong.report.build import data_tables, measured_run, read_scores, suite_tables
-from selflong.report.manifest import code_version
+from selflong.report.manifest import code_version, downloads
 from selflong.results import Results, prediction_files, synthesis_shards, trained_checkpoints
-from selflong.tables import to_markdown
+from selflong.tables import markdown, to_markdown
 
 PARTS = ("data", "models", "evaluation")
 Kind = Literal["dataset", "model"]
@@ -176,9 +176,10 @@ class Publisher:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        environment.filters["text"] = markdown
         text = environment.get_template(template).render(
             recipe=self.recipe, repository=made.repository, sources=sources, code=code_version(),
-            licence=hub_licence(sources), **values,
+            licence=hub_licence(sources), downloads=downloads(self.recipe, self.results), **values,
         )  # fmt: skip
         made.files[CARD] = self.folder / made.repository / CARD
         write_text(text, made.files[CARD])

@@ -2,16 +2,19 @@
 
 from typing import Any
 
-from selflong.formats import file_sha256
+from selflong.formats import file_sha256, read_lines
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
-from selflong.report.counts import USED, read_metrics, summed_usage
-from selflong.report.manifest import code_version
+from selflong.report.counts import USED, summed_usage
+from selflong.report.manifest import code_version, downloads
 from selflong.results import Results, synthesis_shards, synthesis_steps
 
 
 def receipt(recipe: Recipe, site: Site, results: Results, checkpoint: str) -> dict[str, Any]:
-    """Device hours, tokens, money, digests and commit of '<model>/<stage>' and of the stages before it."""
+    """Device hours, tokens, money and digests of '<model>/<stage>' and of the stages before it.
+
+    And the commits of the code and of what the run read from the hub.
+    """
     stages = [
         _stage(recipe, results, name)
         for name in reversed(list(_lineage(recipe, checkpoint)))
@@ -23,6 +26,7 @@ def receipt(recipe: Recipe, site: Site, results: Results, checkpoint: str) -> di
         "checkpoint": checkpoint,
         "code": code_version(),
         "recipe_digest": recipe.digest,
+        "downloads": downloads(recipe, results),
         "stages": stages,
         "gpu_hours": hours if site.training.device == "cuda" else 0.0,
         "cpu_process_hours": hours if site.training.device == "cpu" else 0.0,
@@ -45,7 +49,7 @@ def _lineage(recipe: Recipe, checkpoint: str) -> list[str]:
 
 
 def _stage(recipe: Recipe, results: Results, checkpoint: str) -> dict[str, Any]:
-    rows = read_metrics(results.metrics(checkpoint))
+    rows = read_lines(results.metrics(checkpoint))
     stage = recipe.stage(checkpoint)
     assert stage is not None
     first, last = rows[0], rows[-1]

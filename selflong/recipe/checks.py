@@ -34,6 +34,7 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
     yield from _synthesis_mistakes(recipe)
     yield from _mixture_mistakes(recipe)
     yield from _evaluation_mistakes(recipe)
+    yield from _name_mistakes(recipe)
     yield from _published_mistakes(recipe)
     if not lost:
         yield from _order_mistakes(recipe)
@@ -427,14 +428,32 @@ def _published_mistakes(recipe: Recipe) -> Iterator[str]:
                     yield _unknown(f"report.printed.{name}.{setting}", word, known)
 
 
+OWN_FIGURES = ("loss_by_stage", "data_funnel")
+OWN_BEGINNINGS = ("diversity_", "document_lengths_", "sample_lengths_", "synthesis_")
+"""Of tables and figures that the report makes for each corpus, generator and mixture; those of a suite begin
+with the suite's name."""
+OWN_NAME = "the report keeps this name for tables or figures of its own; give another one"
+
+
+def _name_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Of tables and figures that would have one name."""
+    for name in recipe.suites:
+        if f"{name}_".startswith(OWN_BEGINNINGS):
+            yield f"suites.{name}: {OWN_NAME}"
+    for name in recipe.report.curves:
+        place = f"report.curves.{name}"
+        if name in OWN_FIGURES or name.startswith(OWN_BEGINNINGS):
+            yield f"{place}: {OWN_NAME}"
+        for suite in recipe.suites:
+            if name == suite or name.startswith(f"{suite}_"):
+                yield f"{place}: a figure of suites.{suite} may have this name; give another one"
+
+
 def _report_mistakes(recipe: Recipe) -> Iterator[str]:
     """Of neighbours that nobody measures."""
     report = recipe.report
     for name, curve in report.curves.items():
         place = f"report.curves.{name}"
-        for suite in recipe.suites:
-            if name == suite or name.startswith(f"{suite}_"):
-                yield f"{place}: a figure of suites.{suite} may have this name; give another one"
         if curve.columns_of is not None and curve.columns_of not in report.printed:
             yield _unknown(f"{place}.columns_of", curve.columns_of, report.printed)
             continue

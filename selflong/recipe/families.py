@@ -7,4 +7,4 @@ it is no promise: settings of a configuration can take a model out, which is mea
 
 from pathlib import Path
 
-TRAINED_EXACTLY = frozenset(Path(__file__).with_suffix(".txt").read_text("utf-8").split())
+TRAINED_EXACTLY = frozenset(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").split())

@@ -13,7 +13,7 @@ from selflong.job import UserError
 from selflong.recipe.checks import mistakes
 from selflong.recipe.reader import read_text, read_yaml
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.section import LONGEST_NAME, NAME, PATTERNS, Section, sections_of
+from selflong.recipe.section import PATTERNS, Section, is_name, sections_of
 from selflong.recipe.site import RECIPES, Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
@@ -272,7 +272,7 @@ def _named_recipe(content: Any, path: Path, given: Mapping[str, Any]) -> Recipe 
     name, folder = content.get("recipe"), content.get("recipes", str(RECIPES))
     if not all(isinstance(text, str) and text.isprintable() for text in (name, folder)):
         return None
-    if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
+    if not is_name(name):
         return None
     file = Path(folder) / f"{name}.yaml"
     blamed = OVERRIDES if given.keys() & {"recipe", "recipes"} else str(path)

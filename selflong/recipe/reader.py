@@ -18,8 +18,8 @@ DEEPEST = 40
 """Levels of lists and mappings, aliases followed."""
 LARGEST = 100_000
 """Values, aliases followed: a few lines of aliases of aliases can stand for billions."""
-LARGEST_BYTES = 500_000
-"""Of a file in YAML: ten times the longest recipe of a paper, and read in seconds."""
+LARGEST_BYTES = 250_000
+"""Of a file in YAML: five times the longest recipe of a paper, and read in a second."""
 _NOT_PLAIN = frozenset({"binary", "omap", "pairs", "set"})
 """Tags of YAML 1.1 for what no setting is; the items of a set have no order, nor would a digest of them."""
 

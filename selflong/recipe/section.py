@@ -1,6 +1,7 @@
 """What the sections of a recipe and of a site have in common."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import isclass
@@ -41,8 +42,9 @@ _Number = BeforeValidator(_number)
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
 NAME = r"^[a-z0-9][a-z0-9_.]*$"
 LONGEST_NAME = 100
-_PART = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
-REPOSITORY = rf"^{_PART}/{_PART}$"
+OWNER = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
+"""Of a repository; its name has the same form."""
+REPOSITORY = rf"^{OWNER}/{OWNER}$"
 _IMPORTED = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _STEP = (
     r"(?:Flat|L2norm|ITQ\d*|LSH\w*|PCAW?R?\d+|OPQ\d+(?:_\d+)?|RR\d+|IVF\d+(?:_HNSW\d+)?|IMI2x\d+|HNSW\d*|"
@@ -108,11 +110,18 @@ Drawn = Annotated[int, Field(gt=0, le=1_000_000), _Number]
 """Of what is drawn one by one, by the plan too, a minute for as many as that."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a text that comes from elsewhere than a recipe could be a `Name` in one."""
+    return re.fullmatch(NAME, text) is not None and len(text) <= LONGEST_NAME
+
+
 def distinct(values: list[Any]) -> list[Any]:
     """The list; ValueError where an item stands in it twice."""
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{twice!r} stands twice")
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value!r} stands twice")
+        seen.add(value)
     return values
 
 

@@ -229,6 +229,8 @@ class TrainingSite(Section):
     """Its state and step to the node's memory; where null, only what does not fit otherwise."""
     offload_activations: bool | None = None
     """To the node's memory; where null, only what does not fit otherwise."""
+    resident_layers: NonNegative | None = None
+    """Layers whose activations stay on the device where others' are offloaded; where null, as many as fit."""
     offload_parameters: bool = False
     """To the node's memory as well: what a rank holds of the weights under ZeRO-3."""
     zero_hpz_partition_size: Positive = 1

@@ -1,10 +1,12 @@
 """Words that every sentence about a recipe or a site shares."""
 
 import difflib
+import heapq
 from collections.abc import Iterable
 
 SHOWN = 80  # characters of a value
 LISTED = 300  # characters of all names that exist
+COMPARED = 500  # names that a misspelling is compared with
 
 
 def cut(text: str, characters: int) -> str:
@@ -18,8 +20,12 @@ def shown(value: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that the given one is most likely a misspelling of."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    """The known name that the given one is most likely a misspelling of.
+
+    Of very many names those of like length are compared.
+    """
+    like = heapq.nsmallest(COMPARED, known, key=lambda other: abs(len(other) - len(name)))
+    return next(iter(difflib.get_close_matches(name, like, n=1)), None)
 
 
 def does_not_exist(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """What the data stages counted, as tables and as numbers for the figures."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from selflong.formats import (
     CORPUS_OVERLAPS,
     DROPS,
     TOKEN_COUNTS,
+    read_lines,
+    read_object,
     read_parquet,
     read_parquets,
 )
@@ -200,7 +201,7 @@ def _hits(recipe: Recipe, results: Results) -> Iterator[tuple[str, pl.DataFrame,
 def retrieval(synthesis: Synthesis, results: Results) -> Table:
     """The index against exact search, duplicates and similarities among what it finds."""
     path = results.retrieval_quality(synthesis.needed_encoder, synthesis.corpus)
-    quality = json.loads(path.read_text(encoding="utf-8"))
+    quality = read_object(path)
     file = _relative(path, results)
     ranks = list(quality["recall"])
     with_duplicates = max(rank for rank in map(int, ranks) if rank <= DUPLICATE_RANKS)
@@ -328,7 +329,7 @@ def usage(recipe: Recipe, results: Results) -> Table | None:
                 names = (name, step.replace("_", " "), call.replace("_", " "))
                 body.append(row_of(*names, *asked, usd, file=file))
     return Table(
-        name="synthesis_usage",
+        name="usage_of_generators",
         title="Requests of the synthesis",
         caption="Answered requests and their tokens as the server counts them; USD at the recipe's price, "
         "empty where it names none.",
@@ -345,7 +346,7 @@ def summed_usage(paths: Sequence[Path]) -> dict[str, Counter[str]]:
     """Call -> its USED over the files that a step of the synthesis leaves of each shard."""
     sums: dict[str, Counter[str]] = {}
     for path in paths:
-        for call, used in json.loads(path.read_text(encoding="utf-8")).items():
+        for call, used in read_object(path).items():
             sums.setdefault(call, Counter()).update(used)
     return sums
 
@@ -358,16 +359,11 @@ def metrics_files(recipe: Recipe, results: Results) -> dict[str, Path]:
     return {checkpoint: results.metrics(checkpoint) for checkpoint in trained_checkpoints(recipe)}
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """What a stage's training wrote, step by step."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def training(recipe: Recipe, results: Results) -> Table:
     """What each stage trained on, for how long, and its loss."""
     body: list[tuple[Cell, ...]] = []
     for checkpoint, path in metrics_files(recipe, results).items():
-        rows, stage = read_metrics(path), recipe.stage(checkpoint)
+        rows, stage = read_lines(path), recipe.stage(checkpoint)
         assert stage is not None
         file = _relative(path, results)
         name = checkpoint.partition("/")[0]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from selflong.drawing import MARKERS, panels, plain, style
-from selflong.report.counts import read_metrics
+from selflong.formats import read_lines
 from selflong.scores import length_name
 from selflong.suites.measured import Measured
 
@@ -20,7 +20,7 @@ from selflong.suites.measured import Measured
 def read_losses(path: Path) -> pl.DataFrame:
     """Columns step, tokens, loss of a training stage's metrics.jsonl, in order of steps."""
     names = ("step", "tokens", "loss")
-    values = [{name: row[name] for name in names} for row in read_metrics(path)]
+    values = [{name: row[name] for name in names} for row in read_lines(path)]
     schema = {"step": pl.Int64, "tokens": pl.Int64, "loss": pl.Float64}
     return pl.DataFrame(values, schema=schema).sort("step")
 
@@ -127,7 +127,7 @@ def funnel(steps: Sequence[tuple[str, str, int]], title: str) -> Figure:
                 f"{rows:,}", (rows, position), xytext=(3, 0), textcoords="offset points",
                 va="center", fontsize=8,
             )  # fmt: skip
-        axis.set_yticks(range(len(steps)), [f"{group}: {step}" for group, step, _ in steps])
+        axis.set_yticks(range(len(steps)), [plain(f"{group}: {step}") for group, step, _ in steps])
         axis.invert_yaxis()
         axis.grid(visible=False, axis="y")
         axis.margins(x=0.12)

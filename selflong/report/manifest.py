@@ -1,7 +1,6 @@
 """manifest.json and the RO-Crate beside it: what was run, with what, on what, and what came out."""
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from selflong import __version__
-from selflong.formats import file_sha256, write_json, write_text
+from selflong.formats import file_sha256, read_object, write_json, write_text
 from selflong.hub import RECORD, recorded
 from selflong.recipe.recipe import Recipe
 from selflong.report.crate import File, crate_metadata
@@ -204,7 +203,7 @@ def _repositories(value: Any) -> Iterator[tuple[str, str]]:
 def _machine(results: Results) -> dict[str, Any] | None:
     """The measurement that decided the precision on a CPU."""
     path = results.machine
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def licences(recipe: Recipe) -> dict[str, str]:

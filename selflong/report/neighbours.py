@@ -7,7 +7,7 @@ from functools import partial
 import polars as pl
 from matplotlib.figure import Figure
 
-from selflong.drawing import MARKERS, ReportFigure, panels, style
+from selflong.drawing import MARKERS, ReportFigure, panels, plain, style
 from selflong.recipe.report import Curve, Neighbour, PrintedTable, Report
 from selflong.suites.measured import INTERVALS, Measured, three_rows
 from selflong.tables import Cell, Table, score_cell
@@ -141,9 +141,9 @@ def draw(measured: Measured, curve: Curve) -> Figure:
             if found:
                 at, scores, below, above = zip(*found, strict=True)
                 axis.errorbar(at, scores, yerr=(below, above), marker=MARKERS[0], capsize=2)
-            axis.set_title(column, fontsize=9)
+            axis.set_title(plain(column), fontsize=9)
             axis.set_ylabel(_unit(measured, neighbour))
         for axis in axes[-1]:
-            axis.set_xlabel(curve.axis)
-        figure.suptitle(curve.title, fontsize=10)
+            axis.set_xlabel(plain(curve.axis))
+        figure.suptitle(plain(curve.title), fontsize=10)
     return figure

@@ -5,14 +5,13 @@ that base and with the base that only got another RoPE base, at each length that
 Two scores differ where their intervals do not meet.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 import polars as pl
 
-from selflong.formats import MEAN_OF_TASKS, TOKEN_COUNTS, read_parquet
+from selflong.formats import MEAN_OF_TASKS, TOKEN_COUNTS, read_lines, read_object, read_parquet
 from selflong.recipe.models import INITIAL
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import RandomWeights
@@ -22,7 +21,7 @@ from selflong.results import Results, corpus_shards
 from selflong.scores import length_name
 from selflong.suites.measured import Measured, Repeats, repeats
 from selflong.suites.section import SuiteSection
-from selflong.tables import Cell
+from selflong.tables import Cell, markdown
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def native_length(recipe: Recipe, results: Results, checkpoint: str) -> int | No
     config = results.checkpoint(f"{root}/{INITIAL}") / "config.json"
     if isinstance(recipe.models[root].weights, RandomWeights) or not config.exists():
         return None
-    found = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
+    found = read_object(config).get("max_position_embeddings")
     return None if found is None else int(found)
 
 
@@ -365,7 +364,7 @@ def _trained_tokens(recipe: Recipe, results: Results) -> dict[str, tuple[int, in
         label = recipe.models[name].label
         if seen.setdefault(label, name) != name:
             continue
-        rows = counts.read_metrics(path)
+        rows = read_lines(path)
         tokens, steps = found.get(label, (0, 0))
         found[label] = (tokens + rows[-1]["tokens"], steps + len(rows))
     return found
@@ -428,6 +427,6 @@ def to_markdown(summary: Summary) -> str:
         for statement in statements:
             table = statement.table
             link = f" ([table](../tables/{table}.md))" if table else ""
-            lines.append(f"- {statement.text}{link}")
+            lines.append(f"- {markdown(statement.text)}{link}")
         lines.append("")
     return "\n".join(lines)

@@ -1,13 +1,12 @@
 """How long a run's jobs took, from the files that Snakemake's benchmarks leave, and on what machine."""
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selflong.formats import write_json
+from selflong.formats import read_object, write_json
 from selflong.results import Results
 
 
@@ -105,7 +104,7 @@ def read_times(results: Results) -> RunTime:
     return RunTime(
         sorted(rules, key=lambda rule: (-rule.seconds, rule.rule)),
         _union(jobs),
-        json.loads(machine.read_text(encoding="utf-8")) if machine.exists() else {},
+        read_object(machine) if machine.exists() else {},
     )
 
 

@@ -20,6 +20,7 @@ import torch
 from selflong.formats import (
     EMBEDDING_IDS,
     digest,
+    new_array,
     publish,
     remove,
     write_json,
@@ -286,7 +287,7 @@ class _Done:
             remove(key_path)
             remove(self._journal_path)
             shape = (len(ids), encoder.dimensions)
-            np.lib.format.open_memmap(self._vectors_path, "w+", np.float16, shape).flush()
+            new_array(self._vectors_path, np.float16, shape)
             self._journal_path.touch()
             write_json(key, key_path)
         # An empty file cannot be mapped, and needs not be.

@@ -5,7 +5,7 @@ and holds one block in memory. Any other factory string that FAISS can merge is 
 shard by shard, merged, and searched from disk through memory mapping.
 """
 
-import json
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,17 @@ import torch
 import xxhash
 from faiss.contrib.ondisk import merge_ondisk
 
-from selflong.formats import EMBEDDING_IDS, digest, publish, read_parquet, remove, write_json
-from selflong.job import UserError, sole_owner
+from selflong.formats import (
+    EMBEDDING_IDS,
+    digest,
+    publish,
+    read_array,
+    read_object,
+    read_parquet,
+    remove,
+    write_json,
+)
+from selflong.job import UserError, disk_errors_as_sentences, sole_owner
 from selflong.progress import Progress
 from selflong.recipe.retrieval import EXACT, Encoder
 from selflong.retrieval import BLOCK_BYTES
@@ -49,8 +58,7 @@ class Vectors:
         self.ids: pl.Series = pl.concat(ids)
         """Id of each row."""
         self._shards = [
-            # Copied on writing, which nothing does: torch does not take what is for reading alone.
-            np.load(shard / EMBEDDINGS, mmap_mode="c" if len(own) > 0 else None)
+            read_array(shard / EMBEDDINGS, np.float16, 2, rows=len(own) > 0)
             for shard, own in zip(shards, ids, strict=True)
         ]
         for shard, own, vectors in zip(shards, ids, self._shards, strict=True):
@@ -265,6 +273,10 @@ def _merge(trained: Path, filled: Sequence[Path], folder: Path) -> None:
     """Merge in the shards' order; inverted lists are merged on disk, other codes in memory."""
     index = faiss.read_index(str(trained))
     if _has_lists(index):
+        needed = sum(path.stat().st_size for path in filled)
+        if shutil.disk_usage(folder).free < needed:
+            # FAISS writes the lists through a mapping, behind which no disk may fill up.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         merge_ondisk(index, [str(path) for path in filled], str(folder / LISTS))
     else:
         for path in filled:
@@ -277,14 +289,31 @@ def _merge(trained: Path, filled: Sequence[Path], folder: Path) -> None:
 
 def open_index(folder: Path) -> tuple[Searcher, Vectors]:
     """The searcher that `build_index` made, and the vectors behind it."""
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    vectors = Vectors([folder / shard for shard in description["embeddings"]])
-    if description["factory"] == EXACT:
+    description = read_object(folder / DESCRIPTION)
+    try:
+        factory, probes = str(description["factory"]), description["probes"]
+        shards = [folder / shard for shard in description["embeddings"]]
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / DESCRIPTION} describes no index: {_AGAIN}") from None
+    with disk_errors_as_sentences():
+        vectors = Vectors(shards)
+    if factory == EXACT:
         return ExactSearcher(vectors), vectors
+    try:
+        return IndexSearcher(_read_index(folder, probes)), vectors
+    except (RuntimeError, TypeError):
+        raise UserError(f"{folder / INDEX} is no index of FAISS: {_AGAIN}") from None
+
+
+_AGAIN = "remove its folder, and start again"
+
+
+def _read_index(folder: Path, probes: int | None) -> faiss.Index:
     path = str(folder / INDEX)
-    if (folder / LISTS).exists():
-        index = faiss.read_index(path, faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY)
-        faiss.extract_index_ivf(index).nprobe = description["probes"]
-    else:
-        index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-    return IndexSearcher(index), vectors
+    if not (folder / LISTS).exists():
+        return faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+    if probes is None:
+        raise TypeError("inverted lists are visited in part")
+    index = faiss.read_index(path, faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY)
+    faiss.extract_index_ivf(index).nprobe = probes
+    return index

@@ -149,7 +149,7 @@ def _of_suites(recipe: Recipe, site: Site) -> Iterator[Mistake]:
         for place in suite.folders_of_site:
             folder = site.part(place)
             if folder is not None and not folder.is_dir():
-                lost.setdefault(place, f"{_lost(folder, 'folder')} suites.{name} needs it")
+                lost.setdefault(place, f"suites.{name} needs it, and {_lost(folder, 'folder')}")
     yield from lost.items()
     for name, suite in recipe.suites.items():
         for place, (model, price) in suite.asked_on_site.items():

@@ -10,7 +10,7 @@ both, Ulysses gathers what its ring index holds and the ring runs on a share of 
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -75,11 +75,13 @@ class KeptAttention:
     """Attention's output and log-sum-exp of each layer, from the forward pass until the backward pass.
 
     Activation checkpointing computes a layer again; attention, by far the dearest part of a long sequence,
-    is then taken from here. ``offload`` holds it in pinned host memory meanwhile.
+    is then taken from here. ``offload`` holds it in pinned host memory meanwhile, but for the layers
+    ``resident``.
     """
 
-    def __init__(self, offload: bool = False) -> None:
+    def __init__(self, offload: bool = False, resident: Container[int] = ()) -> None:
         self._offload = offload
+        self._resident = resident
         self._held: dict[int, list[tuple[Tensor, Tensor, torch.device]]] = {}
 
     def __call__(self, layer: int, compute: Callable[[], Output]) -> Output:
@@ -89,12 +91,14 @@ class KeptAttention:
             out, lse, device = self._held[layer].pop()
             return out.to(device, non_blocking=True), lse.to(device, non_blocking=True)
         out, lse = compute()
-        self._held.setdefault(layer, []).append((self._store(out), self._store(lse), out.device))
+        held = out, lse
+        if self._offload and layer not in self._resident:
+            held = self._on_host(out), self._on_host(lse)
+        self._held.setdefault(layer, []).append((*held, out.device))
         return out, lse
 
-    def _store(self, value: Tensor) -> Tensor:
-        if not self._offload:
-            return value
+    @staticmethod
+    def _on_host(value: Tensor) -> Tensor:
         held = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
         return held.copy_(value, non_blocking=True)
 

@@ -4,14 +4,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selflong.formats import SEQUENCES, PackedFiles, read_parquet
+from selflong.formats import SEQUENCES, PackedFiles, read_array, read_parquet
 from selflong.job import UserError
 from selflong.placement.layout import balanced_slots
 from selflong.placement.ring import Integers, split
@@ -39,17 +38,6 @@ class MicroBatch:
         return int((self.labels != IGNORE).sum())
 
 
-def _mapped(path: Path, dtype: type) -> NDArray[Any]:
-    """An array of one dimension, memory-mapped; UserError where the file holds none of this type."""
-    try:
-        values = np.load(path, mmap_mode="r")
-    except Exception:  # numpy reads the header as Python, which has many ways to be wrong
-        values = None
-    if values is None or values.dtype != dtype or values.ndim != 1:
-        raise UserError(f"{path} holds no array of {dtype.__name__}: pack the mixture again")
-    return values
-
-
 class PackedData:
     """A packed folder, memory-mapped."""
 
@@ -62,8 +50,8 @@ class PackedData:
             raise UserError(
                 f"{folder / PackedFiles.SEQUENCES} holds rows without a value: pack the mixture again"
             )
-        self.input_ids: NDArray[np.uint32] = _mapped(folder / PackedFiles.INPUT_IDS, np.uint32)
-        self.roles: NDArray[np.uint8] = _mapped(folder / PackedFiles.ROLES, np.uint8)
+        self.input_ids: NDArray[np.uint32] = read_array(folder / PackedFiles.INPUT_IDS, np.uint32)
+        self.roles: NDArray[np.uint8] = read_array(folder / PackedFiles.ROLES, np.uint8)
         self.offsets: list[int] = table["offset"].to_list()
         self.tokens: list[int] = table["tokens"].to_list()
         self.bounds: list[list[int]] = table["document_bounds"].to_list()

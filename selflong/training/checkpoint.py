@@ -30,7 +30,6 @@ from selflong.training.rope import (
     stage_rope_base,
 )
 
-OPTIMIZER_FOLDER = "optimizer"
 STAGE_FILE = "stage.json"
 INDEX = "model.safetensors.index.json"
 MAXIMUM_SHARD_BYTES = 5_000_000_000

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from selflong.cluster import REQUEUE_EXIT_CODE, node
 from selflong.formats import publish, remove, write_json
+from selflong.integrity import damaged, recorded
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.precision import training_precision
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
 from selflong.training.layout import Layout
 from selflong.training.nodes import Meeting, Nodes, meeting
-from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
+from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def stage_job(
         zero_stage=site.zero_stage,
         offload_optimizer=bool(site.offload_optimizer),
         offload_activations=bool(site.offload_activations),
+        resident_layers=site.resident_layers or 0,
         activation_checkpointing=site.activation_checkpointing,
         keep_attention=site.keep_attention is not False,
         offload_parameters=site.offload_parameters,
@@ -122,7 +124,7 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
         return
     with sole_owner(job.work):
         _drop_foreign_state(job)
-        if (job.work / MODEL).is_dir():
+        if _is_trained(job):
             nodes.decide(None)
         else:
             with meeting(site.nodes) as place:
@@ -133,7 +135,9 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
         # Until all nodes have ended well the job may start again, on all of them.
         nodes.wait_for_others()
         remove(job.work / CHECKPOINTS)
-        remove(job.work / MODEL)
+        # A node may die yet, and Snakemake removes the output then: the model stays where it takes no space.
+        if not _is_linked(job.work / MODEL):
+            remove(job.work / MODEL)
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -142,6 +146,26 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _is_linked(folder: Path) -> bool:
+    """Whether the files of a folder have other names beside."""
+    return all(path.stat().st_nlink > 1 for path in folder.rglob("*") if path.is_file())
+
+
+def _is_trained(job: TrainingJob) -> bool:
+    """Whether an earlier start left the whole model, with all that this job is to leave; one that was damaged
+    since, as by the death of a node that had not written it to its disk, is removed."""
+    model = job.work / MODEL
+    if not model.is_dir() or (job.keep_optimizer and not (model / OPTIMIZER_FOLDER).is_dir()):
+        return False
+    mistake = next(damaged(recorded(model)), None)
+    if mistake is None:
+        log.info("%s: an earlier start trained it; %s is published", job.title, model)
+        return True
+    log.info("%s: trained again, since %s", job.title, mistake)
+    remove(model)
+    return False
 
 
 def _drop_foreign_state(job: TrainingJob) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from selflong.job import UserError
 from selflong.training.attention import PackedSequence
@@ -54,6 +55,23 @@ class LossModel(nn.Module):
             batch.labels.to(device),
             sequence,
         )
+
+
+def last_layers(model: nn.Module, count: int) -> list[GradientCheckpointingLayer]:
+    """The last of the layers that are computed again in the backward pass."""
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    return layers[max(0, len(layers) - count) :]
+
+
+def compute_again(model: PreTrainedModel, offload: bool, resident_layers: int) -> None:
+    """Let each layer keep its input alone, and be computed again in the backward pass.
+
+    ``offload``: in the node's memory, but for the last ``resident_layers``.
+    """
+    model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+    if offload:
+        for layer in last_layers(model, resident_layers):
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
 
 
 def tile_mlps(model: nn.Module, tiles: int) -> None:

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from selflong.formats import remove, write_json
+from selflong.integrity import record_folder
 from selflong.job import UserError
 from selflong.placement.memory import CPU_REDUCE_BUCKET, LIVE_PARAMETERS, REDUCE_BUCKET
 from selflong.progress import state
@@ -30,7 +31,6 @@ from selflong.tracking import Tracker, numbers, open_tracker
 from selflong.training.attention import ATTENTION_NAME, KeptAttention, PackedSequence
 from selflong.training.batches import MicroBatch, PackedData
 from selflong.training.checkpoint import (
-    OPTIMIZER_FOLDER,
     STAGE_FILE,
     ShardWriter,
     check_tokenizer,
@@ -48,9 +48,9 @@ from selflong.training.checkpoint import (
 )
 from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
-from selflong.training.model import LossModel, tile_mlps
+from selflong.training.model import LossModel, compute_again, last_layers, tile_mlps
 from selflong.training.rope import check_rotary_precision, rope_base
-from selflong.training.stage_job import CHECKPOINTS, MODEL, TrainingJob
+from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     if job.activation_checkpointing:
         # On a CPU activations are in host memory already.
         offload = job.offload_activations and job.device == "cuda"
-        model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+        compute_again(model, offload, job.resident_layers)
     if job.mlp_tiles > 1:
         tile_mlps(model, job.mlp_tiles)
     wrapped = LossModel(model, job.loss_rows)
@@ -257,6 +257,12 @@ class StageRun:
             )
         self.groups: Groups = make_groups(job.layout)
         self.engine = build_engine(job, self.config)
+        self.resident = {
+            id(part)
+            for layer in last_layers(self.engine.module, job.resident_layers)
+            for part in layer.modules()
+        }
+        """Modules whose activations are not offloaded."""
         self.parameters = parameter_count(self.engine.module)
         self.peak = peak_flops(device, job.dtype)
         self.progress = Progress()
@@ -346,7 +352,7 @@ class StageRun:
         kept = None
         if job.activation_checkpointing and job.keep_attention:
             # On a CPU activations are in host memory already.
-            kept = KeptAttention(job.offload_activations and job.device == "cuda")
+            kept = KeptAttention(job.offload_activations and job.device == "cuda", self.resident)
         return PackedSequence(part.bounds, self.groups, kept)
 
     def _state_is_old(self) -> bool:
@@ -433,6 +439,7 @@ class StageRun:
             save_state(partial / OPTIMIZER_FOLDER, self.engine, vars(self.progress))
         if self.first:
             self._describe(partial)
+            record_folder(partial)
             remove(self.job.work / MODEL)
             partial.replace(self.job.work / MODEL)
         dist.barrier()

@@ -7,11 +7,14 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from selflong.formats import PackedFiles, digest, file_sha256
+from selflong.integrity import recorded
 from selflong.recipe.models import Stage
+from selflong.training import VERSION
 from selflong.training.layout import Layout
 
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
+OPTIMIZER_FOLDER = "optimizer"
 
 
 class TrainingJob(BaseModel):
@@ -35,6 +38,7 @@ class TrainingJob(BaseModel):
     zero_stage: int = 3
     offload_optimizer: bool = False
     offload_activations: bool = False
+    resident_layers: int = 0
     activation_checkpointing: bool = True
     keep_attention: bool = True
     offload_parameters: bool = False
@@ -60,12 +64,20 @@ class TrainingJob(BaseModel):
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def state_digest(self) -> str:
-        """What a saved state depends on: not the ranks, the layout or where things lie."""
+        """What a saved state, or a model that is written, depends on: not the ranks, the layout or where
+        things lie."""
         facts = self.model_dump(mode="json", include={"stage", "seed", "precision", "mask_prompt"})
         facts["stage"].pop("assumed")
         facts["stage"].pop("checkpoint_steps")
-        facts["packed"] = file_sha256(self.packed / PackedFiles.SEQUENCES)
-        facts["initial"] = {path.name: _tail(path) for path in self.initial.glob("*.safetensors")}
+        facts["version"] = VERSION
+        facts["packed"] = [
+            file_sha256(self.packed / PackedFiles.SEQUENCES),
+            sorted((path.name, found) for path, found in recorded(self.packed).items()),
+        ]
+        facts["initial"] = {
+            path.name: _tail(path)
+            for path in (*self.initial.glob("*.safetensors"), self.initial / "config.json")
+        }
         return digest(facts)
 
 

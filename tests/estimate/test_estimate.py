@@ -14,7 +14,7 @@ from selflong.estimate.evaluation import loads
 from selflong.estimate.schedule import peak_bytes, schedule
 from selflong.estimate.steps import Planner, Step
 from selflong.estimate.synthesis import Usage, usage
-from selflong.estimate.write import printed_costs, write_plan
+from selflong.estimate.write import _training_stages, printed_costs, write_plan
 from selflong.placement.machines import H100, TWO_CORES, choose_machine
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.recipe import Recipe
@@ -36,6 +36,17 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plan")
     write_plan(PAPER, SITE, folder)
     return folder
+
+
+def test_a_label_is_text_in_the_plan() -> None:
+    models = {
+        name: model.model_copy(update={"label": f"<b>\n| {name}"})
+        for name, model in PAPER.models.items()
+    }
+    hostile = PAPER.model_copy(update={"models": models})
+    starts = [start for start, *_ in _training_stages(hostile, SITE)]
+    assert starts
+    assert all(start.startswith("&lt;b&gt; \\| ") for start in starts)
 
 
 def test_the_papers_mixture_holds_its_tokens() -> None:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -302,6 +303,20 @@ def test_a_socket_is_this_users_alone_and_goes_with_the_block(tmp_path: Path) ->
             assert port is None
             assert path.is_socket()
     assert not path.parent.exists()
+
+
+SAYS = """
+from selflong.llm.server_process import say_port
+import time
+say_port(4242)
+time.sleep(60)
+"""
+
+
+def test_the_port_is_what_the_server_says_and_no_other(tmp_path: Path) -> None:
+    server = replace(server_on(tmp_path, SAYS), socket=None)
+    with _running(server, "m", tmp_path / "log") as port:
+        assert port == 4242
 
 
 def test_a_server_that_never_listens_is_one_sentence(

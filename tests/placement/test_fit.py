@@ -1,5 +1,6 @@
 """The layout of a stage's job."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_the_loss_is_given_what_is_left() -> None:
     assert laid_out("selflong_8b/1m", loss_rows=77).loss_rows == 77
     assert laid_out("selflong_8b/1m", device="cpu", ranks_per_node=2).loss_rows is None
     assert laid_out("selflong_8b/1m", mlp_tiles=3).mlp_tiles == 3
+
+
+def test_as_many_layers_as_fit_keep_their_activations() -> None:
+    resident = [laid_out(f"selflong_8b/{stage}").resident_layers for stage in ("512k", "1m")]
+    assert resident[0] > resident[1] > 0
+    assert laid_out("selflong_8b/1m", resident_layers=0).resident_layers == 0
+    for length, layers in zip((2**19, 2**20), resident, strict=True):
+        fit = choose(LLAMA_8B, length, 8, H100)
+        assert fit.layout.resident_layers == layers
+        assert fit.memory.total <= H100.usable_memory
+        more = replace(fit.layout, resident_layers=layers + 1)
+        assert memory(LLAMA_8B, length, more).total > H100.usable_memory - 4 * GB
 
 
 def test_what_the_site_gives_stands() -> None:

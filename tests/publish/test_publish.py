@@ -2,15 +2,24 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from selflong.cli import main
+from selflong.formats import write_json
+from selflong.hub import RECORD
 from selflong.job import UserError
+from selflong.publish.contents import Publisher
 from selflong.publish.licences import Source, hub_licence, refuse
+from selflong.publish.upload import CARD
+from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.section import Licensed
+from selflong.recipe.weights import HubWeights
+from selflong.results import Results
 from tests.publish.upload_hub import UploadHub, serve
 
 TOKEN = "hf_ofthistest"
@@ -111,6 +120,42 @@ def test_a_dry_run_lists_files_and_sizes_and_sends_nothing(workspace: Path) -> N
     size = (workspace / "results/laptop/models/full/512/model.safetensors").stat().st_size
     assert f"{size:,}  model.safetensors" in said
     assert hub.log == []
+
+
+def test_a_card_shows_text_and_the_commits_that_were_read(workspace: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(workspace / "recipes" / "laptop.yaml")
+    results = Results(tmp_path / "results" / "laptop")
+    shutil.copytree(workspace / "results" / "laptop", results.root)
+    weights = HubWeights(kind="hub", repository="owner/model", revision="main", licence="MIT")
+    read = {"kind": "model", "repository": "owner/model", "revision": "main", "commit": "c0ffee"}
+    write_json({**read, "files": {}}, results.downloads / "model" / RECORD)
+    labels = {"base": "<b>base</b>", "full": "<script>\n| a"}
+    models = {
+        name: model.model_copy(update={"label": labels.get(name, name)})
+        for name, model in recipe.models.items()
+    }
+    models["base"] = models["base"].model_copy(update={"weights": weights})
+    update = {"models": models, "description": "<img src=x>\n# a"}
+    site = load_site(workspace / "config.yaml")
+    publisher = Publisher(recipe.model_copy(update=update), site, results, "me", tmp_path / "made")
+    (made,) = publisher.publications(["models"])
+    card = made.files[CARD].read_text()
+    assert "\n# laptop: &lt;script&gt; \\| a\n" in card
+    assert "\n&lt;img src=x&gt; # a\n" in card
+    assert "| &lt;b&gt;base&lt;/b&gt; | MIT |" in card
+    assert "| owner/model | main | c0ffee |" in card
+    assert json.loads(made.files["receipt.json"].read_text())["downloads"] == [read]
+
+
+@pytest.mark.parametrize("owner", ["..", "a/b", "", "a b", "-a"])
+def test_an_owner_that_the_hub_cannot_have_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], owner: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["selflong", "publish", "--", owner])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "is no user or organisation of the hub\n" in capsys.readouterr().err
 
 
 def licensed(licence: str | None, republish: bool | None = None) -> Source:

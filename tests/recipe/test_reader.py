@@ -25,8 +25,8 @@ MISTAKES = {
         f"a: {'[' * 3000}{']' * 3000}",
         "line 1 lies more than 40 levels deep",
     ),
-    "900 levels of keys": (
-        "\n".join(" " * n + "a:" for n in range(900)),
+    "600 levels of keys": (
+        "\n".join(" " * n + "a:" for n in range(600)),
         "line 40 lies more than 40 levels deep",
     ),
     "aliases that stand for billions": (
@@ -50,7 +50,7 @@ MISTAKES = {
     "a set": ("a: !!set {b, c}\n", "!!set in line 1: give text, a number, a list"),
     "bytes": ("a: !!binary NQ==\n", "!!binary in line 1"),
     "an ordered map": ("a: !!omap [b: 1]\n", "!!omap in line 1"),
-    "a file that is no recipe": ("a: 1\n" * 200_000, "is longer than 500,000 characters"),
+    "a file that is no recipe": ("a: 1\n" * 200_000, "is longer than 250,000 characters"),
 }
 
 

@@ -12,6 +12,7 @@ from selflong.drawing import SUFFIXES
 from selflong.formats import file_sha256, write_json
 from selflong.hub import RECORD
 from selflong.job import UserError
+from selflong.recipe.checks import OWN_BEGINNINGS, OWN_FIGURES
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.weights import HubWeights
 from selflong.report import rule_graph
@@ -203,14 +204,37 @@ def test_the_manifest_names_the_commit_of_what_was_downloaded(
     assert downloads(recipe, Results(tmp_path / "laptop")) == [record]
 
 
-def test_text_of_a_recipe_is_text_on_the_page(
+def test_text_of_a_recipe_is_text_on_the_page_and_in_its_summary(
     laptop: Recipe, report: Results, tmp_path: Path
 ) -> None:
-    hostile = laptop.model_copy(update={"description": "<script>alert(1)</script>"})
+    text = "<script>alert(1)</script>\n# a"
+    models = {
+        name: model.model_copy(update={"label": f"{text} {name}"})
+        for name, model in laptop.models.items()
+    }
+    update = {"description": text, "deviations": [text], "models": models}
     page = tmp_path / "report.html"
-    page_of(hostile, report, page, tmp_path)
-    assert "<script>alert" not in page.read_text(encoding="utf-8")
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.read_text(encoding="utf-8")
+    page_of(laptop.model_copy(update=update), report, page, tmp_path)
+    for path in (page, tmp_path / "summary.md"):
+        written = path.read_text(encoding="utf-8")
+        assert "<script>alert" not in written
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in written
+    assert "\n# a" not in written
+
+
+def test_what_is_made_of_each_part_has_a_name_that_no_suite_can_have(
+    laptop: Recipe, report: Results
+) -> None:
+    scores = read_scores(laptop, report)
+    tables = {table.name for table in report_tables(laptop, report, scores)}
+    figures = {figure.name for figure in report_figures(laptop, report, scores)}
+    parts = (laptop.corpora, laptop.generators, laptop.mixtures)
+    of_suites = tuple(f"{suite}_" for suite in laptop.suites)
+    for name in {name for name in tables | figures if not name.startswith(of_suites)}:
+        if any(name.endswith(f"_{part}") for names in parts for part in names):
+            assert name.startswith(OWN_BEGINNINGS)
+        else:
+            assert name in tables or name in OWN_FIGURES
 
 
 def test_the_rule_graph_is_read_and_reduced() -> None:

@@ -1,5 +1,7 @@
 """ProLong's printed cells beside what its recipe measures: each is mapped, or the recipe says why not."""
 
+import io
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from selflong.formats import MEAN_OF_TASKS, SCORES, table
 from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, tokens_of_stage
+from selflong.recipe.report import Curve, Neighbour
 from selflong.report import neighbours, published
 from selflong.suites.measured import Measured
 from selflong.tables import NOT_RUN, NOT_SUPPORTED, Table
@@ -151,6 +154,18 @@ def test_figure_1_shows_perplexity_beside_the_downstream_score(measured: Measure
     assert first.lines[0].get_ydata().tolist() == pytest.approx(  # type: ignore[union-attr]
         [1 / means[f"{point.model}/64k"] for point in curve.points]
     )
+
+
+def test_words_of_a_curve_are_drawn_as_they_are_read(measured: Measured) -> None:
+    text = r"$\frac{$"
+    column = Neighbour(suite="perplexity", tasks=["documents"], lengths=[])
+    points = measured.recipe.report.curves["figure1"].points
+    curve = Curve(title=text, axis=text, points=points, columns={text: column})
+    figure = neighbours.draw(measured, curve)
+    figure.savefig(io.BytesIO(), format="svg")
+    (axis,) = figure.axes
+    drawn = [axis.get_title(), axis.get_xlabel(), figure.get_suptitle()]
+    assert [word.replace(r"\$", "$") for word in drawn] == [text] * 3
 
 
 def test_the_mixtures_have_the_printed_shares(prolong: Recipe, printed: pl.DataFrame) -> None:

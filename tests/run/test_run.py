@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.section import Download
+from selflong.recipe.weights import HubWeights
 from selflong.run.run import Run, alternatives
 
 REPOSITORY = Path(__file__).parents[2]
@@ -60,6 +62,22 @@ def test_ablations_share_the_corpus_and_the_downloads(selflong: Run) -> None:
             )
     downloads = selflong.inputs.downloads
     assert len(set(downloads.values())) == len(downloads) > 4
+
+
+def test_two_revisions_of_a_repository_are_two_downloads(laptop: Run) -> None:
+    def weights(revision: str) -> HubWeights:
+        return HubWeights(kind="hub", repository="owner/model", revision=revision)
+
+    models = {
+        revision: laptop.recipe.models["base"].model_copy(update={"weights": weights(revision)})
+        for revision in ("v1", "v2")
+    }
+    run = Run(laptop.recipe.model_copy(update={"models": models}), laptop.site)
+    folders = [str(run.inputs.model_weights(revision)) for revision in models]
+    assert len(set(folders)) == len(run.inputs.downloads) == 2
+    assert len({run.digests.weights(revision) for revision in models}) == 2
+    files = {Download("owner/model", "v1", files).name for files in (None, "*", "*.json")}
+    assert len(files) == 3
 
 
 def test_digests_follow_what_is_read(laptop: Run) -> None:

@@ -36,7 +36,7 @@ from selflong.training.layout import (
     make_groups,
     single_process,
 )
-from selflong.training.model import LossModel
+from selflong.training.model import LossModel, last_layers
 from selflong.training.ranks import on_ranks
 
 
@@ -160,8 +160,12 @@ def _kept_and_not(layout: Layout) -> list[tuple[int, float, dict[str, torch.Tens
     output at hand, with it, and with a copy of it."""
     groups = make_groups(layout)
     results = []
-    for kept in (None, KeptAttention(), KeptAttention(offload=True)):
-        llama = model(torch.float32, ATTENTION_NAME, False)
+    llama = model(torch.float32, ATTENTION_NAME, False)
+    resident = {id(part) for layer in last_layers(llama, 1) for part in layer.modules()}
+    for kept in (
+        None, KeptAttention(), KeptAttention(offload=True), KeptAttention(True, resident),
+    ):  # fmt: skip
+        llama.zero_grad()
         llama.train().activation_checkpointing_enable({"use_reentrant": False})
         counted, calls = TorchCpuKernel.forward, 0
 

@@ -1,9 +1,11 @@
-"""The recipe for one GPU with all its parts, its sizes divided: planned whole, its natural long data made.
+"""The recipe for one GPU with all its parts, its sizes divided: planned whole, trained on natural long data.
 
-What it synthesises, trains and evaluates runs in the small recipe and on the laptop; of its own are the
-documents of a corpus beside short conversations, each sample in one stage.
+What it synthesises and evaluates runs in the small recipe and on the laptop; of its own are the documents of
+a corpus beside short conversations, each sample in one stage, and three stages of one base each.
 """
 
+import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import yaml
 from selflong.formats import ACCOUNTING, read_parquet
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
-from selflong.results import trained_checkpoints
+from selflong.report.counts import read_metrics
+from selflong.results import Results, trained_checkpoints
 from selflong.training.batches import PackedData
 from tests.workflow.workspace import REPOSITORY, Workspace, rules_to_run
 
@@ -53,6 +56,13 @@ def whole() -> Recipe:
     return load_recipe(REPOSITORY / "recipes" / "one_gpu.yaml")
 
 
+def _copy_of_native_length(checkpoint: Path, model: dict[str, Any], output: Path) -> None:
+    shutil.copytree(checkpoint, output)
+    config = json.loads((output / "config.json").read_text())
+    config["max_position_embeddings"] = model["supports"]
+    (output / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture(scope="module")
 def miniature(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("one_gpu"), "one_gpu", ranks=1)
@@ -66,7 +76,7 @@ def miniature(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Wor
     recipe["models"]["smollm2"]["weights"] = {"kind": "folder", "path": "data/model"}
     recipe["mixtures"]["natural"]["entries"]["documents"]["tokens"] = 20_000
     recipe["mixtures"]["natural"]["entries"]["short"]["tokens"] = 2_000
-    shutil.copytree(checkpoint, workspace.folder / "data" / "model")
+    _copy_of_native_length(checkpoint, recipe["models"]["smollm2"], workspace.folder / "data/model")
     (workspace.folder / "one_gpu.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     workspace.write_site(workspace.folder)
     served = {name: {"kind": "llama_cpp"} for name in recipe["generators"]}
@@ -88,7 +98,29 @@ def test_it_has_every_part_of_the_whole_and_is_planned(miniature: Workspace, who
 
 
 @pytest.mark.long
-def test_its_natural_long_data_are_made(miniature: Workspace) -> None:
+def test_it_trains_on_natural_long_data(miniature: Workspace) -> None:
+    results = Results(miniature.results)
+    stages = load_recipe(miniature.folder / "one_gpu.yaml").models["natural"].stages
+    last = results.checkpoint(f"natural/{stages[-1].name}")
+    outcome = miniature.run("--", str(last.relative_to(miniature.folder)))
+    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-4000:]
+    base, _ = _rope(results, "smollm2/initial")
+    for doublings, stage in enumerate(stages, start=1):
+        checkpoint = f"natural/{stage.name}"
+        assert _rope(results, checkpoint) == (base * 4**doublings, stage.length)
+        steps = read_metrics(results.metrics(checkpoint))
+        assert stage.global_batch_tokens is not None
+        assert len(steps) == stage.tokens // stage.global_batch_tokens
+        assert all(math.isfinite(step["loss"]) for step in steps)
+
+
+def _rope(results: Results, checkpoint: str) -> tuple[float, int]:
+    config = json.loads((results.checkpoint(checkpoint) / "config.json").read_text())
+    return config["rope_parameters"]["rope_theta"], config["max_position_embeddings"]
+
+
+@pytest.mark.long
+def test_its_natural_long_data_are_each_in_one_stage(miniature: Workspace) -> None:
     folder = miniature.results / "mixtures/natural"
     _, *stages = load_recipe(miniature.folder / "one_gpu.yaml").models["natural"].stages
     targets = [str((folder / s.name / "packed").relative_to(miniature.folder)) for s in stages]

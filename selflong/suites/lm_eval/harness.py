@@ -5,15 +5,19 @@ weighs them by size. Where the Open LLM Leaderboard reads a metric of a task, ME
 """
 
 import json
+import logging
+import sqlite3
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from selflong.formats import PREDICTIONS, remove, table
+from selflong.formats import PREDICTIONS, read_lines, read_object, remove, table
+from selflong.integrity import damaged, forget, record_file, recorded
 from selflong.job import UserError
 from selflong.recipe.site import Serving, TransformersServing, VllmServing
 from selflong.scores import length_name
@@ -21,6 +25,9 @@ from selflong.suites.evaluation_job import Job
 from selflong.suites.lm_eval.section import HarnessTask, LmEval
 from selflong.suites.program import run_program, state_folder
 
+logger = logging.getLogger(__name__)
+
+ANSWERS = "answers*.db"
 METRICS = ("acc_norm", "exact_match", "prompt_level_strict_acc", "acc")
 """Of a sample's metrics the first that it has, where the recipe names none."""
 
@@ -74,13 +81,41 @@ def _ask(
     settings |= {"output_path": str(output), "use_cache": str(folder / "answers")}
     config = folder / "config.json"
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    run_program(
-        f"suites.{job.suite_name}: lm-evaluation-harness",
-        [python, "-m", "lm_eval", "run", "--config", str(config)],
-        folder / "lm_eval.log",
-        job.serving,
-    )
+    with _checked_answers(folder):
+        run_program(
+            f"suites.{job.suite_name}: lm-evaluation-harness",
+            [python, "-m", "lm_eval", "run", "--config", str(config)],
+            folder / "lm_eval.log",
+            job.serving,
+        )
     return output
+
+
+@contextmanager
+def _checked_answers(folder: Path) -> Iterator[None]:
+    """Of the answers that the harness keeps (SQLite) drop what was damaged since: it is asked again.
+
+    A digest stands beside them while nothing writes them; of those of a killed run SQLite tells what it can.
+    """
+    for path in folder.glob(ANSWERS):
+        if not _is_whole(path):
+            logger.warning("%s is damaged: its answers are asked for again", path)
+            remove(path)
+        forget(path)
+    try:
+        yield
+    finally:
+        for path in folder.glob(ANSWERS):
+            record_file(path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            readable = database.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False
+    return readable and not list(damaged(recorded(path)))
 
 
 def configuration(
@@ -165,9 +200,7 @@ def read_output(
 ) -> Iterator[dict[str, Any]]:
     """Task, index and what a sample says, from the folder that the harness wrote with its samples logged."""
     summary = _file(output, "results_*.json")
-    members: dict[str, list[str]] = json.loads(summary.read_text(encoding="utf-8"))[
-        "group_subtasks"
-    ]
+    members: dict[str, list[str]] = read_object(summary)["group_subtasks"]
     for title, task in tasks.items():
         samples = [
             sample
@@ -199,8 +232,7 @@ def _leaves(task: str, members: Mapping[str, list[str]]) -> Iterator[str]:
 
 def _of_one_filter(place: str, name: str | None, path: Path) -> list[dict[str, Any]]:
     """A task's samples; the harness writes each once for every filter, one filter after the other."""
-    with path.open(encoding="utf-8") as lines:
-        samples = [json.loads(line) for line in lines]
+    samples = read_lines(path)
     filters = list(dict.fromkeys(sample["filter"] for sample in samples))
     chosen = filters[0] if name is None else name
     if chosen not in filters:

@@ -1,0 +1,199 @@
+"""What a rank holds while it trains, part by part, as planned and as measured.
+
+    python benchmarks/memory.py
+
+Trains a small Llama in bfloat16 under ZeRO-3 on two processes of this CPU that share each sequence, and
+follows what torch allocates in one step. Prints one JSON line: megabytes as planned and as measured, for each
+part of `placement.memory.Memory` but `framework`, which is no tensor, and for the peak of all.
+
+`loss` is the peak of the last norm and the output layer, `layer` that of the backward pass, both above what
+was held as they began. They do not peak together: the planned peak, which adds them, is the higher one.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, record_function
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
+from selflong.placement.layout import Parallelism
+from selflong.placement.memory import memory
+from selflong.placement.shapes import Architecture
+from selflong.recipe.models import Optimizer, Stage
+from selflong.training.layout import Layout
+from selflong.training.ranks import on_ranks
+from selflong.training.stage import StageRun, start_process_group
+from selflong.training.stage_job import TrainingJob
+
+# More parameters than a bucket of gradients holds on a CPU.
+SHAPE = Architecture(
+    layers=6, hidden=512, heads=8, key_value_heads=4, head_size=64, intermediate=2048,
+    vocabulary=32_768, tied=True,
+)  # fmt: skip
+TOKENS = 8192
+LOSS_ROWS = 512
+RANKS = 2
+MARK = "phase: "
+
+
+def _write_inputs(folder: Path) -> None:
+    """A model of the shape, and a sequence for each of two steps, of one document."""
+    config = LlamaConfig(
+        vocab_size=SHAPE.vocabulary, hidden_size=SHAPE.hidden, num_hidden_layers=SHAPE.layers,
+        num_attention_heads=SHAPE.heads, num_key_value_heads=SHAPE.key_value_heads,
+        head_dim=SHAPE.head_size, intermediate_size=SHAPE.intermediate,
+        max_position_embeddings=TOKENS, tie_word_embeddings=SHAPE.tied,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    nn.Module.to(LlamaForCausalLM(config), torch.bfloat16).save_pretrained(folder / "initial")
+    packed = folder / "packed"
+    packed.mkdir()
+    rows = [
+        {
+            "sequence_id": number, "offset": number * TOKENS, "tokens": TOKENS,
+            "document_bounds": [0, TOKENS], "sample_ids": [str(number)], "kinds": ["long_input"],
+        }
+        for number in range(2)
+    ]  # fmt: skip
+    ids = np.random.default_rng(0).integers(SHAPE.vocabulary, size=2 * TOKENS)
+    np.save(packed / PackedFiles.INPUT_IDS, ids.astype(np.uint32))
+    np.save(packed / PackedFiles.ROLES, np.zeros(2 * TOKENS, np.uint8))
+    write_parquet(table(rows, SEQUENCES), packed / PackedFiles.SEQUENCES, SEQUENCES)
+
+
+def _job(folder: Path) -> TrainingJob:
+    stage = Stage(
+        name="s", length=TOKENS, rope_base="keep", mixture="m", tokens=2 * TOKENS,
+        global_batch_tokens=TOKENS, checkpoint_steps=10,
+        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1, gradient_clip=1.0),
+    )  # fmt: skip
+    return TrainingJob(
+        initial=folder / "initial", packed=folder / "packed", work=folder / "work", stage=stage,
+        title="memory/s", seed=1, layout=Layout(ring=RANKS), loss_rows=LOSS_ROWS,
+    )  # fmt: skip
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class _Step:
+    """One step of a rank, with the bytes of whole weights at the begin of each phase, and the most of all."""
+
+    def __init__(self, run: StageRun) -> None:
+        self._run = run
+        self._parameters = list(run.engine.module.parameters())
+        self.gathered: dict[str, int] = {}
+        self.most_gathered = 0
+
+    def _look(self) -> int:
+        # ZeRO-3 leaves nothing in a parameter that it has not gathered.
+        gathered = _bytes(parameter.data for parameter in self._parameters)
+        self.most_gathered = max(self.most_gathered, gathered)
+        return gathered
+
+    def _look_before(self, _module: nn.Module, _inputs: Any) -> None:
+        self._look()
+
+    def _mark(self, name: str) -> None:
+        self.gathered[name] = self._look()
+        with record_function(MARK + name):
+            pass
+
+    def _marked(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            self._mark(name)
+            return function(*args, **kwargs)
+
+        return begin
+
+    def profiled(self) -> dict[str, tuple[int, int]]:
+        """Of each phase what is held as it begins, and the most, above what was held before the step."""
+        engine = self._run.engine
+        head = engine.module.get_submodule(engine.module.head_name)
+        norm = engine.module.get_submodule(engine.module.prefix).norm
+        engine.forward = self._marked("forward", engine.forward)
+        norm.forward = self._marked("norm", norm.forward)
+        head.forward = self._marked("head", head.forward)
+        engine.backward = self._marked("backward", engine.backward)
+        engine.step = self._marked("optimizer", engine.step)
+        for module in engine.module.modules():
+            module.register_forward_pre_hook(self._look_before)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            self._run._step()
+        return _phases(profiler)
+
+
+def _phases(profiler: profile) -> dict[str, tuple[int, int]]:
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    held, phase = 0, ""
+    result: dict[str, tuple[int, int]] = {}
+    for event in events:
+        if event.name() == "[memory]":
+            held += event.nbytes()  # type: ignore[attr-defined]
+        elif event.name().startswith(MARK):
+            phase = event.name().removeprefix(MARK)
+            result[phase] = held, held
+        if phase:
+            begin, most = result[phase]
+            result[phase] = begin, max(most, held)
+    return result
+
+
+def rank_memory(job: TrainingJob) -> dict[str, int]:
+    """Bytes that this rank holds, by part, in the second of two steps."""
+    torch.set_num_threads(1)
+    run = StageRun(job, start_process_group(job.device))
+    run._step()
+    step = _Step(run)
+    phases, zero = step.profiled(), run.engine.optimizer
+
+    gathered = step.gathered
+    # From the last layer on all weights are at hand, so that no phase's growth is theirs.
+    assert gathered["norm"] == gathered["backward"] == step.most_gathered
+    held = {name: begin for name, (begin, _) in phases.items()}
+    most = {name: peak for name, (_, peak) in phases.items()}
+    static = {
+        "parameters": _bytes(p.ds_tensor for p in run.engine.module.parameters()),
+        "gradients": _bytes([zero.grad_partitions_flat_buffer]),
+        "optimizer": _bytes(zero.fp32_partitioned_groups_flat)
+        + _bytes(value for state in zero.optimizer.state.values() for value in state.values()),
+        "bucket": _bytes(bucket.buffer for bucket in zero.ipg_buckets.values()),
+    }
+    return static | {
+        "gathered": step.most_gathered,
+        "checkpoints": held["norm"] - (gathered["norm"] - gathered["forward"]),
+        "loss": most["head"] - held["norm"],
+        "layer": most["backward"] - held["backward"],
+        "peak": sum(static.values()) + gathered["forward"] + max(most.values()),
+    }
+
+
+def main() -> None:
+    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_inputs(folder)
+        measured = on_ranks(RANKS, rank_memory, _job(folder))[0]
+    parts = vars(memory(SHAPE, TOKENS, Parallelism(RANKS, RANKS, loss_rows=LOSS_ROWS), "cpu"))
+    planned = {name: size for name, size in parts.items() if name != "framework"}
+    planned["peak"] = sum(planned.values())
+    result = {
+        name: {"planned": round(planned[name] / 1e6, 1), "measured": round(measured[name] / 1e6, 1)}
+        for name in planned
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
