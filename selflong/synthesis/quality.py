@@ -39,7 +39,9 @@ _BEFORE_TASK = re.compile(
 )
 """Lines that make the generator choose what to ask about before it asks."""
 _WISH = re.compile(
-    r"\b(?:i|we)(?: am| are|['’](?:m|re|d)| would)? (?:need|want|like|looking for)\b", re.IGNORECASE
+    r"\b(?:i|we)(?: am| are|['’](?:m|re|d)| would)? (?:need|want|like|looking for)\b|"
+    r"\bthe \w+ (?:should|must|is to|needs to)\b",
+    re.IGNORECASE,
 )
 _COMMENT = re.compile(
     r"\n\W*(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?\W*(?::|\n)",
@@ -56,11 +58,13 @@ _OTHER_TEXT = re.compile(
 )
 _THE_PIECE = re.compile(
     r"\b(?:(?:the|this|that|given|provided|above) (?:given |provided |above )?"
-    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b(?! of\b)|"
+    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b"
+    r"(?! (?:of|should|must|will|shall|needs?|has to|is to|ought)\b)|"
     r"(?:text|passage|piece) above|(?:in|by|from|of) this document\b|(?:given|provided|above) document\b|"
     r"aforementioned\b)",
     re.IGNORECASE,
 )
+"""Not where a text that is wanted is spoken of: it should be so, it is the text of something."""
 _REFUSALS = re.compile(
     r"\b(?:as an? (?:ai|language model|assistant)|i(?:'m| am) (?:an? (?:ai|language model|assistant|helpful)|"
     r"sorry|afraid|unable|not able|not sure|ready to)|"

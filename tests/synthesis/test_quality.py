@@ -162,10 +162,20 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
             "stop",
             "",
         ),
+        (
+            "A short essay on freight on the Danube and in Hungary. The essay should cover grain and timber.",
+            "stop",
+            "",
+        ),
         (f"{TASK} Use the text above.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use the events described in this document.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use what the given document says.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Keep to the text of the treaty, and this document to 300 words.", "stop", ""),
+        (
+            f"{TASK} The text should have a formal tone, and the article is to end in 1846.",
+            "stop",
+            "",
+        ),
         ("I cannot write a task about the Danube, " + TASK, "stop", quality.REFUSAL),
         (
             "Compare how sugar and cotton reached Brazil, and how grain and timber did, for a teacher, in "
