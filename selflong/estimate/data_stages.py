@@ -55,7 +55,7 @@ def _long_inputs(recipe: Recipe, synthesis: Synthesis, section: LongInput) -> "S
 
 
 def _reserves(section: LongInput, rules: PromptRules) -> np.ndarray:
-    """The most that the answers of samples of `sample_lengths` may have."""
+    """The most that the answers of samples of `sample_lengths` may have, further turns included."""
     return _drawn_reserves(section.model_dump_json(), rules.model_dump_json())
 
 
@@ -66,7 +66,7 @@ def _drawn_reserves(section_json: str, rules_json: str) -> np.ndarray:
     random, family = Random(0), next(iter(section.families))
     lengths = sample_lengths(section.lengths)
     briefs = (draw_brief(rules, section, family, round(length), random) for length in lengths)
-    return np.array([brief.answer_tokens(section) for brief in briefs], dtype=np.float64)
+    return np.array([brief.reserve(section) for brief in briefs], dtype=np.float64)
 
 
 def _long_outputs(recipe: Recipe, synthesis: Synthesis, section: LongOutput) -> "Samples":

@@ -10,7 +10,7 @@ from selflong.recipe.synthesis import Generator
 
 RULES = {
     "instructions": ("instruction",),
-    "answers": ("summary", "answer", "closed book"),
+    "answers": ("summary", "answer", "follow-up", "closed book"),
     "long outputs": ("back-translation",),
     "document tasks": ("question", "book summary"),
 }
@@ -40,12 +40,15 @@ def usage(recipe: Recipe, generator: str) -> dict[str, Usage]:
     corpus = documents(recipe.corpora[recipe.synthesis.corpus])
     expected = expected_usage(recipe, generator, corpus.tokens / corpus.rows)
     steps = {step.step: step for step in expected}
+    asked = {
+        rule: [steps[name] for name in names if name in steps] for rule, names in RULES.items()
+    }
     return {
         rule: Usage(
-            sum(steps[name].requests for name in names),
-            sum(steps[name].prompt_tokens for name in names),
-            sum(steps[name].completion_tokens for name in names),
+            sum(step.requests for step in found),
+            sum(step.prompt_tokens for step in found),
+            sum(step.completion_tokens for step in found),
         )
-        for rule, names in RULES.items()
-        if steps.keys() & set(names)
+        for rule, found in asked.items()
+        if found
     }

@@ -111,7 +111,8 @@ def _drawn(
     ]
     targets = np.array([plan.target_tokens for plan in plans], dtype=np.float64)
     reserves = np.array([plan.brief.answer_tokens(section) for plan in plans], dtype=np.float64)
-    filled = filled_tokens(targets, reserves, prompts.rules, document_tokens)
+    kept = np.array([plan.brief.reserve(section) for plan in plans], dtype=np.float64)
+    filled = filled_tokens(targets, kept, prompts.rules, document_tokens)
     return filled.tolist(), reserves.tolist()
 
 
@@ -224,8 +225,15 @@ class _Asked:
         yield _usage("summary", calls, summaries, summary, self.prompts["summary"])
         samples = found * len(filled)
         answer = mean.filled_answer * sum(reserves) / len(reserves)
-        answers = notes + samples * instruction
-        yield _usage("answer", samples, answers, answer, self.prompts["answer"])
+        turns, read_again = 1 + section.follow_ups, notes + samples * instruction
+        yield _usage("answer", turns * samples, turns * read_again, answer, self.prompts["answer"])
+        if section.follow_ups:
+            # The conversation is longer by a task and an answer with every turn.
+            said = turns / 2 * samples * (instruction + answer)
+            asked, follow_up = section.follow_ups, self.prompts["follow_up"]
+            yield _usage(
+                "follow-up", asked * samples, asked * (notes + said), instruction, follow_up
+            )
         twins = self.synthesis.gates.closed_book_share * samples
         closed_book = self.prompts["closed_book"]
         yield _usage("closed book", twins, twins * instruction, answer, closed_book)

@@ -299,10 +299,16 @@ def _window_mistakes(name: str, generator: Generator, section: DocumentTasks) ->
 def _prompt_mistakes(place: str, reference: str, section: LongInput) -> Iterator[str]:
     """What is wrong in a generator's prompt set, and what the recipe names that it does not have."""
     try:
-        rules = load_prompt_set(reference).rules
+        prompts = load_prompt_set(reference)
     except UserError as mistake:
         yield f"{place}.prompts: {mistake}"
         return
+    rules = prompts.rules
+    if section.follow_ups and "follow_up" not in prompts.prompts:
+        yield (
+            f"synthesis.long_input.follow_ups: the prompts of {place} have no follow_up.md: take the set "
+            "full, or write one"
+        )
     lists: dict[str, Mapping[str, object]] = {
         "families": rules.families,
         "readers": rules.readers,

@@ -27,16 +27,21 @@ from selflong.recipe.wording import does_not_exist, shown
 SETS = Path(__file__).parents[1] / "synthesis/prompts"
 RULES = "set.yaml"
 PROMPTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "instruction": (frozenset({"chunk"}), frozenset({"task", "reader", "form", "length"})),
+    "instruction": (
+        frozenset({"chunk"}),
+        frozenset({"task", "opening", "reader", "form", "length"}),
+    ),
     "summary": (frozenset({"text", "instruction"}), frozenset()),
     "merge": (frozenset({"text", "instruction"}), frozenset()),
     "answer": (frozenset({"notes", "instruction"}), frozenset({"form", "length"})),
+    "follow_up": (frozenset({"notes", "conversation"}), frozenset()),
     "closed_book": (frozenset({"instruction"}), frozenset({"form", "length"})),
     "back_translation": (frozenset({"excerpt"}), frozenset({"shape"})),
 }
 """Step -> placeholders that its prompt must have, and those that it may have."""
-OPTIONAL = ("merge",)
-"""Where a set has none, summaries are joined by the prompt that reads documents."""
+OPTIONAL = ("merge", "follow_up")
+"""Without the first, summaries are joined by the prompt that reads documents; without the second a recipe
+can ask for no further turns."""
 
 Rules = TypeVar("Rules", bound=Section)
 _HEADING = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)
@@ -60,14 +65,16 @@ def _names_words(text: str) -> str:
     return text
 
 
-def _names_all(text: str) -> str:
-    if {*Template(text).get_identifiers()} != {"reader", "form", "length"}:
-        raise ValueError("must hold the placeholders $reader, $form and $length and no other")
+def _names_form(text: str) -> str:
+    if {*Template(text).get_identifiers()} - {"reader"} != {"form", "length"}:
+        raise ValueError(
+            "must hold the placeholders $form and $length, may hold $reader, and no other"
+        )
     return text
 
 
 Length = Annotated[Text, AfterValidator(_names_words)]
-Closing = Annotated[Text, AfterValidator(_names_all)]
+Closing = Annotated[Text, AfterValidator(_names_form)]
 
 
 class Family(Section):
@@ -75,6 +82,8 @@ class Family(Section):
 
     task: str = ""
     """What the instruction asks for, as $task of the prompt."""
+    openings: list[Text] = []
+    """Words that the instruction may begin with, one of which is $opening of the prompt."""
     forms: list[Name] = []
     """Of the set's forms those that suit it; all where none is named."""
     marks: Annotated[str, AfterValidator(_pattern)] | None = None
@@ -274,6 +283,11 @@ def _check_placeholders(path: Path, name: str, prompt: Prompt, rules: PromptRule
     for used in sorted(found & lists.keys()):
         if not lists[used]:
             raise UserError(f"{path}: ${used} is filled from {used}s, of which {RULES} has none")
+    for family, settings in rules.families.items():
+        if "opening" in found and not settings.openings:
+            raise UserError(
+                f"{path}: $opening is filled from openings, of which families.{family} in {RULES} has none"
+            )
 
 
 def check_names(

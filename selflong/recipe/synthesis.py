@@ -122,6 +122,9 @@ class LongInput(SampleKind):
     hard_negatives: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Of a sample's tokens, the share for documents that are nearest to the seed document and not to the
     instruction: on the same subject, mostly of no use for the task. The paper has none."""
+    follow_ups: Annotated[int, Field(ge=0, le=8)] = 0
+    """Further turns after the answer, at most: tasks on the same documents, answered from the same notes. The
+    paper has none."""
     chunk_tokens: Annotated[int, Field(gt=0, le=4096)]
     """Of the documents, in the generator's tokens (section 3.1: at most 4k)."""
     instruction_tokens: Positive

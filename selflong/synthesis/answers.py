@@ -26,8 +26,10 @@ from selflong.llm import Answer
 from selflong.similarity import jaccard
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.assembly import Document, LongSample, assemble, with_answer
+from selflong.synthesis.briefs import Brief
 from selflong.synthesis.chunks import JOINT
 from selflong.synthesis.documents import read_texts
+from selflong.synthesis.follow_ups import Ground, Turn, follow_ups
 from selflong.synthesis.instructions import are_new
 from selflong.synthesis.quality import WORD, facts, find_fault, grounding
 from selflong.synthesis.statistics import KEPT, Tally
@@ -127,6 +129,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         return _Outcome("no document fits")
     pairs = [(document.id, document.text) for document in sample.documents]
     summarised = await summarise(agent, task, pairs)
+    notes = JOINT.join(summarised.texts)
     if not summarised.texts:
         return _Outcome("no relevant chunk", sample.input_tokens, summaries=summarised.rows)
     result, provenance = await agent.ask(
@@ -134,7 +137,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         task.answer_tokens,
         "answer",
         task.sample_id,
-        notes=JOINT.join(summarised.texts),
+        notes=notes,
         **task.values,
     )
     if not isinstance(result, Answer):
@@ -142,7 +145,10 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
     reason = await _judge(agent, task, sample, result)
     if reason != KEPT:
         return _Outcome(reason, sample.input_tokens, summaries=summarised.rows)
-    messages, tokens = with_answer(sample, result.text.strip(), agent.setting.target)
+    ground = Ground(Brief.of_row(row), notes, [document.text for document in sample.documents])
+    first = Turn(task.instruction, result.text.strip())
+    turns = await follow_ups(agent, task.sample_id, ground, first)
+    messages, tokens = _conversation(sample, first, turns, row["target_tokens"], agent.setting)
     if tokens > row["target_tokens"]:
         # Only where the generator's tokens are fewer than the trained model's for the same answer.
         return _Outcome("answer beyond its reserve", tokens, summaries=summarised.rows)
@@ -154,10 +160,28 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
         "messages": messages,
         "document_ids": [document.id for document in sample.documents],
         "tokens": tokens,
-        "provenance": provenance,
+        "provenance": _with_keys(provenance, turns),
     }
     measures = await asyncio.to_thread(_measures, task, result.text, sample, summarised.texts)
     return _Outcome(KEPT, tokens, made, measures, summarised.rows)
+
+
+def _conversation(
+    sample: LongSample, first: Turn, turns: list[Turn], room: int, setting: Setting
+) -> tuple[list[dict[str, Any]], int]:
+    """Messages and tokens of the sample; takes the last ones off `turns` while they are beyond `room`."""
+    while True:
+        further = [(turn.instruction, turn.answer) for turn in turns]
+        messages, tokens = with_answer(sample, first.answer, setting.target, further)
+        if tokens <= room or not turns:
+            return messages, tokens
+        turns.pop()
+
+
+def _with_keys(provenance: dict[str, Any], turns: Sequence[Turn]) -> dict[str, Any]:
+    """The provenance with the requests of further turns after that of the answer."""
+    keys = [key for turn in turns for key in turn.keys]
+    return {**provenance, "request_keys": [*provenance["request_keys"], *keys]}
 
 
 def _measures(task: Task, answer: str, sample: LongSample, notes: Sequence[str]) -> dict[str, Any]:
@@ -189,7 +213,7 @@ def _assemble(
         if settings.include_seed_document or document != row["seed_document_id"]
     ]
     random = setting.random(row["sample_id"], "order")
-    room = row["target_tokens"] - task.answer_tokens
+    room = row["target_tokens"] - Brief.of_row(row).reserve(settings)
     sample = assemble(task.instruction, ranked, room, settings, setting.target, random)
     used = sample.documents if sample else []
     agent.tally.add("documents", "used", sum(d.tokens for d in used), len(used))

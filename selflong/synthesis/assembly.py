@@ -68,17 +68,26 @@ def assemble(
 
 
 def with_answer(
-    sample: LongSample, answer: str, tokenizer: Tokenizer
+    sample: LongSample,
+    answer: str,
+    tokenizer: Tokenizer,
+    further: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[dict[str, Any]], int]:
-    """The whole conversation and its tokens.
+    """The whole conversation and its tokens. further: tasks and answers that follow.
 
     A chat template sets messages apart by control tokens, across which no tokens join: what an answer adds
     to a short input it adds to this one too, and the documents need not be encoded again.
     """
-    reply = message("assistant", ("response", answer))
+    replies = [message("assistant", ("response", answer))]
+    for task, following in further:
+        replies += [
+            message("user", ("prompt", task)),
+            message("assistant", ("response", following)),
+        ]
     short = [message("user", ("prompt", "?"))]
-    with_reply = len(tokenizer.render([*short, reply]).ids)
-    return [*sample.messages, reply], sample.input_tokens + with_reply - _count(short, tokenizer)
+    with_replies = len(tokenizer.render([*short, *replies]).ids)
+    added = with_replies - _count(short, tokenizer)
+    return [*sample.messages, *replies], sample.input_tokens + added
 
 
 def message(role: str, *parts: tuple[str, str]) -> dict[str, Any]:

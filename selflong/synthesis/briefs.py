@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from string import Template
@@ -50,7 +50,7 @@ class Brief:
         return filled
 
     def closed(self, task: str, rules: PromptRules, random: Random) -> str:
-        """The task with a sentence on reader, form and length, unless it says the length by itself.
+        """The task with a sentence on form and length, unless it says the length by itself.
 
         The answer will have them, so the instruction that is trained on must ask for them.
         """
@@ -69,19 +69,35 @@ class Brief:
         wanted = round(TOKENS_PER_WORD * self.answer_words) + TOKENS_TO_END
         return min(section.answer_tokens, wanted)
 
+    def reserve(self, section: LongInput) -> int:
+        """Of a sample's tokens, those kept for its answers and for the tasks of its further turns."""
+        further = section.follow_ups * section.instruction_tokens
+        return (1 + section.follow_ups) * self.answer_tokens(section) + further
+
+    def in_another_form(self, rules: PromptRules, section: LongInput, random: Random) -> "Brief":
+        """What a further turn asks for: as many words in a form, and said in a way, that are drawn again."""
+        return replace(
+            self,
+            form=_choose(_suitable(rules, self.family), section.forms, random),
+            length=_choose(list(rules.lengths), {}, random),
+        )
+
 
 def draw_brief(
     rules: PromptRules, section: LongInput, family: str, target_tokens: int, random: Random
 ) -> Brief:
     """One combination for an instruction of `family` whose sample has `target_tokens`."""
-    suitable = rules.families[family].forms or list(rules.forms)
     return Brief(
         family,
         _choose(list(rules.readers), section.readers, random),
-        _choose(suitable, section.forms, random),
+        _choose(_suitable(rules, family), section.forms, random),
         _choose(list(rules.lengths), {}, random),
         _draw_words(section, target_tokens, random) if rules.lengths else None,
     )
+
+
+def _suitable(rules: PromptRules, family: str) -> list[str]:
+    return rules.families[family].forms or list(rules.forms)
 
 
 def _choose(names: Sequence[str], weights: Mapping[str, float], random: Random) -> str | None:
@@ -95,7 +111,8 @@ def _choose(names: Sequence[str], weights: Mapping[str, float], random: Random) 
 def _draw_words(section: LongInput, target_tokens: int, random: Random) -> int:
     assert section.answer_words is not None
     low = section.answer_words.minimum
-    most = (LARGEST_ANSWER * target_tokens - TOKENS_TO_END) / TOKENS_PER_WORD
+    most_tokens = LARGEST_ANSWER * target_tokens / (1 + section.follow_ups)
+    most = (most_tokens - TOKENS_TO_END) / TOKENS_PER_WORD
     high = max(low, min(section.answer_words.maximum, most))
     words = low * (high / low) ** random.random()
     step = next(step for below, step in _ROUND if words < below)
@@ -105,7 +122,9 @@ def _draw_words(section: LongInput, target_tokens: int, random: Random) -> int:
 def combinations(rules: PromptRules, section: LongInput) -> int:
     """How many requests differ by more than their subject, lengths by their rounded words."""
     tasks = sum(
-        max(1, len(rules.families[family].forms or rules.forms)) for family in section.families
+        max(1, len(rules.families[family].forms or rules.forms))
+        * max(1, len(rules.families[family].openings))
+        for family in section.families
     )
     lengths = 1
     if rules.lengths and section.answer_words is not None:

@@ -151,7 +151,7 @@ def _seed_chunks(
     room = {
         plan.sample_id: plan.target_tokens
         - section.instruction_tokens
-        - plan.brief.answer_tokens(section)
+        - plan.brief.reserve(section)
         for plan in plans
     }
     rows = {sample: draw.row(random, room[sample]) for sample, random in randoms.items()}
@@ -172,6 +172,9 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     """The row of one call; None, counted, where its answer is no instruction."""
     prompts, brief = agent.setting.prompts, plan.brief
     prompt, values = prompts.instruction(brief.family), brief.values(prompts.rules)
+    if openings := prompts.rules.families[brief.family].openings:
+        random = agent.setting.random(plan.sample_id, "opening", attempt)
+        values["opening"] = random.choice(openings)
     result, provenance = await agent.ask_alone(
         prompt,
         agent.setting.synthesis.needed_long_input.instruction_tokens,

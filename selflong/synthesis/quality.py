@@ -30,10 +30,19 @@ _SHARED_WORDS = 2
 """Content words that a task has in common with the chunk that it was written after."""
 _SENTENCES = re.compile(r"(?:[.!:;]|\n)\W*")
 _LABEL = re.compile(
-    r"^\W*(?:question|instruction|task|prompt|title|answer)s?\b[^:\n]{0,12}:\s*", re.IGNORECASE
+    r"^\W*(?:question|instruction|task|request|prompt|title|answer)s?\b[^:\n]{0,12}:\s*",
+    re.IGNORECASE,
 )
-_SUBJECT = re.compile(r"^\W*subject\b[^\n]*\n", re.IGNORECASE)
-"""A line before the task, which makes the generator choose what to ask about before it asks."""
+_BEFORE_TASK = re.compile(
+    r"^\W*subject\b(?:(?s:.*?)\n(?=\W*task\b[^:\n]{0,12}:)|[^\n]*\n(?:\W*particulars\b[^\n]*\n)?)",
+    re.IGNORECASE,
+)
+"""Lines that make the generator choose what to ask about before it asks."""
+_WISH = re.compile(
+    r"\b(?:i|we)(?: am| are|['’](?:m|re|d)| would)? (?:need|want|like|looking for)\b|"
+    r"\bthe \w+ (?:should|must|is to|needs to)\b",
+    re.IGNORECASE,
+)
 _COMMENT = re.compile(
     r"\n\W*(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?\W*(?::|\n)",
     re.IGNORECASE,
@@ -49,11 +58,13 @@ _OTHER_TEXT = re.compile(
 )
 _THE_PIECE = re.compile(
     r"\b(?:(?:the|this|that|given|provided|above) (?:given |provided |above )?"
-    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b(?! of\b)|"
+    r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b"
+    r"(?! (?:of|should|must|will|shall|needs?|has to|is to|ought)\b)|"
     r"(?:text|passage|piece) above|(?:in|by|from|of) this document\b|(?:given|provided|above) document\b|"
     r"aforementioned\b)",
     re.IGNORECASE,
 )
+"""Not where a text that is wanted is spoken of: it should be so, it is the text of something."""
 _REFUSALS = re.compile(
     r"\b(?:as an? (?:ai|language model|assistant)|i(?:'m| am) (?:an? (?:ai|language model|assistant|helpful)|"
     r"sorry|afraid|unable|not able|not sure|ready to)|"
@@ -91,11 +102,11 @@ def find_instruction(
 
 def find_task(answer: Answer, source: str, drawn: Iterable[str]) -> tuple[str | None, str]:
     """The task, of any number of paragraphs, in what the generator wrote after reading `source`, or None and
-    the reason. The line on its subject goes, and what it adds under a label: an explanation, an answer.
+    the reason. The lines before it go, and what it adds under a label: an explanation, an answer.
 
     drawn: what it was told to ask for, whose words say nothing about its subject. That must be the source's.
     """
-    written = _LABEL.sub("", _SUBJECT.sub("", answer.text.strip()))
+    written = _LABEL.sub("", _BEFORE_TASK.sub("", answer.text.strip()))
     task = _COMMENT.split(written)[0].strip(_QUOTES)
     if answer.finish_reason != "stop" and task == written.strip(_QUOTES):
         return None, TRUNCATED
@@ -117,9 +128,13 @@ def _task_faults(task: str, source: str, drawn: Set[str]) -> Iterator[str]:
 
 
 def _demands(task: str) -> bool:
-    """Whether a sentence of it asks or tells somebody to do something."""
+    """Whether a sentence of it asks for something or tells somebody to do it."""
     sentences = (re.findall(r"\w+", part.lower()) for part in _SENTENCES.split(task))
-    return "?" in task or any(words and words[0] in TASK_BEGINNINGS for words in sentences)
+    return (
+        "?" in task
+        or _WISH.search(task) is not None
+        or any(words and words[0] in TASK_BEGINNINGS for words in sentences)
+    )
 
 
 def _question_faults(instruction: str, source: str, example_names: Set[str]) -> Iterator[str]:

@@ -114,6 +114,17 @@ def test_a_narrow_window_takes_more_summaries() -> None:
     assert tight["answer"].prompt_tokens < wide["answer"].prompt_tokens
 
 
+def test_further_turns_are_asked_for_and_answered(paper: Recipe) -> None:
+    few = changed(paper, "long_input", samples=200, shards=1)
+    once, thrice = (
+        by_step(changed(few, "long_input", follow_ups=turns), "gpt_4o") for turns in (0, 2)
+    )
+    assert "follow-up" not in once
+    assert (once["answer"].requests, thrice["answer"].requests) == (200, 600)
+    assert thrice["follow-up"].requests == 400
+    assert thrice["follow-up"].prompt_tokens > once["answer"].prompt_tokens
+
+
 def test_twice_the_long_outputs_take_twice_the_calls() -> None:
     laptop = load_recipe(RECIPES / "laptop.yaml")
     once = by_step(changed(laptop, "long_output", samples=10), "smollm2")["back-translation"]

@@ -112,6 +112,11 @@ def replaced(name: str, old: str, new: str) -> Edit:
         (replaced(RULES, "[table]", "[tables]"), "families.table.forms: 'tables' does not exist"),
         (replaced(RULES, "instruction: task", "instruction: tusk"), f"{RULES}: instruction: "),
         (replaced(RULES, "about $words words", "about"), "lengths.about: must hold the placeholder"),
+        (replaced(RULES, "Write $form, $length.", "Write $form."), "must hold the placeholders $form and"),
+        (
+            replaced(RULES, "    openings: [Compare", "    # [Compare"),
+            "$opening is filled from openings, of which families.comparison in set.yaml has none",
+        ),
         (replaced(RULES, "shapes:", "shades:"), "shades: Extra inputs are not permitted"),
     ],
 )  # fmt: skip
@@ -160,9 +165,25 @@ def test_the_recipe_is_refused_before_any_job(own: Path, tmp_path: Path) -> None
         load_recipe(recipe_with(tmp_path, "full", readers={"pupils": 1}))
 
 
+def test_further_turns_need_a_prompt(own: Path, tmp_path: Path) -> None:
+    (own / "follow_up.md").unlink()
+    load_recipe(recipe_with(tmp_path, str(own)))
+    with pytest.raises(
+        UserError, match=r"follow_ups: the prompts of .*gpt_4o have no follow_up\.md"
+    ):
+        load_recipe(recipe_with(tmp_path, str(own), follow_ups=1))
+
+
 def test_nothing_that_a_set_draws_needs_a_value_of_its_own() -> None:
     rules = load_prompt_set("full").rules
     tasks = [family.task for family in rules.families.values()]
-    for text in [*tasks, *rules.readers.values(), *rules.forms.values(), *rules.shapes.values()]:
+    openings = [opening for family in rules.families.values() for opening in family.openings]
+    for text in [
+        *tasks,
+        *openings,
+        *rules.readers.values(),
+        *rules.forms.values(),
+        *rules.shapes.values(),
+    ]:
         assert text
         assert not Template(text).get_identifiers()

@@ -14,8 +14,10 @@ from selflong.llm.serve import serve
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing
+from selflong.synthesis.agent import Setting
 from selflong.synthesis.chunks import split
 from selflong.tokens import Tokenizer
+from tests.synthesis.protocol_server import ProtocolServer, protocol_server
 
 GENERATOR = "smollm2"
 LONG_INPUT = {
@@ -53,6 +55,35 @@ def endpoint(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         serving, generator.weights, name=generator.model, log=log, context_tokens=1024
     ) as served:
         yield served
+
+
+@pytest.fixture
+def server() -> Iterator[ProtocolServer]:
+    """Answers from the prompt alone."""
+    with protocol_server() as running:
+        yield running
+
+
+@pytest.fixture
+def remote(
+    server: ProtocolServer, recipe: Recipe, smollm2_tokenizer: Tokenizer, tmp_path: Path
+) -> Setting:
+    """A job that asks it, by text."""
+    endpoint = Endpoint(
+        base_url=server.url.removesuffix("/v1"),
+        api_key="key",
+        model="smollm2",
+        identity="remote",
+        slots=4,
+        context_tokens=4096,
+        server="test",
+        server_version="1",
+        takes_token_ids=False,
+    )
+    cache = tmp_path / "requests"
+    return Setting(
+        recipe, "digest", "smollm2", endpoint, cache, smollm2_tokenizer, smollm2_tokenizer
+    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ def reply_to(prompt: str) -> str:
     if "Reasoning: " in prompt:
         words = " ".join(_WORD.findall(subject)[:9])
         return f"Reasoning: it is read.\nQuestion: What is said of {words}?\nAnswer: {words}."
-    if "write a task about" in prompt or "Somebody asked a writer" in prompt:
+    if re.search("write a task about|Write the next task|somebody who had asked for it", prompt):
         return f"Write a report on {' '.join(_WORD.findall(subject)[:12])}, with dates and figures."
     if "Write one question" in prompt:
         return f"How did {' '.join(_WORD.findall(prompt)[:9])} change over time?"

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from selflong.synthesis.instructions import write_instructions
 from selflong.synthesis.serving import _is_own
 from selflong.synthesis.statistics import Tally
 from selflong.tokens import Tokenizer
-from tests.synthesis.protocol_server import ProtocolServer, protocol_server
+from tests.synthesis.protocol_server import ProtocolServer
 from tests.synthesis.test_workflow import Corpus
 
 HOSTILE = (
@@ -33,33 +33,6 @@ HOSTILE = (
 )
 SUMMARY = load_prompt_set("compact")["summary"]
 HARMLESS = "Bread was dear. Again."
-
-
-@pytest.fixture
-def server() -> Iterator[ProtocolServer]:
-    with protocol_server() as running:
-        yield running
-
-
-@pytest.fixture
-def remote(
-    server: ProtocolServer, recipe: Recipe, smollm2_tokenizer: Tokenizer, tmp_path: Path
-) -> Setting:
-    endpoint = Endpoint(
-        base_url=server.url.removesuffix("/v1"),
-        api_key="key",
-        model="smollm2",
-        identity="remote",
-        slots=4,
-        context_tokens=4096,
-        server="test",
-        server_version="1",
-        takes_token_ids=False,
-    )
-    cache = tmp_path / "requests"
-    return Setting(
-        recipe, "digest", "smollm2", endpoint, cache, smollm2_tokenizer, smollm2_tokenizer
-    )
 
 
 def summary_of(setting: Setting, text: str) -> Any:

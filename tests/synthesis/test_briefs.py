@@ -44,10 +44,24 @@ def test_a_task_says_its_length_by_itself_or_at_its_end() -> None:
     task = "Write a report on the Danube."
     closed = brief.closed(task, FULL, Random(1))
     assert closed.startswith(f"{task} ")
-    assert all(brief.values(FULL)[name] in closed for name in ("reader", "form", "length"))
+    assert all(brief.values(FULL)[name] in closed for name in ("form", "length"))
     for says in ("Write 1,200 words on the Danube.", "Write 1200 words on the Danube."):
         assert brief.closed(says, FULL, Random(1)) == says
     assert Brief("timeline").closed(task, COMPACT, Random(1)) == task
+
+
+def test_room_is_kept_for_further_turns() -> None:
+    brief = Brief("report", "pupil", "prose", "about", 100)
+    assert brief.reserve(SECTION) == brief.answer_tokens(SECTION) == 264
+    section = SECTION.model_copy(update={"follow_ups": 2})
+    assert brief.reserve(section) == 3 * 264 + 2 * section.instruction_tokens
+    briefs = [draw_brief(FULL, section, "report", 4096, Random(seed)) for seed in range(50)]
+    assert all(3 * brief.answer_tokens(section) <= LARGEST_ANSWER * 4096 + 300 for brief in briefs)
+    turns = {brief.in_another_form(FULL, section, Random(seed)) for seed in range(50)}
+    assert {turn.form for turn in turns} == set(FULL.families["report"].forms)
+    assert {(turn.family, turn.reader, turn.answer_words) for turn in turns} == {
+        ("report", "pupil", 100)
+    }
 
 
 def test_a_set_without_lists_asks_for_its_family_alone() -> None:

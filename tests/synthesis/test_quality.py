@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +131,7 @@ def test_a_family_has_a_form(family: str, of_it: str, of_another: str) -> None:
     assert find_instruction(answer(of_another), SOURCE, form=form) == (None, quality.OTHER_FAMILY)
 
 
+QUESTION_WORDS = {"How", "What", "Which", "Who", "Why", "When", "Should", "Is"}
 TASK = (
     "Compare how grain and timber reached Hungary before and after 1846, by speed, cost and the goods "
     "that were carried.\n\nA teacher will use it, so write numbered points, about 300 words."
@@ -143,6 +146,9 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
         (f"**Task:** {TASK}", "stop", ""),
         (f"{TASK}\n\n**Explanation:** The task needs", "length", ""),
         (f"Subject: freight on the Danube\nTask: {TASK}", "stop", ""),
+        (f"Subject: the Danube\nParticulars: Hungary, 1846\n**Task:** {TASK}", "stop", ""),
+        (f"Subject: the Danube\n\nParticulars:\n- Hungary\n- 1846\n\nTask: {TASK}", "stop", ""),
+        (f"Request: {TASK}", "stop", ""),
         (TASK, "length", quality.TRUNCATED),
         ("Compare grain and timber in Hungary.", "stop", quality.NO_INSTRUCTION),
         (
@@ -150,10 +156,26 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
             "stop",
             quality.NO_INSTRUCTION,
         ),
+        (
+            "I am looking for an article on freight on the Danube: the railways that came to Hungary in "
+            "1846, and the grain that they took.",
+            "stop",
+            "",
+        ),
+        (
+            "A short essay on freight on the Danube and in Hungary. The essay should cover grain and timber.",
+            "stop",
+            "",
+        ),
         (f"{TASK} Use the text above.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use the events described in this document.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use what the given document says.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Keep to the text of the treaty, and this document to 300 words.", "stop", ""),
+        (
+            f"{TASK} The text should have a formal tone, and the article is to end in 1846.",
+            "stop",
+            "",
+        ),
         ("I cannot write a task about the Danube, " + TASK, "stop", quality.REFUSAL),
         (
             "Compare how sugar and cotton reached Brazil, and how grain and timber did, for a teacher, in "
@@ -168,8 +190,21 @@ def test_a_task_asks_for_work_on_the_subject_of_its_source(
     written: str, finish_reason: str, reason: str
 ) -> None:
     found = find_task(answer(written, finish_reason), SOURCE, DRAWN)
-    kept = written.rpartition("Task:")[2].lstrip("* ").partition("\n\n**Explanation")[0]
+    kept = re.split("Task:|Request:", written)[-1].lstrip("* ").partition("\n\n**Explanation")[0]
     assert found == ((None, reason) if reason else (kept, ""))
+
+
+def test_what_precedes_a_task_without_its_label_goes() -> None:
+    for before in ("Subject: the Danube\n", "Subject: the Danube\nParticulars: Hungary, 1846\n\n"):
+        assert find_task(answer(before + TASK), SOURCE, DRAWN) == (TASK, "")
+
+
+def test_every_opening_of_the_full_set_demands_something() -> None:
+    for family in load_prompt_set("full").rules.families.values():
+        for opening in family.openings:
+            ending = "?" if opening.split()[0] in QUESTION_WORDS else "."
+            task = f"{opening} freight on the Danube and grain in Hungary before and after 1846{ending}"
+            assert find_task(answer(task), SOURCE, DRAWN) == (task, "")
 
 
 def test_facts_are_figures_and_names() -> None:
