@@ -419,7 +419,15 @@ def _settings(fit: Fit) -> str:
         settings.append("offload_optimizer: true")
     if layout.mlp_tiles > 1:
         settings.append(f"mlp_tiles: {layout.mlp_tiles}")
-    return ", ".join(settings)
+    return ", ".join([*settings, *_left_to_a_node(fit)])
+
+
+def _left_to_a_node(fit: Fit) -> Iterator[str]:
+    """What the devices of a node leave to its memory and its disk."""
+    devices = fit.layout.ranks / fit.nodes
+    for place, size in (("memory", fit.offloaded.memory), ("disk", fit.offloaded.disk)):
+        if size:
+            yield f"{size * devices / GB:,.0f} GB of a node's {place}"
 
 
 def _advice(fit: Fit, better: Fit) -> str:

@@ -14,7 +14,14 @@ from selflong.placement.layout import (
     shared_heads,
 )
 from selflong.placement.machines import TWO_CORES, Machine, choose_machine
-from selflong.placement.memory import Memory, memory, roomy_loss_rows, spare_layers
+from selflong.placement.memory import (
+    Memory,
+    Offloaded,
+    memory,
+    offloaded,
+    roomy_loss_rows,
+    spare_layers,
+)
 from selflong.placement.shapes import Architecture, architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
@@ -36,6 +43,8 @@ class Fit:
     memory: Memory
     nodes: int
     fits: bool
+    offloaded: Offloaded
+    """Of each device."""
 
 
 def first_fit(
@@ -51,7 +60,8 @@ def first_fit(
     fit = None
     for layout in tried:
         need = memory(model, length, layout, device)
-        fit = Fit(layout, need, nodes, need.total <= machine.usable_memory)
+        away = offloaded(model, length, layout)
+        fit = Fit(layout, need, nodes, need.total <= machine.usable_memory, away)
         if fit.fits:
             break
     assert fit is not None
@@ -61,7 +71,12 @@ def first_fit(
     spare = machine.usable_memory - fit.memory.total
     layers = spare_layers(model, -(-length // layout.sequence), layout, spare)
     layout = replace(layout, resident_layers=layers)
-    return replace(fit, layout=layout, memory=memory(model, length, layout, device))
+    return replace(
+        fit,
+        layout=layout,
+        memory=memory(model, length, layout, device),
+        offloaded=offloaded(model, length, layout),
+    )
 
 
 def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
@@ -122,6 +137,7 @@ def _site_layouts(
                 offload_activations=_or(section.offload_activations, layout.offload_activations),
                 resident_layers=section.resident_layers,
                 offload_parameters=section.offload_parameters,
+                offload_nvme=section.offload_nvme is not None,
                 zero_hpz_partition_size=section.zero_hpz_partition_size,
                 mlp_tiles=_or(section.mlp_tiles, layout.mlp_tiles),
                 loss_rows=section.loss_rows,

@@ -20,6 +20,8 @@ class Parallelism:
     activation_checkpointing: bool = True
     keep_attention: bool = True
     offload_parameters: bool = False
+    offload_nvme: bool = False
+    """The optimizer's state, where it is offloaded, goes to the node's disk."""
     zero_hpz_partition_size: int = 1
     mlp_tiles: int = 1
     loss_rows: int | None = None

@@ -12,6 +12,8 @@ GRADIENT_BYTES = 4
 """Of a parameter: gradients are summed in float32."""
 OPTIMIZER_BYTES = 12
 """Of a parameter in float32: master weight and two moments, in memory and in a training checkpoint."""
+SWAP_BUFFERS = 4
+"""Through which DeepSpeed reads and writes a parameter, its gradient and its moments on a disk."""
 LOSS_ELEMENTS = 2**26
 """Logits that the loss holds at once, at least: 0.27 GB in float32."""
 MOST_LOSS_ELEMENTS = 2**29
@@ -51,6 +53,14 @@ class Memory:
     @property
     def total(self) -> float:
         return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Offloaded:
+    """Bytes that leave one device for its node."""
+
+    memory: float
+    disk: float
 
 
 def layer_bytes(model: Architecture, tokens: int, element: int = 2, mlp_tiles: int = 1) -> float:
@@ -165,3 +175,25 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         loss=loss_bytes(model, tokens, layout.loss_rows),
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )
+
+
+def offloaded(model: Architecture, length: int, layout: Parallelism) -> Offloaded:
+    """What one device leaves to its node.
+
+    DeepSpeed sums gradients in the node's memory wherever the optimizer's state lies, and hands them to the
+    optimizer in a second copy, which goes where the state goes.
+    """
+    share = model.parameters / layout.ranks
+    tokens = -(-length // layout.sequence)
+    away = model.layers - held_layers(model, layout)
+    held = away * kept_bytes(model, tokens, layout) if layout.activation_checkpointing else 0.0
+    if layout.offload_parameters:
+        held += WEIGHT_BYTES * share
+    if not layout.offload_optimizer:
+        return Offloaded(held, 0.0)
+    held += GRADIENT_BYTES * share
+    state = (OPTIMIZER_BYTES + GRADIENT_BYTES) * share
+    if not layout.offload_nvme:
+        return Offloaded(held + state, 0.0)
+    largest = model.hidden * max(model.vocabulary, model.intermediate) / layout.ranks
+    return Offloaded(held + SWAP_BUFFERS * GRADIENT_BYTES * largest, state)

@@ -233,6 +233,9 @@ class TrainingSite(Section):
     """Layers whose activations stay on the device where others' are offloaded; where null, as many as fit."""
     offload_parameters: bool = False
     """To the node's memory as well: what a rank holds of the weights under ZeRO-3."""
+    offload_nvme: WrittenFolder | None = None
+    """Folder on each node's own fast disk, which takes the optimizer's state, where that is offloaded, in
+    place of the node's memory; nothing stays there at the end."""
     zero_hpz_partition_size: Positive = 1
     """Ranks of a node that hold a second copy of the weights among them, so that in the backward pass ZeRO-3
     gathers each layer within the node; 1: no copy."""
@@ -260,6 +263,8 @@ class TrainingSite(Section):
             raise ValueError(
                 "offload_parameters needs offload_optimizer: true, whose weights they are"
             )
+        if self.offload_nvme is not None:
+            self._check_nvme(self.offload_nvme)
         if second == 1:
             return self
         if self.zero_stage < 3:
@@ -280,6 +285,14 @@ class TrainingSite(Section):
                 "divisor of ranks_per_node"
             )
         return self
+
+    def _check_nvme(self, folder: Path) -> None:
+        if self.zero_stage < 3:
+            raise ValueError("offload_nvme needs zero_stage: 3, which alone hands state to a disk")
+        if self.offload_optimizer is False:
+            raise ValueError("offload_nvme takes the state that offload_optimizer: false keeps")
+        if not folder.is_absolute():
+            raise ValueError(f"offload_nvme: {folder} must begin with /: each node has its own")
 
     @property
     def ranks(self) -> int:

@@ -8,6 +8,7 @@ number of ranks, the ZeRO stage or the layout.
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,20 @@ def _flat_parameters(engine: Any) -> list[Tensor]:
     if isinstance(zero, BF16_Optimizer):  # ZeRO 1 in bfloat16
         return zero.fp32_groups_flat_partition
     return zero.single_partition_of_fp32_groups
+
+
+@contextmanager
+def _in_memory(engine: Any, index: int) -> Iterator[None]:
+    """Hold a flat parameter, and its state, in memory while the block runs where they lie on a disk."""
+    zero = engine.optimizer
+    swapped = engine.zero_optimization_partition_weights() and zero._swappable_optimizer_subgroup(
+        index
+    )
+    if swapped:
+        zero._optimizer_states_and_gradient_swap_in(index)
+    yield
+    if swapped:
+        zero._optimizer_states_and_gradient_swap_out(index)
 
 
 def save_state(folder: Path, engine: Any, progress: dict[str, Any]) -> None:
@@ -227,11 +242,12 @@ def create_moments(engine: Any) -> None:
     Left to that step, ZeRO 1 and 2 would link whole parameters to the first parameter group's state only.
     """
     optimizer = _inner_optimizer(engine)
-    for flat in _flat_parameters(engine):
-        optimizer.state[flat] = {
-            "step": torch.tensor(0.0, dtype=torch.float32, device=flat.device),
-            **{moment: torch.zeros_like(flat) for moment in MOMENTS},
-        }
+    for index, flat in enumerate(_flat_parameters(engine)):
+        with _in_memory(engine, index):
+            optimizer.state[flat] = {
+                "step": torch.tensor(0.0, dtype=torch.float32, device=flat.device),
+                **{moment: torch.zeros_like(flat) for moment in MOMENTS},
+            }
     if not engine.zero_optimization_partition_weights():
         engine.optimizer._lazy_init_hp_params_optimizer_state()
 

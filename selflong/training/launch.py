@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from selflong.cluster import REQUEUE_EXIT_CODE, node
-from selflong.formats import publish, remove, write_json
+from selflong.formats import digest, publish, remove, write_json
 from selflong.integrity import damaged, recorded
 from selflong.job import UserError, end_with_parent, sole_owner
 from selflong.precision import training_precision
@@ -22,6 +22,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import TrainingSite
 from selflong.training.layout import Layout
 from selflong.training.nodes import Meeting, Nodes, meeting
+from selflong.training.nvme import own_folder, remove_locks
 from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def stage_job(
         activation_checkpointing=site.activation_checkpointing,
         keep_attention=site.keep_attention is not False,
         offload_parameters=site.offload_parameters,
+        offload_nvme=site.offload_nvme if site.offload_optimizer else None,
         zero_hpz_partition_size=site.zero_hpz_partition_size,
         mlp_tiles=site.mlp_tiles or 1,
         loss_rows=site.loss_rows,
@@ -119,7 +121,7 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
     if own != 0:
         place = nodes.decision()
         if place is not None:
-            _run_ranks(job, site, own, place)
+            _train_here(job, site, own, place)
         nodes.report_end(own)
         return
     with sole_owner(job.work):
@@ -127,9 +129,10 @@ def run_stage(job: TrainingJob, site: TrainingSite, output: Path) -> None:
         if _is_trained(job):
             nodes.decide(None)
         else:
+            remove_locks(_extensions(job))
             with meeting(site.nodes) as place:
                 nodes.decide(place)
-                _run_ranks(job, site, own, place)
+                _train_here(job, site, own, place)
         with publish(output) as partial:
             shutil.copytree(job.work / MODEL, partial, copy_function=_link_or_copy)
         # Until all nodes have ended well the job may start again, on all of them.
@@ -170,12 +173,12 @@ def _is_trained(job: TrainingJob) -> bool:
 
 def _drop_foreign_state(job: TrainingJob) -> None:
     """Remove what another recipe, other data or another initial model left in the work folder."""
-    path, digest = job.work / _DIGEST_FILE, job.state_digest()
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != digest:
+    path, state = job.work / _DIGEST_FILE, job.state_digest()
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != state:
         log.info("%s: settings or inputs changed: the saved state is not used", job.title)
         for name in (CHECKPOINTS, MODEL):
             remove(job.work / name)
-    write_json(digest, path)
+    write_json(state, path)
 
 
 def rank_command(job_file: Path) -> list[str]:
@@ -201,7 +204,7 @@ def rank_environment(
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "PYTHONWARNINGS": "ignore::FutureWarning",
-        "TORCH_EXTENSIONS_DIR": str(job.work.resolve().parent / "torch_extensions"),
+        "TORCH_EXTENSIONS_DIR": str(_extensions(job)),
         "PYTHONPATH": os.pathsep.join(
             dict.fromkeys([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
         ),
@@ -215,6 +218,22 @@ def rank_environment(
     if site.nodes == 1:
         environment["GLOO_SOCKET_IFNAME"] = "lo"
     return environment
+
+
+def _extensions(job: TrainingJob) -> Path:
+    """Where what DeepSpeed compiles lies: one stage of a model trains at a time."""
+    return job.work.resolve().parent / "torch_extensions"
+
+
+def _train_here(job: TrainingJob, site: TrainingSite, own: int, place: Meeting) -> None:
+    """Train with this node's ranks, and with its disk where the site names a folder there."""
+    if job.offload_nvme is None:
+        _run_ranks(job, site, own, place)
+        return
+    # A disk that nodes share after all has a folder of each.
+    name = f"selflong-{digest([str(job.work.resolve()), own])}"
+    with own_folder(job.offload_nvme / name) as folder:
+        _run_ranks(job.model_copy(update={"offload_nvme": folder}), site, own, place)
 
 
 def _run_ranks(job: TrainingJob, site: TrainingSite, own: int, place: Meeting) -> None:

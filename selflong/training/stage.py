@@ -49,6 +49,7 @@ from selflong.training.checkpoint import (
 from selflong.training.families import check_exact
 from selflong.training.layout import Groups, make_groups
 from selflong.training.model import LossModel, compute_again, last_layers, tile_mlps
+from selflong.training.nvme import check_space, load_async_io
 from selflong.training.rope import check_rotary_precision, rope_base
 from selflong.training.stage_job import CHECKPOINTS, MODEL, OPTIMIZER_FOLDER, TrainingJob
 
@@ -138,9 +139,14 @@ def deepspeed_config(job: TrainingJob, world: int) -> dict[str, Any]:
         zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
     if job.zero_hpz_partition_size > 1:
         zero["zero_hpz_partition_size"] = job.zero_hpz_partition_size
-    host = {"device": "cpu", "pin_memory": job.device == "cuda"}
+    host: dict[str, Any] = {"device": "cpu", "pin_memory": job.device == "cuda"}
     if job.offload_optimizer:
         zero["offload_optimizer"] = host
+    if job.offload_nvme is not None:
+        zero["offload_optimizer"] = host | {"device": "nvme", "nvme_path": str(job.offload_nvme)}
+        # Each parameter by itself: what reads or writes one of them moves no other, buffers are small, and
+        # gradients begin where their buffer does, as direct reads demand.
+        zero["sub_group_size"] = 1
     if job.offload_parameters:
         zero["offload_param"] = host
     return {
@@ -202,7 +208,10 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
     from transformers.integrations import HfDeepSpeedConfig
 
     assert job.stage.optimizer is not None
-    settings = deepspeed_config(job, dist.get_world_size())
+    world = dist.get_world_size()
+    settings = deepspeed_config(job, world)
+    if job.offload_nvme is not None:
+        load_async_io()
     # from_pretrained looks for this object; it must be alive until the weights are loaded.
     partitioning = HfDeepSpeedConfig(settings) if job.zero_stage == 3 else None
     model = AutoModelForCausalLM.from_pretrained(
@@ -216,6 +225,9 @@ def build_engine(job: TrainingJob, config: PreTrainedConfig) -> Any:
         compute_again(model, offload, job.resident_layers)
     if job.mlp_tiles > 1:
         tile_mlps(model, job.mlp_tiles)
+    if job.offload_nvme is not None:
+        share = int(os.environ.get("LOCAL_WORLD_SIZE", world)) / world
+        check_space(job.offload_nvme, share * parameter_count(model))
     wrapped = LossModel(model, job.loss_rows)
     engine, *_ = deepspeed.initialize(
         model=wrapped, optimizer=_adamw(wrapped, job.stage.optimizer), config=settings

@@ -42,6 +42,8 @@ class TrainingJob(BaseModel):
     activation_checkpointing: bool = True
     keep_attention: bool = True
     offload_parameters: bool = False
+    offload_nvme: Path | None = None
+    """On each node's own disk; its launcher gives its ranks a folder in it."""
     zero_hpz_partition_size: int = 1
     mlp_tiles: int = 1
     loss_rows: int | None = None

@@ -13,9 +13,12 @@ from selflong.placement.layout import Parallelism
 from selflong.placement.machines import GB
 from selflong.placement.memory import (
     Memory,
+    Offloaded,
+    kept_bytes,
     layer_bytes,
     loss_bytes,
     memory,
+    offloaded,
     roomy_loss_rows,
 )
 from selflong.placement.shapes import KNOWN, Architecture
@@ -112,6 +115,26 @@ def test_what_is_tiled_or_offloaded_or_held_twice_is_counted() -> None:
     twice = parts(zero_hpz_partition_size=8)
     assert twice.parameters == pytest.approx(weights / 16 + weights / 8)
     assert parts(loss_rows=4096).loss > plain.loss
+
+
+def test_what_a_disk_takes_leaves_the_memory_of_the_node() -> None:
+    share = LLAMA_8B.parameters / 16
+
+    def left(**settings: Any) -> Offloaded:
+        return offloaded(LLAMA_8B, 2**20, Parallelism(16, 16, **settings))
+
+    assert left() == left(offload_nvme=True) == Offloaded(0, 0)
+    host = left(offload_optimizer=True)
+    # Sums of gradients, gradients as the optimizer takes them, float32 weights and two moments.
+    assert host == Offloaded(20 * share, 0)
+    disk = left(offload_optimizer=True, offload_nvme=True)
+    assert disk.disk == 16 * share
+    assert 4 * share < disk.memory < host.memory / 2
+    weights = left(offload_optimizer=True, offload_nvme=True, offload_parameters=True)
+    assert weights.memory - disk.memory == 2 * share
+    activations = left(offload_activations=True)
+    assert activations.memory == 30 * kept_bytes(LLAMA_8B, 2**16, Parallelism(16, 16))
+    assert left(offload_activations=True, resident_layers=30) == Offloaded(0, 0)
 
 
 def test_the_loss_takes_what_memory_is_left() -> None:

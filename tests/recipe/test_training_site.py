@@ -26,6 +26,9 @@ def load(folder: Path, **settings: Any) -> TrainingSite:
     [
         ({"offload_parameters": True, "zero_stage": 2}, "needs zero_stage: 3"),
         ({"offload_parameters": True}, "needs offload_optimizer: true"),
+        ({"offload_nvme": "/disk", "zero_stage": 2}, "needs zero_stage: 3"),
+        ({"offload_nvme": "/disk", "offload_optimizer": False}, "that offload_optimizer: false keeps"),
+        ({"offload_nvme": "disk"}, "must begin with /"),
         ({"nodes": 2, "zero_hpz_partition_size": 8, "zero_stage": 1}, "needs zero_stage: 3"),
         (
             {
@@ -52,3 +55,4 @@ def test_what_makes_sense_is_read(tmp_path: Path) -> None:
     two_nodes = load(tmp_path, nodes=2, zero_hpz_partition_size=4)
     assert two_nodes.zero_hpz_partition_size == 4
     assert load(tmp_path, offload_parameters=True, offload_optimizer=True).offload_parameters
+    assert load(tmp_path, offload_nvme="/disk").offload_nvme == Path("/disk")

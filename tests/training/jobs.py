@@ -16,11 +16,11 @@ VOCABULARY = 251
 KINDS = ("long_input", "short", "long_output")
 
 
-def write_model(folder: Path, layers: int = 2, seed: int = 0) -> Path:
+def write_model(folder: Path, layers: int = 2, seed: int = 0, intermediate: int = 50) -> Path:
     """A Llama with 4 query and 2 key-value heads; its sizes divide by few numbers of ranks."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=36, intermediate_size=50, num_hidden_layers=layers,
+        vocab_size=VOCABULARY, hidden_size=36, intermediate_size=intermediate, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=128,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True, initializer_range=0.2,

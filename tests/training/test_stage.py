@@ -398,6 +398,48 @@ def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Pa
     np.testing.assert_allclose(losses(output), losses(alone), rtol=0, atol=1e-5)
 
 
+def _async_io() -> Path | None:
+    """Where TORCH_EXTENSIONS_DIR holds DeepSpeed's async_io, whose build takes minutes."""
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "none"))
+    return folder if (folder / "async_io" / "async_io.so").exists() else None
+
+
+@pytest.mark.skipif(
+    _async_io() is None,
+    reason="TORCH_EXTENSIONS_DIR holds no async_io of DeepSpeed's: build it with libaio-dev",
+)
+def test_state_on_a_disk_changes_no_loss_and_outlives_a_kill(tmp_path: Path) -> None:
+    """DeepSpeed leaves what takes less than a megabyte of a rank in memory: only MLPs are large enough."""
+    write_model(tmp_path / "initial", intermediate=15_001)
+    write_packed(tmp_path / "packed", 64, 40)
+    plain = train(tmp_path, 10, Layout(data=2), work=tmp_path / "plain")
+    work, output, disk = tmp_path / "work", tmp_path / "output", tmp_path / "disk"
+    (tmp_path / "torch_extensions").symlink_to(_async_io() or "")
+    disk.mkdir()
+
+    def start(ranks: int) -> subprocess.Popen[bytes]:
+        site = TrainingSite(ranks_per_node=ranks)
+        job = make_job(
+            tmp_path, 10, site_layout(site), work=work, offload_optimizer=True, offload_nvme=disk
+        )
+        (tmp_path / "job.json").write_text(job.model_dump_json())
+        return _start(tmp_path / "job.json", site, output)
+
+    process = start(ranks=2)
+    _wait_for_step(process, work / METRICS_FILE, 7)
+    children = _children(process.pid)
+    process.kill()
+    process.wait()
+    assert ends_within(10, *children)
+    assert len(list(disk.rglob("exp_avg-*.swp"))) == 2 * 2 * 3  # ranks, layers, an MLP's matrices
+    process = start(ranks=1)
+    waiting.wait_until_ended(process.pid)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert not list(disk.iterdir())
+    np.testing.assert_allclose(losses(output), losses(plain), rtol=0, atol=1e-5)
+
+
 def test_sigterm_saves_and_asks_to_be_requeued(inputs: Path) -> None:
     site = TrainingSite(ranks_per_node=2)
     job = make_job(
@@ -506,7 +548,8 @@ def test_a_job_takes_all_that_the_site_says(tmp_path: Path) -> None:
     site = TrainingSite(
         device="cuda", ranks_per_node=2, precision="float32", zero_stage=3, offload_optimizer=True,
         offload_activations=True, activation_checkpointing=False, keep_attention=False,
-        offload_parameters=True, resident_layers=3, mlp_tiles=4, loss_rows=100, checkpoint_minutes=30,
+        offload_parameters=True, offload_nvme=tmp_path, resident_layers=3, mlp_tiles=4, loss_rows=100,
+        checkpoint_minutes=30,
     )  # fmt: skip
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "laptop.yaml")
     job = stage_job(recipe, site, "full/1k", tmp_path, tmp_path, tmp_path)
