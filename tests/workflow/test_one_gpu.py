@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from selflong.formats import ACCOUNTING, read_parquet
+from selflong.formats import ACCOUNTING, read_lines, read_parquet
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
-from selflong.report.counts import read_metrics
 from selflong.results import Results, trained_checkpoints
 from selflong.training.batches import PackedData
 from tests.workflow.workspace import REPOSITORY, Workspace, rules_to_run
@@ -108,7 +107,7 @@ def test_it_trains_on_natural_long_data(miniature: Workspace) -> None:
     for doublings, stage in enumerate(stages, start=1):
         checkpoint = f"natural/{stage.name}"
         assert _rope(results, checkpoint) == (base * 4**doublings, stage.length)
-        steps = read_metrics(results.metrics(checkpoint))
+        steps = read_lines(results.metrics(checkpoint))
         assert stage.global_batch_tokens is not None
         assert len(steps) == stage.tokens // stage.global_batch_tokens
         assert all(math.isfinite(step["loss"]) for step in steps)
