@@ -40,6 +40,7 @@ PLAIN = {
     bool: "true or false",
     Path: "path",
     NoneType: "null",
+    Any: "any value",
 }
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
