@@ -12,18 +12,18 @@ was held as they began. They do not peak together: the planned peak, which adds 
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from selflong.placement.layout import Parallelism
 from selflong.placement.memory import memory
 from selflong.placement.shapes import Architecture
@@ -32,6 +32,7 @@ from selflong.training.layout import Layout
 from selflong.training.ranks import on_ranks
 from selflong.training.stage import StageRun, start_process_group
 from selflong.training.stage_job import TrainingJob
+from tests.gpu.measure import write_model, write_packed
 
 # More parameters than a bucket of gradients holds on a CPU.
 SHAPE = Architecture(
@@ -41,37 +42,13 @@ SHAPE = Architecture(
 TOKENS = 8192
 LOSS_ROWS = 512
 RANKS = 2
+STEPS = 2
 MARK = "phase: "
-
-
-def _write_inputs(folder: Path) -> None:
-    """A model of the shape, and a sequence for each of two steps, of one document."""
-    config = LlamaConfig(
-        vocab_size=SHAPE.vocabulary, hidden_size=SHAPE.hidden, num_hidden_layers=SHAPE.layers,
-        num_attention_heads=SHAPE.heads, num_key_value_heads=SHAPE.key_value_heads,
-        head_dim=SHAPE.head_size, intermediate_size=SHAPE.intermediate,
-        max_position_embeddings=TOKENS, tie_word_embeddings=SHAPE.tied,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    nn.Module.to(LlamaForCausalLM(config), torch.bfloat16).save_pretrained(folder / "initial")
-    packed = folder / "packed"
-    packed.mkdir()
-    rows = [
-        {
-            "sequence_id": number, "offset": number * TOKENS, "tokens": TOKENS,
-            "document_bounds": [0, TOKENS], "sample_ids": [str(number)], "kinds": ["long_input"],
-        }
-        for number in range(2)
-    ]  # fmt: skip
-    ids = np.random.default_rng(0).integers(SHAPE.vocabulary, size=2 * TOKENS)
-    np.save(packed / PackedFiles.INPUT_IDS, ids.astype(np.uint32))
-    np.save(packed / PackedFiles.ROLES, np.zeros(2 * TOKENS, np.uint8))
-    write_parquet(table(rows, SEQUENCES), packed / PackedFiles.SEQUENCES, SEQUENCES)
 
 
 def _job(folder: Path) -> TrainingJob:
     stage = Stage(
-        name="s", length=TOKENS, rope_base="keep", mixture="m", tokens=2 * TOKENS,
+        name="s", length=TOKENS, rope_base="keep", mixture="m", tokens=STEPS * TOKENS,
         global_batch_tokens=TOKENS, checkpoint_steps=10,
         optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1, gradient_clip=1.0),
     )  # fmt: skip
@@ -183,7 +160,8 @@ def main() -> None:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_inputs(folder)
+        write_model(folder / "initial", SHAPE, TOKENS)
+        write_packed(folder / "packed", SHAPE.vocabulary, [[TOKENS]] * STEPS)
         measured = on_ranks(RANKS, rank_memory, _job(folder))[0]
     parts = vars(memory(SHAPE, TOKENS, Parallelism(RANKS, RANKS, loss_rows=LOSS_ROWS), "cpu"))
     planned = {name: size for name, size in parts.items() if name != "framework"}
