@@ -59,9 +59,7 @@ def first_fit(
     activations as many layers keep theirs on the device as it has room for."""
     fit = None
     for layout in tried:
-        need = memory(model, length, layout, device)
-        away = offloaded(model, length, layout)
-        fit = Fit(layout, need, nodes, need.total <= machine.usable_memory, away)
+        fit = _fit(model, length, nodes, layout, machine, device)
         if fit.fits:
             break
     assert fit is not None
@@ -70,13 +68,20 @@ def first_fit(
         return fit
     spare = machine.usable_memory - fit.memory.total
     layers = spare_layers(model, -(-length // layout.sequence), layout, spare)
-    layout = replace(layout, resident_layers=layers)
-    return replace(
-        fit,
-        layout=layout,
-        memory=memory(model, length, layout, device),
-        offloaded=offloaded(model, length, layout),
-    )
+    return _fit(model, length, nodes, replace(layout, resident_layers=layers), machine, device)
+
+
+def _fit(
+    model: Architecture,
+    length: int,
+    nodes: int,
+    layout: Parallelism,
+    machine: Machine,
+    device: str,
+) -> Fit:
+    need = memory(model, length, layout, device)
+    fits = need.total <= machine.usable_memory
+    return Fit(layout, need, nodes, fits, offloaded(model, length, layout))
 
 
 def choose(model: Architecture, length: int, sequences: int, machine: Machine) -> Fit:
