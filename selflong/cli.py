@@ -1,5 +1,11 @@
 """The command `selflong`: make a workspace, look at recipes, start one, or evaluate a model."""
 
+# ruff: noqa: E402
+from selflong.interrupt import end_at_once
+
+# Nothing that it does has to be put away: what it began goes on when it is started again.
+end_at_once()
+
 import argparse
 import os
 import re
@@ -141,8 +147,8 @@ def _is_site(site: Path | None) -> bool:
 
 def _snakemake(options: Sequence[str]) -> NoReturn:
     """Become Snakemake."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *options]
-    os.execv(sys.executable, command)
+    snakemake = [sys.executable, "-m", "selflong.snakemake"]
+    os.execv(sys.executable, [*snakemake, "--snakefile", str(ROOT / "Snakefile"), *options])
 
 
 # ---------------------------------------------------------------------------------------- evaluate
