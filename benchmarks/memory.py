@@ -11,7 +11,6 @@ was held as the norm began. They do not peak together: the peak adds the larger 
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,6 +23,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.on_cpu import expect_no_gpu
 from selflong.placement.layout import Parallelism
 from selflong.placement.memory import memory
 from selflong.placement.shapes import Architecture
@@ -169,8 +169,7 @@ def compare(shape: Architecture, tokens: int, loss_rows: int) -> dict[str, tuple
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     result = {
         name: {"planned": round(planned / 1e6, 1), "measured": round(measured / 1e6, 1)}
         for name, (planned, measured) in compare(SHAPE, TOKENS, LOSS_ROWS).items()

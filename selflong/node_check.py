@@ -3,6 +3,11 @@
 `snakemake check` runs it on the nodes that the jobs of each kind will run on.
 """
 
+# ruff: noqa: E402
+from selflong.interrupt import end_at_once
+
+end_at_once()
+
 import argparse
 import importlib.metadata
 import importlib.util

@@ -17,7 +17,7 @@ from selflong.recipe.section import PATTERNS, Section, is_name, sections_of
 from selflong.recipe.site import RECIPES, Site
 from selflong.recipe.wording import SHOWN, cut, does_not_exist, nearest, shown
 
-OVERRIDES = "--config or --configfile"
+OVERRIDES = "--config, --configfile or --site"
 MOST_SAID = 20
 """Mistakes that are said at once: a screen."""
 KINDS_OF_VALUES = {

@@ -11,7 +11,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site, TransformersServing, VllmServing
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = "--config or --configfile: "
+OPTIONS = "--config, --configfile or --site: "
 
 
 @pytest.fixture
