@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from selflong.job import UserError
 from selflong.placement.layout import (
-    MLP_TILES,
     Parallelism,
     even_sequence,
     layouts,
@@ -97,11 +96,9 @@ def choose(model: Architecture, length: int, sequences: int, machine: Machine) -
 
 
 def longest(model: Architecture, devices: int, machine: Machine, step: int = 2**13) -> int:
-    """The longest sequence that so many devices hold with all offloaded that can be, in whole `step`s. What
-    the nodes' own memory holds is not looked at."""
-    layout = Parallelism(
-        devices, devices, offload_optimizer=True, offload_activations=True, mlp_tiles=MLP_TILES
-    )
+    """The longest sequence that so many devices hold in the leanest layout that is tried, in whole `step`s.
+    What the nodes' own memory holds is not looked at."""
+    *_, layout = layouts(devices, 1)
     low, high = 0, 2**30 // step
     while low < high:
         middle = (low + high + 1) // 2

@@ -105,9 +105,14 @@ def backward_bytes(model: Architecture, tokens: int, layout: Parallelism) -> flo
     freed = 8 * model.intermediate / layout.mlp_tiles
     norm = 16 * model.hidden - freed
     freed += 8 * model.hidden + 4 + (2 * wide if layout.sequence > 1 else 0)
-    operands = 2 * (5 * wide + 4 * narrow)
+    operands = 2 * (4 * wide + 4 * narrow)
     kernel = 4 * wide + 2 * 2 * wide
-    exchanged = 4 * wide + 2 * (3 * 2 + 2 * 4) * narrow if _has_ring(model, layout) else 0
+    exchanged = 0
+    if _has_ring(model, layout):
+        operands += (
+            2 * wide
+        )  # the output too: its blocks were added up in another order of dimensions
+        exchanged = 4 * wide + 2 * (3 * 2 + 2 * 4) * narrow
     attention = operands + kernel + exchanged - freed
     return float(tokens * (2 * model.hidden + max(feed_forward, norm, attention)))
 
