@@ -151,6 +151,7 @@ def rank_memory(job: TrainingJob) -> dict[str, int]:
         "checkpoints": held["norm"] - (gathered["norm"] - gathered["forward"]),
         "loss": most["head"] - held["norm"],
         "layer": most["backward"] - held["norm"],
+        "step": most["optimizer"] - held["optimizer"],
         "peak": sum(static.values()) + gathered["forward"] + max(most.values()),
     }
 

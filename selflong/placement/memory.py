@@ -25,6 +25,8 @@ REDUCE_BUCKET = 2 * 10**8
 """Gradients that are summed over ranks at once, in float32."""
 CPU_REDUCE_BUCKET = 2**25
 """The same of ranks on a CPU: 0.13 GB, which their processes keep when it is freed."""
+SUB_GROUP = 10**9
+"""Parameters of a rank that ZeRO-3 steps at once, at most."""
 LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO-3 gathers ahead of their use, at most."""
 FRAMEWORK_BYTES = 2 * GB
@@ -52,17 +54,20 @@ class Memory:
     embeddings share it."""
     loss: float
     """What the last norm and the output layer hold."""
+    step: float
+    """Gradients once more, as the optimizer takes them."""
     framework: float
 
     @property
     def held(self) -> float:
-        """What lies there whatever is computed."""
-        return sum(vars(self).values()) - self.layer - self.loss
+        """What lies there from the forward to the backward pass."""
+        return sum(vars(self).values()) - self.layer - self.loss - self.step
 
     @property
     def total(self) -> float:
-        """The loss is over when the layers are differentiated."""
-        return self.held + max(self.layer, self.loss)
+        """The loss is over when the layers are differentiated, and both when the optimizer steps."""
+        stepping = self.held - self.gathered - self.checkpoints + self.step
+        return max(self.held + max(self.layer, self.loss), stepping)
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,9 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
     if layout.activation_checkpointing:
         layer += layer_bytes(model, tokens, layout.mlp_tiles, layout.sequence > 1)
     gathered = min(model.parameters, max(model.embedding_parameters, LIVE_PARAMETERS))
+    stepped = model.parameters / shard[1]
+    if layout.zero_stage == 3:
+        stepped = min(stepped, SUB_GROUP)
     # Under ZeRO 1 bf16 gradients of all parameters lie beside their float32 sums.
     narrow = WEIGHT_BYTES * model.parameters if layout.zero_stage == 1 else 0.0
     return Memory(
@@ -221,6 +229,7 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         checkpoints=checkpoint_bytes(model, tokens, layout),
         layer=layer + (WEIGHT_BYTES * model.embedding_parameters if model.tied else 0.0),
         loss=loss_bytes(model, tokens, layout.loss_rows),
+        step=0.0 if layout.offload_optimizer else GRADIENT_BYTES * stepped,
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )
 

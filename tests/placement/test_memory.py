@@ -16,6 +16,7 @@ from benchmarks.memory import compare
 from selflong.placement.layout import Parallelism
 from selflong.placement.machines import GB
 from selflong.placement.memory import (
+    SUB_GROUP,
     Memory,
     Offloaded,
     backward_bytes,
@@ -33,6 +34,7 @@ from selflong.training.loss import chunked_cross_entropy
 from selflong.training.model import tile_mlps
 
 LLAMA_8B = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+LLAMA_1B = KNOWN["meta-llama/Llama-3.2-1B-Instruct"]
 # As the 8B, with as many key-value heads, and with attention wider than the hidden state.
 SHAPES = (
     Architecture(2, 256, 4, 1, 64, 896, 1000, tied=True),
@@ -123,8 +125,8 @@ def test_a_layer_that_is_differentiated_holds_no_more_than_is_counted(
 def test_ranks_hold_what_is_planned() -> None:
     """What two ranks of a ring allocate in a step, part by part."""
     shape = Architecture(3, 128, 4, 2, 32, 512, 4096, tied=True)
-    parts = compare(shape, 8192, 256)
-    for name in ("parameters", "gradients", "optimizer", "gathered"):
+    parts = compare(shape, 4096, 256)
+    for name in ("parameters", "gradients", "optimizer", "gathered", "step"):
         assert parts[name][0] == pytest.approx(parts[name][1], rel=0.01), name
     for name in ("checkpoints", "layer", "loss"):
         planned, measured = parts[name]
@@ -155,6 +157,13 @@ def test_memory_falls_with_ranks_and_offloading() -> None:
     kept = memory(LLAMA_8B, length, Parallelism(8, 8, activation_checkpointing=False))
     assert kept.checkpoints > 10 * plain.checkpoints and kept.layer < plain.layer
     assert lean.optimizer == 0
+
+
+def test_the_peak_is_that_of_whatever_is_computed() -> None:
+    long, short = (memory(LLAMA_1B, length, Parallelism(1, 1)) for length in (2**17, 2**9))
+    assert long.total == long.held + max(long.layer, long.loss)
+    # Gradients are there twice as the optimizer steps, when no activation is any more.
+    assert short.total == short.held - short.checkpoints + 4 * SUB_GROUP
 
 
 def test_zero_stages_share_out_what_they_say() -> None:
