@@ -309,8 +309,8 @@ def _refuse_a_recipe(content: Any, path: str) -> None:
     alien = [key for key in content if key in Recipe.model_fields and key not in Site.model_fields]
     if alien:
         raise UserError(
-            f"{path}: {', '.join(alien)}: {'is a key' if len(alien) == 1 else 'are keys'} of a recipe, not of "
-            "a site: write the recipe's file into the folder recipes/ and name it with --config recipe=NAME"
+            f"{path}: {', '.join(alien)}: a recipe has {'this key' if len(alien) == 1 else 'these keys'}, no "
+            "site: write the recipe's file into the folder recipes/ and name it with --config recipe=NAME"
         )
 
 

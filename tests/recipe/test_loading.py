@@ -62,7 +62,7 @@ def test_a_recipe_is_no_site(site: Path) -> None:
         and "name it with --config recipe=NAME" in said
     )
     assert "\n" not in said
-    assert sentence(site, seed=1).startswith(f"{OPTIONS}seed: is a key of a recipe")
+    assert sentence(site, seed=1).startswith(f"{OPTIONS}seed: a recipe has this key, no site")
 
 
 def test_a_mistake_of_the_file_is_blamed_on_it(site: Path) -> None:
