@@ -133,6 +133,17 @@ SAMPLES = {
     "provenance": PROVENANCE,
 }
 
+# Of each multi-hop question that was kept: what it was composed of. The first answer is the bridge, which the
+# second question is about; the answer of both together is that of the second one, found in its document.
+HOPS = {
+    "sample_id": pl.String,
+    "question": pl.String,
+    "answer": pl.String,
+    "questions": pl.List(pl.String),
+    "answers": pl.List(pl.String),
+    "document_ids": pl.List(pl.String),
+}
+
 # One row per reason for which a stage left something out, or kept it ("kept").
 DROPS = {"source": pl.String, "reason": pl.String, "rows": pl.Int64, "tokens": pl.Int64}
 

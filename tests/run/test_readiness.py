@@ -145,3 +145,9 @@ def test_jobs_say_what_they_use() -> None:
 def test_every_rule_that_is_asked_about_exists() -> None:
     rules = "".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
     assert all(f"\nrule {rule}:" in rules for rule in KINDS)
+
+
+def test_every_rule_that_asks_a_generator_is_looked_at() -> None:
+    rules = (REPOSITORY / "rules/synthesis.smk").read_text().split("\nrule ")[1:]
+    asking = {rule.partition(":")[0] for rule in rules if "$SYNTHESIS_PYTHON" in rule}
+    assert asking == {rule for rule, kind in KINDS.items() if kind == "synthesis"}
