@@ -133,14 +133,13 @@ SAMPLES = {
     "provenance": PROVENANCE,
 }
 
-# Of each multi-hop question that was kept: what it was composed of. The first answer is the bridge, which the
-# second question is about; the answer of both together is that of the second one, found in its document.
+# Of each question over two documents that was kept: what it was composed of.
 HOPS = {
     "sample_id": pl.String,
     "question": pl.String,
-    "answer": pl.String,
-    "questions": pl.List(pl.String),
-    "answers": pl.List(pl.String),
+    "answer": pl.String,  # alone, whatever form the sample's reply has
+    "questions": pl.List(pl.String),  # on the first document, on the second one
+    "answers": pl.List(pl.String),  # to each; the first one is what the second question is about
     "document_ids": pl.List(pl.String),
 }
 
