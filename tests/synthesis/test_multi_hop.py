@@ -4,20 +4,29 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
 
+from selflong.demo import STEPS as SHOWN
 from selflong.estimate.data_stages import synthesised
+from selflong.estimate.steps import MADE_BY, Planner
+from selflong.estimate.synthesis import RULES as STEPS_ASKED
 from selflong.estimate.usage import CHAINS, expected_usage
 from selflong.formats import DROPS, HOPS, SAMPLES, read_parquet
 from selflong.job import UserError
 from selflong.llm import Answer
+from selflong.placement.machines import TWO_CORES
 from selflong.recipe.checks import mistakes
+from selflong.recipe.loading import load_site
 from selflong.recipe.multi_hop_prompts import PROMPTS, SETS, load_multi_hop_prompts
 from selflong.recipe.prompts import RULES
 from selflong.recipe.recipe import Recipe
+from selflong.recipe.section import sections_of
+from selflong.recipe.synthesis import SampleKind, Synthesis
+from selflong.report.summary import MADE
+from selflong.results import SynthesisStep
 from selflong.sources.conversations.rows import Conversation
 from selflong.sources.conversations.synthesised import SynthesisedSamples
 from selflong.synthesis import hops
@@ -339,3 +348,33 @@ def test_the_plan_counts_them(recipe: Recipe) -> None:
     (offered,) = (synthesised(with_hops(recipe, samples=count), "multi_hop") for count in (100,))
     assert offered.rows == CHAINS.kept * 100
     assert not set(steps) & {usage.step for usage in expected_usage(recipe, "smollm2", 200)}
+
+
+def test_a_mixture_of_them_waits_for_them_in_the_plan(recipe: Recipe) -> None:
+    content = with_hops(recipe).model_dump(mode="json")
+    source = {"kind": "synthesised", "generator": "smollm2", "samples": "multi_hop"}
+    content["mixtures"]["full"]["entries"]["hops"] = {"source": source, "epochs": 1}
+    site = load_site(Path(__file__).parents[2] / "config.yaml")
+    planned = Recipe.model_validate(content)
+    assert not list(mistakes(planned))
+    steps = {step.name: step for step in Planner(planned, site, TWO_CORES).steps()}
+    made = steps["multi-hop questions smollm2"]
+    assert made.requests > 0 and made.part == "synthesis"
+    mixtures = [step for name, step in steps.items() if name.startswith("mixture full ")]
+    assert mixtures and all(made.name in step.after for step in mixtures)
+    content["mixtures"]["full"]["entries"]["hops"]["source"]["family"] = "answer"
+    with pytest.raises(ValueError, match="family"):
+        Recipe.model_validate(content)
+
+
+def test_every_kind_of_samples_is_named_wherever_they_are_counted() -> None:
+    kinds = {
+        name
+        for name, field in Synthesis.model_fields.items()
+        if any(issubclass(section, SampleKind) for section in sections_of(field.annotation))
+    }
+    offered = get_args(SynthesisedSamples.model_fields["samples"].annotation)
+    counted = {*get_args(SynthesisStep)} - {"instructions"}
+    assert kinds == {*MADE} == {*MADE_BY} == {*offered} == counted
+    assert {*MADE_BY.values(), "instructions"} == {*STEPS_ASKED}
+    assert {f"{step} {{generator}}" for step in MADE_BY.values()} < {*SHOWN.values()}
