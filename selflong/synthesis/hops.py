@@ -17,7 +17,7 @@ from selflong.synthesis.agent import Agent, Setting, trouble
 from selflong.synthesis.assembly import HEADING
 from selflong.synthesis.pairs import read_pair
 from selflong.synthesis.quality import TRUNCATED, content_words, find_instruction
-from selflong.synthesis.short_answers import find_fact, gives, name_words, said, says
+from selflong.synthesis.short_answers import ARTICLES, find_fact, gives, name_words, said, says
 from selflong.synthesis.statistics import KEPT
 from selflong.synthesis.words import FUNCTION_WORDS
 
@@ -188,8 +188,11 @@ def _read_description(result: Answer, first: Hop, second: Hop) -> tuple[str, str
 
 
 def put_in_place(description: str, name: str, question: str) -> str:
-    """The question with the description wherever it says the name."""
-    written = said(name).sub(lambda _: description, question)
+    """The question with the description wherever it says the name; one article is enough."""
+    place = said(name).pattern
+    if description.partition(" ")[0] in ARTICLES:
+        place = rf"(?:\b(?i:{'|'.join(sorted(ARTICLES))})\s+)?{place}"
+    written = re.sub(place, lambda _: description, question)
     return written[:1].upper() + written[1:]
 
 

@@ -13,11 +13,11 @@ from selflong.synthesis.words import FUNCTION_WORDS
 
 NO_FACT = "answer is no short fact"
 NOT_IN_PIECE = "answer not in its piece"
+ARTICLES = frozenset({"a", "an", "the"})
 
 _MOST_WORDS = 6
 _AGREES = 0.6
 """F1 from which on an answer counts as given: a name without its first name, not one word of two."""
-_ARTICLES = {"a", "an", "the"}
 _SIGN = re.compile(r"[^\w\s]|_")
 _AROUND = "\"'“”‘’«»*`#.,;: \t"
 
@@ -63,4 +63,4 @@ def f1(said: list[str], wanted: list[str]) -> float:
 
 
 def _words(answer: str) -> list[str]:
-    return [word for word in _SIGN.sub("", normalise(answer)).split() if word not in _ARTICLES]
+    return [word for word in _SIGN.sub("", normalise(answer)).split() if word not in ARTICLES]

@@ -215,11 +215,20 @@ def test_a_description_stands_in_place_of_the_bridge(text: str, finish: str, rea
     assert question == (None if reason else composed)
 
 
-def test_a_question_that_begins_with_the_bridge_begins_with_a_capital() -> None:
-    asked = hops.put_in_place(
-        "the builder", "Ada Lind", "Ada Lind's town, not Ada Lindt's, is where?"
-    )
-    assert asked == "The builder's town, not Ada Lindt's, is where?"
+@pytest.mark.parametrize(
+    "description, question, written",
+    [
+        ("the builder", "Ada Lind's town, not Ada Lindt's, is where?",
+         "The builder's town, not Ada Lindt's, is where?"),
+        ("the builder", "When was the Ada Lind born?", "When was the builder born?"),
+        ("a builder", "The Ada Lind was a what?", "A builder was a what?"),
+        ("Orrin's builder", "When did the Ada Lind sink?", "When did the Orrin's builder sink?"),
+    ],
+)  # fmt: skip
+def test_a_description_stands_where_the_name_stood(
+    description: str, question: str, written: str
+) -> None:
+    assert hops.put_in_place(description, "Ada Lind", question) == written
 
 
 @pytest.mark.parametrize(
