@@ -280,6 +280,13 @@ MISTAKES = {
         put("models/scores.parquet", LAPTOP["models"]["base"]),
         "models.scores.parquet: a file of the results has this name; give another one",
     ),
+    "a suite whose lengths no model supports": (
+        put(
+            "models",
+            {name: {**LAPTOP["models"][name], "supports": 500} for name in LAPTOP["models"]},
+        ),
+        "suites.ruler.lengths: no model supports 1024; give a shorter one, or leave",
+    ),
     "an argument that every chat template has": (
         put("models/base/chat", {"template_arguments": {"messages": []}}),
         "models.base.chat: template_arguments: 'messages' is given to every template; leave it out",

@@ -395,9 +395,26 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
             for twice in {name for name in checkpoints if checkpoints.count(name) > 1}:
                 yield f"suites.{name}.models: {twice} stands twice"
             yield from _reasoning_mistakes(recipe, name, checkpoints)
+            if _asks_nothing(recipe, name):
+                yield (
+                    f"suites.{name}.lengths: no model supports {min(recipe.suites[name].lengths)}; "
+                    "give a shorter one, or leave the suite out"
+                )
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
+
+
+def _asks_nothing(recipe: Recipe, name: str) -> bool:
+    """Whether no model supports any length that a suite asks it at, so that it would have no score."""
+    suite = recipe.suites[name]
+    if suite.lengths_of_answers or suite.carries_predictions or not suite.lengths:
+        return False
+    return all(
+        length > (recipe.models[reference.partition("/")[0]].supports or length)
+        for reference in suite.models
+        for length in suite.asked_of(reference).lengths
+    )
 
 
 def _reasoning_mistakes(recipe: Recipe, suite: str, checkpoints: list[str]) -> Iterator[str]:
