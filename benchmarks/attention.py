@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from benchmarks.on_cpu import expect_no_gpu
 from selflong.placement.ring import split
 from selflong.training.attention import ATTENTION_NAME, PackedSequence, packed_attention
 from selflong.training.batches import MicroBatch
@@ -147,8 +148,7 @@ def _attend(tokens: int, ring: int, groups: Groups) -> None:
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     # Freed memory goes back at once, so that the peak is that of live tensors (mallopt(3)).
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     result: dict[str, Any] = {}

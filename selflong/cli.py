@@ -1,16 +1,27 @@
 """The command `selflong`: make a workspace, look at recipes, start one, or evaluate a model."""
 
+# ruff: noqa: E402
+from selflong.interrupt import end_at_once
+
+# Nothing that it does has to be put away: what it began goes on when it is started again.
+end_at_once()
+
 import argparse
+import io
+import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from selflong.job import UserError, end_with
-from selflong.recipe.loading import load_recipe, load_site
-from selflong.recipe.section import OWNER
+from selflong.job import UserError, disk_errors_as_sentences, end_with
+from selflong.recipe.loading import OVERRIDES, load_recipe, load_run, load_site, parse
+from selflong.recipe.section import OWNER, is_name
+from selflong.recipe.site import RemoteServing
 from selflong.recipe.wording import shown
 from selflong.root import ROOT
 from selflong.workspace import install_data, make_workspace, missing_data
@@ -41,6 +52,7 @@ def main() -> None:
     run = commands.add_parser("run", help="run a recipe with Snakemake", epilog=of_snakemake)
     run.add_argument("recipe", help="its name, as in recipes/NAME.yaml")
     run.add_argument("--site", type=Path, metavar="FILE", help="on top of config.yaml")
+    run.add_argument("--config", "-C", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
     run.set_defaults(command=_run)
     evaluation = "evaluate a model on suites of recipes/evaluate.yaml"
     _add_evaluate(commands.add_parser("evaluate", help=evaluation, epilog=of_snakemake))
@@ -61,10 +73,11 @@ def main() -> None:
     )
     publish.set_defaults(command=_publish)
     arguments, others = parser.parse_known_args()
-    if others and arguments.command is _validate:
+    if others and arguments.command not in (_run, _evaluate):
         parser.error(f"unknown: {' '.join(others)}")
     try:
-        arguments.command(arguments, others)
+        with disk_errors_as_sentences():
+            arguments.command(arguments, others)
     except UserError as mistake:
         end_with(mistake)
 
@@ -82,17 +95,33 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--endpoint", metavar="URL", help="where MODEL answers in OpenAI's protocol")
     add("--api-key-variable", metavar="NAME", default="OPENAI_API_KEY", help="with the key of it")
     add("--tokenizer", help="folder or hub model that counts the tokens of an endpoint's prompts")
-    add("--context-tokens", type=int, help="most tokens that the endpoint's model reads")
+    add("--context-tokens", type=_count, help="most tokens that the endpoint's model reads")
     add("--price", type=_price, metavar="P,A", help="USD per million tokens of prompts and answers")
     parser.set_defaults(command=_evaluate)
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    words = dict.fromkeys(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise argparse.ArgumentTypeError(
+            "names nothing: give names with commas between, or leave it out"
+        )
+    return list(words)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not {shown(text)}")
+    return int(text)
 
 
 def _price(text: str) -> tuple[float, float]:
-    prompt, answer = map(float, text.split(","))
+    try:
+        prompt, answer = map(float, text.split(","))
+    except ValueError:
+        prompt = answer = math.nan
+    if not (0 <= prompt < math.inf and 0 <= answer < math.inf):
+        raise argparse.ArgumentTypeError(f"must be two prices such as 2.5,10, not {shown(text)}")
     return prompt, answer
 
 
@@ -102,7 +131,7 @@ def _init(arguments: argparse.Namespace, _: list[str]) -> None:
     if not arguments.no_data and (missing := missing_data()):
         print(f"installing the data of the recipe laptop: {', '.join(missing)}", flush=True)
         install_data(missing)
-    here = "" if arguments.folder == Path() else f"cd {arguments.folder} && "
+    here = "" if arguments.folder == Path() else f"cd {shlex.quote(str(arguments.folder))} && "
     print(f"now: {here}snakemake")
 
 
@@ -128,8 +157,17 @@ def _check_together(recipe: "Recipe", site: "Site") -> None:
 
 
 def _run(arguments: argparse.Namespace, others: list[str]) -> None:
+    _refuse_configfile(others)
+    recipe = arguments.recipe
+    if not is_name(recipe):
+        name = Path(recipe).stem
+        hint = f": its name alone, {name}" if is_name(name) else ""
+        raise UserError(
+            f"{shown(recipe)} is no name of a recipe; give NAME of recipes/NAME.yaml{hint}"
+        )
     site = ["--configfile", str(arguments.site)] if _is_site(arguments.site) else []
-    _snakemake(["--config", f"recipe={arguments.recipe}", *site, *others])
+    # Of several --config Snakemake heeds the last one alone.
+    _snakemake(["--config", *arguments.config, f"recipe={recipe}", *site], others)
 
 
 def _is_site(site: Path | None) -> bool:
@@ -139,16 +177,40 @@ def _is_site(site: Path | None) -> bool:
     return site is not None
 
 
-def _snakemake(options: Sequence[str]) -> NoReturn:
-    """Become Snakemake."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *options]
-    os.execv(sys.executable, command)
+def _snakemake(options: Sequence[str], others: Sequence[str]) -> NoReturn:
+    """Become Snakemake, with `others` as the user gave them."""
+    start = [sys.executable, "-m", "selflong.snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    os.execv(sys.executable, [*start, *options, *others])
+
+
+def _refuse_configfile(others: Sequence[str]) -> None:
+    for word in others:
+        option = word.partition("=")[0]
+        if option.startswith("--configf"):
+            raise UserError(f"{option}: it would take the place of the command's own; give --site")
+
+
+def _check_others(others: Sequence[str]) -> None:
+    """UserError where Snakemake does not know an option, said before anything is written."""
+    _refuse_configfile(others)
+    from snakemake.cli import get_argument_parser
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            get_argument_parser().parse_args(others)
+    except SystemExit as end:
+        if end.code:
+            raise UserError(
+                f"Snakemake: {said.getvalue().strip().rpartition('error: ')[2]}"
+            ) from None
 
 
 # ---------------------------------------------------------------------------------------- evaluate
 
 
 def _evaluate(arguments: argparse.Namespace, others: list[str]) -> None:
+    _check_others(others)
     # What these import takes seconds, which the other commands do not wait for.
     from selflong import catalogue
     from selflong.estimate.cost import cost_of_model
@@ -180,7 +242,7 @@ def _evaluate(arguments: argparse.Namespace, others: list[str]) -> None:
         raise UserError(f"it takes about {cost.usd:,.2f} USD: add --yes to spend them")
     files.write(content, site_content)
     configuration = [str(path) for path in (*given, files.site)]
-    _snakemake(["--configfile", *configuration, *others])
+    _snakemake(["--configfile", *configuration], others)
 
 
 def _remote(arguments: argparse.Namespace) -> "RemoteModel | None":
@@ -198,7 +260,18 @@ def _remote(arguments: argparse.Namespace) -> "RemoteModel | None":
 
 def _endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
     variable = arguments.api_key_variable
-    return {"kind": "remote", "url": arguments.endpoint, "api_key_variable": variable}
+    content = {"kind": "remote", "url": arguments.endpoint, "api_key_variable": variable}
+    parse(RemoteServing, content, "--endpoint")
+    return content
+
+
+def _recipe_and_site(arguments: argparse.Namespace) -> tuple["Recipe", "Site"]:
+    """As status and publish name them."""
+    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
+    try:
+        return load_run(arguments.site, given)
+    except UserError as mistake:
+        raise UserError(str(mistake).replace(f"{OVERRIDES}: recipe", "--recipe")) from None
 
 
 # ------------------------------------------------------------------------------------------ status
@@ -206,12 +279,10 @@ def _endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _status(arguments: argparse.Namespace, _: list[str]) -> None:
     # It imports what plans a run, which the other commands do not wait for.
-    from selflong.recipe.loading import load_run
     from selflong.results import results_of
     from selflong.status import status
 
-    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
-    recipe, site = load_run(arguments.site, given)
+    recipe, site = _recipe_and_site(arguments)
     for line in status(recipe, site, results_of(recipe, site)):
         print(line)
 
@@ -225,13 +296,11 @@ def _publish(arguments: argparse.Namespace, _: list[str]) -> None:
     # It imports what draws tables, which the other commands do not wait for.
     from selflong.publish.contents import PARTS, Publisher
     from selflong.publish.upload import upload
-    from selflong.recipe.loading import load_run
     from selflong.results import results_of
 
     if unknown := set(arguments.parts) - set(PARTS):
         raise UserError(f"--parts: {sorted(unknown)[0]!r} is none of {', '.join(PARTS)}")
-    given = {} if arguments.recipe is None else {"recipe": arguments.recipe}
-    recipe, site = load_run(arguments.site, given)
+    recipe, site = _recipe_and_site(arguments)
     results, folder = results_of(recipe, site), site.work / recipe.name / "publish"
     made = Publisher(recipe, site, results, arguments.owner, folder)
     for publication in made.publications(arguments.parts):

@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import NoReturn, TextIO
 
 from selflong import guardian
+from selflong.interrupt import raised
 from selflong.logs import presentable, start_logging
 
 PR_SET_PDEATHSIG = 1
@@ -175,7 +176,7 @@ def run(main: Callable[[], None]) -> None:
     if runner_has_ended():
         sys.exit("Error: Snakemake ended before this job began; start it again")
     try:
-        with disk_errors_as_sentences():
+        with raised(), disk_errors_as_sentences():
             main()
     except UserError as mistake:
         end_with(mistake)

@@ -1,15 +1,14 @@
 """What the launchers under scripts/ share: options from a function's own signature, recipe and site."""
 
 # ruff: noqa: E402
-import sys
-
-from selflong.interrupt import quiet_interrupt
+from selflong.interrupt import end_at_once
 
 # Ctrl-C comes while a script still imports what its job needs, too: each imports this module first.
-sys.excepthook = quiet_interrupt
+end_at_once()
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path

@@ -3,6 +3,11 @@
 `snakemake check` runs it on the nodes that the jobs of each kind will run on.
 """
 
+# ruff: noqa: E402
+from selflong.interrupt import end_at_once
+
+end_at_once()
+
 import argparse
 import importlib.metadata
 import importlib.util
@@ -15,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from selflong.job import UserError
 from selflong.packages import IMPORTED, IMPORTED_ON_GPUS
 from selflong.recipe.loading import load_site
-from selflong.recipe.site import JobKind
+from selflong.recipe.site import JobKind, TrainingSite
 
 Verdict = Literal["ok", "note", "missing"]
 GB = 10**9
@@ -91,6 +97,31 @@ def _shared_memory() -> Finding:
     return Finding("shared memory", "ok" if size >= LEAST_SHARED_MEMORY else "note", text)
 
 
+def check_offload(section: TrainingSite) -> Iterator[Finding]:
+    """What training wants of a node whose disk takes the optimizer's state."""
+    if section.offload_nvme is None or importlib.util.find_spec("deepspeed") is None:
+        return
+    gpus = section.device == "cuda"
+    if not gpus:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed else says that there is no GPU
+    from selflong.training.nvme import missing_for_async_io, no_async_io, own_folder
+
+    missing = missing_for_async_io(gpus)
+    yield Finding(
+        "async_io",
+        "missing" if missing else "ok",
+        no_async_io(missing) if missing else "DeepSpeed can build it at its first start",
+    )
+    try:
+        with own_folder(section.offload_nvme / f"selflong-check-{os.getpid()}") as folder:
+            free = shutil.disk_usage(folder).free
+    except UserError as mistake:
+        yield Finding("offload_nvme", "missing", str(mistake))
+        return
+    text = f"{free / GB:.0f} GB free at {section.offload_nvme}; all nodes together want 16 bytes a parameter"
+    yield Finding("offload_nvme", "ok", text)
+
+
 def _gpus(wanted: int) -> Iterator[Finding]:
     if importlib.util.find_spec("torch") is None:
         return
@@ -145,6 +176,8 @@ def main() -> None:
     resources = site.resources.get(arguments.kind)
     gpus = resources.gpus if resources else 0
     findings = list(check_node(arguments.kind, gpus, site.work, site.hub_token_variable))
+    if arguments.kind == "training":
+        findings += check_offload(site.training)
     print(screen(findings))
     sys.exit(not arguments.report and any(row.verdict == "missing" for row in findings))
 

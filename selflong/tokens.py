@@ -354,8 +354,10 @@ def load_tokenizer(
     try:
         pretrained = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # its library in Rust knows no other kind
-        first_line = str(error).strip().partition("\n")[0]
-        raise UserError(f"{folder} holds no tokenizer that can be loaded: {first_line}") from None
+        first_line = str(error).strip().partition("\n")[0].rstrip(" :")
+        raise UserError(
+            f"{folder} holds no tokenizer that can be loaded ({first_line}): name a model's whole folder"
+        ) from None
     if not isinstance(pretrained, PreTrainedTokenizerFast):
         raise UserError(f"{folder} holds no fast tokenizer: a tokenizer.json is needed")
     return Tokenizer(pretrained, chat_date, system_prompt, template_arguments)

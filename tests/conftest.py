@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ def checkpoint(smollm2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPath
 def sources() -> Sources:
     """RULER's packaged data."""
     return packaged_sources()
+
+
+def pytest_collection_finish() -> None:
+    """What is tested took Ctrl-C for itself where it was imported; pytest ends its tests by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

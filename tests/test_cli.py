@@ -3,8 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
+
+from selflong import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,3 +63,84 @@ def test_a_site_that_does_not_exist_is_one_sentence() -> None:
     outcome = selflong("run", "laptop", "--site", "missing.yaml")
     assert outcome.returncode == 2
     assert outcome.stderr == "Error: --site missing.yaml: is no file\n"
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the command in a folder of its own; gives the command line that it became, if any."""
+    monkeypatch.chdir(tmp_path)
+    became: list[str] = []
+    monkeypatch.setattr("os.execv", lambda _, command: became.extend(command))
+
+    def run(*words: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["selflong", *words])
+        cli.main()
+        return became
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("publish", "owner", "--dryrun"),
+        ("status", "--recpie", "recall"),
+        ("init", "--nodata"),
+        ("validate", "a.yaml", "--sites", "config.yaml"),
+    ],
+)
+def test_an_option_that_nobody_knows_is_refused(
+    typed: Any, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        typed(*words)
+    assert end.value.code == 2
+    assert f"unknown: {words[-1] if words[0] in ('publish', 'init') else words[-2]}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_is_set_for_a_run_takes_no_recipe_from_it(typed: Any) -> None:
+    command = typed("run", "recall", "-n", "--config", "results=mine", "work=there", "--cores", "1")
+    given = command[command.index("--config") + 1 :]
+    assert given == ["results=mine", "work=there", "recipe=recall", "-n", "--cores", "1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("run", "recipes/laptop.yaml"), "give NAME of recipes/NAME.yaml: its name alone, laptop"),
+        (("run", "laptop", "--configfile=mine.yaml"), "--configfile: it would take the place of"),
+        (("run", "laptop", "--configfiles", "a"), "--configfiles: it would take the place of"),
+        (("status", "--recipe", "nowhere"), "--recipe: 'nowhere' does not exist"),
+        (("init", "a file", "--no-data"), "Error: a file: File exists: a file stands where"),
+        (("publish", "me", "--parts", ","), "argument --parts: names nothing"),
+        (
+            ("evaluate", "m", "--suites", "ruler", "--price", "1"),
+            "argument --price: must be two prices such as 2.5,10, not '1'",
+        ),
+        (
+            ("evaluate", "m", "--suites", "ruler", "--context-tokens", "-5"),
+            "argument --context-tokens: must be a whole number above zero, not '-5'",
+        ),
+        (
+            ("evaluate", "m", "--suites", "ruler", "--lenghts", "4k"),
+            "Error: Snakemake: unrecognized arguments: --lenghts",
+        ),
+        (
+            ("evaluate", "m", "--suites", "ruler", "--endpoint", "ftp://x",
+             "--tokenizer", "a/b", "--context-tokens", "5"),
+            "Error: --endpoint: url: must be the address of an endpoint",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_on_the_command_line_is_one_sentence(
+    typed: Any, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    Path("config.yaml").write_text("recipe: laptop\n")
+    Path("a file").touch()
+    with pytest.raises(SystemExit) as end:
+        typed(*words)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["a file", "config.yaml"]

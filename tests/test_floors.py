@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = tuple(
         "corpus retrieval synthesis mixture training evaluation report",
         "catalogue node_check run workspace publish",
         "estimate verify",
-        "demo reference",
+        "demo reference snakemake",
         "status",
         "cli",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from selflong.launcher import launch
+from selflong.interrupt import SENTENCE
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 
@@ -76,13 +77,17 @@ def test_a_wrong_option_is_refused(monkeypatch: pytest.MonkeyPatch, words: tuple
 
 
 SLOW = """
-import sys, time
+import time
 print("began", flush=True)
-time.sleep(600)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    # As libraries in other languages do.
+    raise ValueError("Error building serializer: KeyboardInterrupt") from None
 """
 
 
-JOB = """
+WORKING = """
 from selflong.launcher import launch
 
 def job():
@@ -92,14 +97,31 @@ launch(job)
 """
 
 
-@pytest.mark.parametrize("package", ["ruamel", "cyclopts", "torch", "slow"])
-def test_ctrl_c_is_one_sentence_while_a_script_imports_and_while_its_job_works(
-    tmp_path: Path, package: str
-) -> None:
-    (tmp_path / package).mkdir()
-    (tmp_path / package / "__init__.py").write_text(SLOW)
-    search_path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
-    command = ["-c", JOB] if package == "slow" else ["scripts/load_model.py"]
+ENDING = """
+import atexit
+from selflong.launcher import launch
+
+def job():
+    atexit.register(lambda: __import__("slow"))
+
+launch(job)
+"""
+
+COMMANDS = {
+    "a launcher": (["scripts/load_model.py"], ["ruamel", "cyclopts", "torch"]),
+    "the demo": (["scripts/demo.py"], ["ruamel"]),
+    "the command": (["-m", "selflong.cli", "validate", "recipes/laptop.yaml"], ["ruamel"]),
+    "Snakemake": (["-m", "selflong.cli", "run", "laptop"], ["snakemake"]),
+    "a check of a node": (["-m", "selflong.node_check", "training"], ["ruamel"]),
+}
+"""What is started, and which packages it imports."""
+
+
+def interrupted(folder: Path, package: str, command: list[str]) -> tuple[str, int]:
+    """What a program said, and its exit status, that an interrupt met where it waits in a package."""
+    (folder / package).mkdir()
+    (folder / package / "__init__.py").write_text(SLOW)
+    search_path = os.pathsep.join([str(folder), str(REPOSITORY)])
     process = subprocess.Popen(
         [sys.executable, *command], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": search_path},
@@ -108,8 +130,43 @@ def test_ctrl_c_is_one_sentence_while_a_script_imports_and_while_its_job_works(
     assert process.stdout.readline() == "began\n"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert said == "Error: interrupted: start again, and it goes on\n"
-    assert process.returncode == -signal.SIGINT
+    return said, process.returncode
+
+
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [
+        pytest.param(command, package, id=f"{name}-{package}")
+        for name, (command, packages) in COMMANDS.items()
+        for package in packages
+    ],
+)
+def test_ctrl_c_is_one_sentence_while_a_program_imports(
+    tmp_path: Path, command: list[str], package: str
+) -> None:
+    assert interrupted(tmp_path, package, command) == (SENTENCE.decode(), -signal.SIGINT)
+
+
+@pytest.mark.parametrize("code", [WORKING, ENDING], ids=["works", "ends"])
+def test_ctrl_c_is_one_sentence_while_a_job_works_and_while_it_ends(
+    tmp_path: Path, code: str
+) -> None:
+    said, status = interrupted(tmp_path, "slow", ["-c", code])
+    assert said == SENTENCE.decode()
+    assert status != 0
+
+
+def test_a_job_in_the_background_has_no_ctrl_c() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from selflong.launcher import launch\n"
+        "def job():\n    signal.raise_signal(signal.SIGINT)\n    print('done')\n"
+        "launch(job)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_a_mistake_is_one_sentence() -> None:

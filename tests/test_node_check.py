@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from selflong.node_check import Finding, check_node, screen
-from selflong.recipe.site import JOB_KINDS
+from selflong.node_check import Finding, check_node, check_offload, screen
+from selflong.recipe.site import JOB_KINDS, TrainingSite
+from selflong.training.ranks import on_ranks
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,3 +39,27 @@ def test_a_node_without_what_config_asks_for_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "missing" in done.stdout.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def _offload(linked: bool, section: TrainingSite) -> list[Finding]:
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+    from torch.utils import cpp_extension
+
+    AsyncIOBuilder.has_function = lambda *_, **__: linked
+    cpp_extension.CUDA_HOME = None
+    return list(check_offload(section))
+
+
+def test_a_node_that_cannot_hold_state_on_its_disk_is_named(tmp_path: Path) -> None:
+    section = TrainingSite(ranks_per_node=1, offload_nvme=tmp_path)
+    [[library, disk]] = on_ranks(1, _offload, False, section)
+    assert library.verdict == "missing" and "install libaio-dev" in library.text
+    assert "\n" not in library.text
+    assert disk.verdict == "ok" and "GB free" in disk.text
+    assert not list(tmp_path.iterdir())
+
+    elsewhere = section.model_copy(update={"offload_nvme": tmp_path / "not", "device": "cuda"})
+    [[library, disk]] = on_ranks(1, _offload, True, elsewhere)
+    assert disk.verdict == "missing" and f"{tmp_path / 'not'} is no folder of node" in disk.text
+    assert library.verdict == "missing" and "there is no CUDA toolkit" in library.text
+    assert not list(check_offload(TrainingSite(ranks_per_node=1)))

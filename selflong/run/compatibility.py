@@ -17,6 +17,7 @@ from selflong.recipe.site import JobKind, RemoteServing, Serving, Site
 from selflong.recipe.weights import EndpointWeights, FolderWeights, GgufWeights, Price, Weights
 from selflong.recipe.wording import nearest
 from selflong.results import results_of
+from selflong.run.contexts import beyond_contexts
 from selflong.sources.conversations.section import ConversationSection
 from selflong.sources.documents.section import DocumentSection
 
@@ -179,7 +180,7 @@ def _ranks(recipe: Recipe, site: Site) -> Iterator[Mistake]:
 
 
 def _of_recipe(recipe: Recipe, site: Site, conda: bool) -> Iterator[Mistake]:
-    """What a recipe names on this file system and in this Python, and is not there."""
+    """What a recipe names and is not on this file system or in this Python, or is too long for its models."""
     here = (
         (place, look)
         for place, kind, look in _packages(recipe)
@@ -191,6 +192,7 @@ def _of_recipe(recipe: Recipe, site: Site, conda: bool) -> Iterator[Mistake]:
                 look()
         except UserError as mistake:
             yield place, str(mistake)
+    yield from beyond_contexts(recipe, site)
 
 
 def _weights(recipe: Recipe) -> Iterator[tuple[str, Weights | str | None]]:

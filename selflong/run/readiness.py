@@ -1,11 +1,12 @@
-"""What this machine lacks for jobs that are about to start: keys and packages, each as one sentence.
+"""What this machine lacks for jobs that are about to start: keys, packages, parts of the user's own models.
 
-A dry run and a plan go without them; a run is refused before its first job.
+Each is one sentence. A dry run and a plan go without them; a run is refused before its first job.
 """
 
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from selflong.job import UserError
@@ -14,7 +15,7 @@ from selflong.packages import IMPORTED, absent
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.section import Section
 from selflong.recipe.site import JobKind, RemoteServing, Serving, Site
-from selflong.recipe.weights import EndpointWeights
+from selflong.recipe.weights import EndpointWeights, FolderWeights
 
 KINDS: dict[str, JobKind] = {
     "embed_documents": "encoding",
@@ -37,6 +38,12 @@ SERVERS = {
 }
 """Kind of serving -> packages that its server imports."""
 
+PARTS = {
+    "weights": ("*.safetensors", "pytorch_model*.bin"),
+    "tokenizer": ("tokenizer.json", "*.model", "vocab*", "tekken.json"),
+}
+"""What a model's folder holds beside its configuration -> names of the files."""
+
 
 @dataclass(frozen=True)
 class Uses:
@@ -46,6 +53,8 @@ class Uses:
     generators: frozenset[str]
     asked: frozenset[tuple[str, str]]
     """Suite and model."""
+    loaded: frozenset[str] = frozenset()
+    """Models whose weights are loaded."""
 
 
 def uses_of_recipe(recipe: Recipe) -> Uses:
@@ -62,7 +71,7 @@ def uses_of_recipe(recipe: Recipe) -> Uses:
         for reference in suite.models
     )
     kinds = frozenset(kind for kind, part in parts.items() if part)
-    return Uses(kinds, frozenset(recipe.generators), frozenset(asked))
+    return Uses(kinds, frozenset(recipe.generators), frozenset(asked), frozenset(recipe.models))
 
 
 def uses_of_jobs(jobs: Iterable[Any]) -> Uses:
@@ -70,7 +79,10 @@ def uses_of_jobs(jobs: Iterable[Any]) -> Uses:
     kinds: set[JobKind] = set()
     generators: set[str] = set()
     asked: set[tuple[str, str]] = set()
+    loaded: set[str] = set()
     for job in jobs:
+        if job.rule.name == "load_model":
+            loaded.add(job.wildcards.model)
         kind = KINDS.get(job.rule.name)
         if kind is None:
             continue
@@ -79,7 +91,7 @@ def uses_of_jobs(jobs: Iterable[Any]) -> Uses:
             generators.add(job.wildcards.generator)
         elif kind == "evaluation":
             asked.add((job.wildcards.suite, job.wildcards.model))
-    return Uses(frozenset(kinds), frozenset(generators), frozenset(asked))
+    return Uses(frozenset(kinds), frozenset(generators), frozenset(asked), frozenset(loaded))
 
 
 def lacking(recipe: Recipe, site: Site, uses: Uses, conda: bool = False) -> Iterator[str]:
@@ -107,8 +119,29 @@ def lacking(recipe: Recipe, site: Site, uses: Uses, conda: bool = False) -> Iter
         yield (
             f"config.yaml: training.nodes: {site.training.nodes} nodes need SLURM, whose srun is not on PATH"
         )
+    for place, text in _model_folders(recipe, uses):
+        yield f"{site.recipes / recipe.name}.yaml: {place}: {text}"
     if not conda:
         yield from _packages(recipe, site, uses)
+
+
+def _model_folders(recipe: Recipe, uses: Uses) -> Iterator[tuple[str, str]]:
+    """Of the user's own; a plan needs no more of them than their configuration."""
+    weights = {f"models.{name}": recipe.models[name].weights for name in sorted(uses.loaded)}
+    for name in sorted(uses.generators):
+        weights[f"generators.{name}"] = recipe.generators[name].weights
+    for place, found in weights.items():
+        if isinstance(found, FolderWeights):
+            for part in PARTS:
+                yield from _without(part, found.path, f"{place}.weights.path")
+        elif isinstance(found, EndpointWeights) and found.folder is not None:
+            yield from _without("tokenizer", found.folder, f"{place}.weights.tokenizer.path")
+
+
+def _without(part: str, folder: Path, place: str) -> Iterator[tuple[str, str]]:
+    if not any(any(folder.glob(name)) for name in PARTS[part]):
+        listed = ", ".join(PARTS[part])
+        yield place, f"{folder} holds no {part} ({listed}); name the whole folder of a model"
 
 
 def _servings(recipe: Recipe, site: Site, uses: Uses) -> dict[str, tuple[JobKind, Serving]]:

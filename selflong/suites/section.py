@@ -50,6 +50,9 @@ class SuiteSection(External):
     scores_are_perplexities: ClassVar[bool] = False
     """Whether a score is the inverse of a perplexity, which tables show in its place; means over samples are
     geometric ones then, those over all their tokens."""
+    filled: ClassVar[float] = 0.0
+    """Share of a length that the fullest of its prompts takes at least, with its answer. 0 where none can be
+    too long: they are cut to what a checkpoint reads, or no server turns them away."""
     asks_endpoints: ClassVar[bool] = False
     """Whether its prompts have a `message`, so that a model at an endpoint can be asked."""
     loads_checkpoints: ClassVar[bool] = False

@@ -44,9 +44,11 @@ _WISH = re.compile(
     re.IGNORECASE,
 )
 _COMMENT = re.compile(
-    r"\n\W*(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?\W*(?::|\n)",
+    r"\n\W*(?:(?:task )?(?:explanation|answer|solution|response|rationale|note|format)s?"
+    r"(?:\W*(?::|\n)|\b[^:\n.?!]{0,80}:)|(?:in )?this task\b)|\n\s*\|",
     re.IGNORECASE,
 )
+"""Where a task ends and what was written about it begins, or its result: a table."""
 _QUOTES = "\"'“”‘’*`# \t\n"
 _PART = re.compile(r"^\s*(?:\(?[a-z0-9][.)]|[-*•])\s")
 _OTHER_TEXT = re.compile(
@@ -61,7 +63,8 @@ _THE_PIECE = re.compile(
     r"(?:text|passage|excerpt|snippet|chunk|piece|paragraph|article|page)\b"
     r"(?! (?:of|should|must|will|shall|needs?|has to|is to|ought)\b)|"
     r"(?:text|passage|piece) above|(?:in|by|from|of) this document\b|(?:given|provided|above) document\b|"
-    r"aforementioned\b)",
+    r"(?:given|provided) \w+ (?:text|passage|excerpt|document)\b|"
+    r"the following (?:texts|passages|documents)\b|aforementioned\b)",
     re.IGNORECASE,
 )
 """Not where a text that is wanted is spoken of: it should be so, it is the text of something."""
@@ -111,7 +114,7 @@ def find_task(answer: Answer, source: str, drawn: Iterable[str]) -> tuple[str | 
     if answer.finish_reason != "stop" and task == written.strip(_QUOTES):
         return None, TRUNCATED
     fault = next(_task_faults(task, source, content_words(" ".join(drawn))), None)
-    return (None, fault) if fault else (task, "")
+    return (None, fault) if fault else (task[0].upper() + task[1:], "")
 
 
 def _task_faults(task: str, source: str, drawn: Set[str]) -> Iterator[str]:

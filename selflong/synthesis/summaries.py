@@ -14,8 +14,9 @@ from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
 
 KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
 SOURCE = "chunks"
-# The agent was asked to write this word alone; small models add to it.
+# The agent was asked to write this word alone; small models add to it, or say it of each document.
 _IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
+_IRRELEVANT_LINE = re.compile(r"^\W*(?:document \d+\W*)?irrelevant\W*$\n?", re.I | re.M)
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
 
 
@@ -131,8 +132,10 @@ def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
     text = text.strip()
     if not text and finish_reason != "stop":
         return f"nothing was said ({finish_reason})", FAILED
-    if not text or _IRRELEVANT.match(text):
+    rest = _IRRELEVANT_LINE.sub("", text).strip()
+    if not rest or _IRRELEVANT.match(text):
         return text, IRRELEVANT
+    text = rest
     if finish_reason == "stop":
         return text, KEPT
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]

@@ -76,15 +76,34 @@ def remove_locks(extensions: Path) -> None:
         remove(lock)
 
 
+def missing_for_async_io(gpus: bool) -> str | None:
+    """What keeps DeepSpeed's async_io from being built on this node, as is seen without building it."""
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if not AsyncIOBuilder().is_compatible():
+        return "no program can be linked with libaio"
+    if gpus and CUDA_HOME is None:
+        return "there is no CUDA toolkit"
+    return None
+
+
+def no_async_io(reason: str) -> str:
+    """That this node cannot build async_io, and the mend."""
+    return (
+        f"training.offload_nvme: DeepSpeed's async_io cannot be built on node {socket.gethostname()} "
+        f"({reason}): install libaio-dev (libaio-devel), a C++ compiler and, for GPUs, the CUDA toolkit"
+    )
+
+
 def load_async_io() -> None:
     """Load DeepSpeed's async_io, and build it if need be; UserError where that is impossible."""
+    import torch
     from deepspeed.ops.op_builder import AsyncIOBuilder
 
     try:
         AsyncIOBuilder().load()
     except Exception as error:  # compilers, linkers and DeepSpeed's own search fail in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"training.offload_nvme: DeepSpeed's async_io cannot be built on node {socket.gethostname()} "
-            f"({reason}): install libaio-dev (libaio-devel), a C++ compiler and, for GPUs, the CUDA toolkit"
-        ) from error
+        missing = missing_for_async_io(torch.cuda.is_available())
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(no_async_io(missing or said)) from error

@@ -75,7 +75,7 @@ def _link_folder(source: Path, output: Path, trained: bool) -> None:
 
 
 def check_weights(folder: Path) -> None:
-    """UserError where a safetensors file has no readable header, or the index names what a file lacks."""
+    """UserError where there are none, a header cannot be read, or the index names what a file lacks."""
     held: dict[str, set[str]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -83,6 +83,8 @@ def check_weights(folder: Path) -> None:
                 held[path.name] = set(file.keys())
         except (OSError, SafetensorError):
             raise UserError(f"{path} is no readable safetensors file: fetch it again") from None
+    if not held and not any(folder.glob("pytorch_model*.bin")):
+        raise UserError(f"{folder} holds no weights (*.safetensors): choose a model that has them")
     index = folder / INDEX
     if not index.exists():
         return

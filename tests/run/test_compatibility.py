@@ -61,7 +61,7 @@ def test_what_an_option_gave_is_not_blamed_on_the_file(laptop: Recipe) -> None:
     given = {"training": {"ring": 3}}
     site = SITE.model_copy(update={"training": SITE.training.model_copy(update=given["training"])})
     (found,) = mistakes(laptop, site, given)
-    assert found.startswith("--config or --configfile: training.ring: ")
+    assert found.startswith("--config, --configfile or --site: training.ring: ")
 
 
 def test_a_suite_that_loads_checkpoints_asks_no_endpoint(laptop: Recipe) -> None:

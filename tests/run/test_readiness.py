@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from selflong.recipe.loading import load_site
+from selflong.recipe.loading import load_site, parse
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import HelmetSite, RemoteServing, TrackingSite, VllmServing
 from selflong.run import readiness
@@ -151,3 +151,42 @@ def test_every_rule_that_asks_a_generator_is_looked_at() -> None:
     rules = (REPOSITORY / "rules/synthesis.smk").read_text().split("\nrule ")[1:]
     asking = {rule.partition(":")[0] for rule in rules if "$SYNTHESIS_PYTHON" in rule}
     assert asking == {rule for rule, kind in KINDS.items() if kind == "synthesis"}
+
+
+def own_model(folder: Path, *files: str) -> dict[str, str]:
+    folder.mkdir()
+    for name in ("config.json", *files):
+        (folder / name).touch()
+    return {"kind": "folder", "path": str(folder)}
+
+
+def with_own_models(tmp_path: Path) -> Recipe:
+    whole = own_model(tmp_path / "whole", "model-00001-of-00002.safetensors", "tokenizer.json")
+    bare = own_model(tmp_path / "bare")
+    spoken = {"kind": "endpoint", "model": "x", "context_tokens": 9, "tokenizer": bare}
+    weights = {"whole": whole, "bare": bare, "remote": spoken}
+    models = {name: {"label": name, "weights": found} for name, found in weights.items()}
+    content = {"name": "own", "description": "", "seed": 1, "models": models}
+    return parse(Recipe, content, "own.yaml")
+
+
+def test_a_folder_without_a_part_of_a_model_is_said_before_it_is_loaded(tmp_path: Path) -> None:
+    recipe, bare = with_own_models(tmp_path), tmp_path / "bare"
+    jobs = [
+        SimpleNamespace(rule=SimpleNamespace(name="load_model"), wildcards=SimpleNamespace(model=m))
+        for m in ("whole", "bare")
+    ]
+    asked = uses_of_jobs(jobs)
+    assert asked.loaded == {"whole", "bare"}
+    place = "recipes/own.yaml: models.bare.weights.path"
+    assert said(recipe, asked) == [
+        f"{place}: {bare} holds no weights (*.safetensors, pytorch_model*.bin); name the whole folder "
+        "of a model",
+        f"{place}: {bare} holds no tokenizer (tokenizer.json, *.model, vocab*, tekken.json); name the "
+        "whole folder of a model",
+    ]
+    *_, last = said(recipe, uses_of_recipe(recipe))
+    assert last.startswith(
+        f"recipes/own.yaml: models.remote.weights.tokenizer.path: {bare} holds no tok"
+    )
+    assert said(recipe, NONE) == []

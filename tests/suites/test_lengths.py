@@ -6,11 +6,17 @@ from typing import Any
 import pytest
 
 from selflong.job import UserError
+from selflong.llm.protocol import Endpoint
 from selflong.recipe.loading import load_site, parse
 from selflong.recipe.recipe import Recipe
 from selflong.results import Results, prediction_files
 from selflong.run.digests import Digests
+from selflong.suites.evaluation_job import Job
+from selflong.suites.kinds import kind_of
+from selflong.suites.prompt import Respondent
+from selflong.suites.registry import section_of
 from selflong.suites.ruler.section import RulerSuite
+from selflong.tokens import Tokenizer
 
 SITE = load_site(Path(__file__).parents[2] / "config.yaml")
 RANDOM = {
@@ -73,3 +79,31 @@ def test_another_model_or_length_evaluates_nothing_again() -> None:
     assert Digests(more, SITE).asked("ruler", "a/initial", "700") == Digests(
         recipe("a"), SITE
     ).asked("ruler", "a/initial", "700")
+
+
+HAYSTACK = {"models": ["m"], "seed": 1}
+NEEDLES = {**HAYSTACK, "tasks": ["niah_multikey_2"]}
+FILLED = {
+    "needle_grid": {**HAYSTACK, "lengths": [1024], "depths": 2},
+    "counterfactual": {**HAYSTACK, "lengths": [1024], "samples": 1},
+    "shared_haystack": {**NEEDLES, "lengths": [1024], "haystacks": 1, "questions": 2},
+    "ruler": {**NEEDLES, "lengths": [4000], "samples": {4000: 1}, "convention": "ruler_2024"},
+}
+
+
+@pytest.mark.parametrize("kind", FILLED)
+def test_a_kind_fills_its_lengths_as_it_says(kind: str, smollm2_tokenizer: Tokenizer) -> None:
+    suite = parse(section_of(kind), {"kind": kind, **FILLED[kind]}, kind)
+    (length,) = suite.lengths
+    job = Job(
+        suite_name="s", suite=suite, checkpoint="m/initial", model=Path(), tokenizer=Path(),
+        serving=SITE.evaluation, work=Path(), chat_date="26 Jul 2024",
+    )  # fmt: skip
+    asks = kind_of(suite).prompts
+    endpoint = Endpoint(
+        "", "", "m", "m", slots=1, context_tokens=10**6, server="", server_version=""
+    )
+    assert asks is not None
+    found = asks(suite, Respondent(job, smollm2_tokenizer, endpoint, [length]))
+    fullest = max(len(prompt.ids) + prompt.answer_tokens for prompt in found)
+    assert suite.filled * length <= fullest <= length

@@ -170,6 +170,8 @@ DRAWN = ["a comparison by criteria of grain and timber", "a teacher", "numbered 
         (f"{TASK} Use the text above.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use the events described in this document.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Use what the given document says.", "stop", quality.NOT_SELF_CONTAINED),
+        (f"{TASK} Use the given long passage.", "stop", quality.NOT_SELF_CONTAINED),
+        (f"{TASK} Use the following documents.", "stop", quality.NOT_SELF_CONTAINED),
         (f"{TASK} Keep to the text of the treaty, and this document to 300 words.", "stop", ""),
         (
             f"{TASK} The text should have a formal tone, and the article is to end in 1846.",
@@ -197,6 +199,22 @@ def test_a_task_asks_for_work_on_the_subject_of_its_source(
 def test_what_precedes_a_task_without_its_label_goes() -> None:
     for before in ("Subject: the Danube\n", "Subject: the Danube\nParticulars: Hungary, 1846\n\n"):
         assert find_task(answer(before + TASK), SOURCE, DRAWN) == (TASK, "")
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "\n\nExplanation of why it suits a teacher: it has criteria.",
+        "\nIn this task the assistant is asked to compare.",
+        "\n\n| Year | Grain |\n|---|---|\n| 1846 | much |",
+    ],
+)
+def test_what_is_added_to_a_task_goes(added: str) -> None:
+    assert find_task(answer(TASK + added), SOURCE, DRAWN) == (TASK, "")
+
+
+def test_a_task_begins_with_a_capital() -> None:
+    assert find_task(answer("c" + TASK[1:]), SOURCE, DRAWN) == (TASK, "")
 
 
 def test_every_opening_of_the_full_set_demands_something() -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from selflong.synthesis.summaries import read_summary
 
+NOTHING_OF_USE = "[Document 1] IRRELEVANT\n[Document 2]: irrelevant."
+
 
 @pytest.mark.parametrize(
     ("text", "finish_reason", "expected"),
@@ -17,6 +19,12 @@ from selflong.synthesis.summaries import read_summary
         ("", "length", ("nothing was said (length)", "failed")),
         (" ", "no content", ("nothing was said (no content)", "failed")),
         ("", "tool_calls", ("nothing was said (tool_calls)", "failed")),
+        (NOTHING_OF_USE, "stop", (NOTHING_OF_USE, "irrelevant")),
+        (
+            f"{NOTHING_OF_USE}\nGrain was dear. [Document 3]",
+            "stop",
+            ("Grain was dear. [Document 3]", "kept"),
+        ),
     ],
 )
 def test_only_a_whole_answer_is_kept_whole(

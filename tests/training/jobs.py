@@ -61,11 +61,12 @@ def write_packed(folder: Path, length: int, sequences: int, seed: int = 0) -> Pa
 def make_job(folder: Path, steps: int, layout: Layout, **settings: Any) -> TrainingJob:
     """A stage of ``steps`` steps of three sequences of 64 tokens, in float32, from ``folder``'s inputs."""
     stage_settings = {"checkpoint_steps": 5} | settings.pop("stage", {})
+    clip = settings.pop("gradient_clip", 1.0)
     stage = Stage(
         name="s", length=64, rope_base=40_000.0, mixture="m", tokens=steps * 192,
         global_batch_tokens=192,
         optimizer=Optimizer(
-            learning_rate=3e-3, warmup_share=0.1, weight_decay=0.1, gradient_clip=1.0
+            learning_rate=3e-3, warmup_share=0.1, weight_decay=0.1, gradient_clip=clip
         ),
         **stage_settings,
     )  # fmt: skip

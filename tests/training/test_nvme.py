@@ -76,4 +76,5 @@ def _without_libaio() -> str:
 
 def test_without_libaio_the_package_is_named() -> None:
     [sentence] = on_ranks(1, _without_libaio)
+    assert "no program can be linked with libaio" in sentence
     assert "install libaio-dev" in sentence and "\n" not in sentence

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from selflong.tokens import vocabulary_digest
 from selflong.training.checkpoint import check_tokenizer
 from selflong.training.launch import REQUEUE_EXIT_CODE, run_stage, site_layout, stage_job
 from selflong.training.layout import Layout
+from selflong.training.nvme import load_async_io
 from selflong.training.ranks import on_ranks
 from selflong.training.stage import (
     METRICS_FILE,
@@ -264,6 +266,24 @@ def test_what_is_offloaded_kept_or_tiled_changes_no_loss(
     np.testing.assert_allclose(losses(work), losses(short), rtol=0, atol=1e-5)
 
 
+UNCLIPPED = 1000.0
+"""Beyond every gradient's norm, which DeepSpeed adds up in float32 where state is offloaded, else in float64:
+where it clips, weights differ by the last bit of that sum, and their bfloat16 by what it flips."""
+
+
+def test_offloaded_state_changes_no_bit_but_by_the_norm_that_clips(
+    inputs: Path, tmp_path: Path
+) -> None:
+    def work(name: str, **settings: Any) -> Path:
+        given = {"precision": "bfloat16", "gradient_clip": UNCLIPPED} | settings
+        return train(inputs, 4, Layout(data=2), work=tmp_path / name, **given)
+
+    plain = work("plain")
+    offloaded = work("offloaded", offload_optimizer=True)
+    assert losses(plain) == losses(offloaded)
+    assert_same_model(plain / MODEL, offloaded / MODEL, 0.0)
+
+
 def test_weights_that_the_ranks_of_a_node_hold_twice_are_the_same(
     inputs: Path, short: Path, tmp_path: Path
 ) -> None:
@@ -398,23 +418,53 @@ def test_killed_five_times_the_curve_is_the_unbroken_one(inputs: Path, alone: Pa
     np.testing.assert_allclose(losses(output), losses(alone), rtol=0, atol=1e-5)
 
 
-def _async_io() -> Path | None:
-    """Where TORCH_EXTENSIONS_DIR holds DeepSpeed's async_io, whose build takes minutes."""
-    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "none"))
-    return folder if (folder / "async_io" / "async_io.so").exists() else None
+def _with_extensions(folder: Path, function: Callable[..., None], *args: Any) -> str:
+    """Call ``function`` as a rank whose DeepSpeed compiles into a folder; a mistake that it names."""
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
+    try:
+        function(*args)
+    except UserError as mistake:
+        return str(mistake)
+    return ""
 
 
-@pytest.mark.skipif(
-    _async_io() is None,
-    reason="TORCH_EXTENSIONS_DIR holds no async_io of DeepSpeed's: build it with libaio-dev",
-)
-def test_state_on_a_disk_changes_no_loss_and_outlives_a_kill(tmp_path: Path) -> None:
-    """DeepSpeed leaves what takes less than a megabyte of a rank in memory: only MLPs are large enough."""
-    write_model(tmp_path / "initial", intermediate=15_001)
+@pytest.fixture(scope="module")
+def async_io(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where DeepSpeed's async_io lies: in TORCH_EXTENSIONS_DIR, or built, which takes minutes."""
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    folder = Path(given) if given else tmp_path_factory.mktemp("torch_extensions")
+    [mistake] = on_ranks(1, _with_extensions, folder, load_async_io)
+    if mistake:
+        pytest.skip(mistake)
+    return folder
+
+
+LEAST_ON_DISK = 15_001
+"""Width of an MLP of which two ranks hold a megabyte each: DeepSpeed leaves in memory what takes less."""
+
+
+@pytest.mark.long
+def test_state_on_a_disk_changes_no_bit(tmp_path: Path, async_io: Path) -> None:
+    write_model(tmp_path / "initial", intermediate=LEAST_ON_DISK)
+    write_packed(tmp_path / "packed", 64, 40)
+    given: dict[str, Any] = {"precision": "bfloat16", "gradient_clip": UNCLIPPED}
+    plain = train(tmp_path, 6, Layout(data=2), work=tmp_path / "plain", **given)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    job = make_job(tmp_path, 6, Layout(data=2), offload_optimizer=True, offload_nvme=disk, **given)
+    assert on_ranks(2, _with_extensions, async_io, train_stage, job) == ["", ""]
+    assert len(list(disk.rglob("exp_avg-*.swp"))) == 2 * 2 * 3  # ranks, layers, an MLP's matrices
+    assert losses(job.work) == losses(plain)
+    assert_same_model(job.work / MODEL, plain / MODEL, 0.0)
+
+
+@pytest.mark.long
+def test_state_on_a_disk_outlives_a_kill(tmp_path: Path, async_io: Path) -> None:
+    write_model(tmp_path / "initial", intermediate=LEAST_ON_DISK)
     write_packed(tmp_path / "packed", 64, 40)
     plain = train(tmp_path, 10, Layout(data=2), work=tmp_path / "plain")
     work, output, disk = tmp_path / "work", tmp_path / "output", tmp_path / "disk"
-    (tmp_path / "torch_extensions").symlink_to(_async_io() or "")
+    (tmp_path / "torch_extensions").symlink_to(async_io)
     disk.mkdir()
 
     def start(ranks: int) -> subprocess.Popen[bytes]:
@@ -431,7 +481,7 @@ def test_state_on_a_disk_changes_no_loss_and_outlives_a_kill(tmp_path: Path) -> 
     process.kill()
     process.wait()
     assert ends_within(10, *children)
-    assert len(list(disk.rglob("exp_avg-*.swp"))) == 2 * 2 * 3  # ranks, layers, an MLP's matrices
+    assert len(list(disk.rglob("exp_avg-*.swp"))) == 2 * 2 * 3
     process = start(ranks=1)
     waiting.wait_until_ended(process.pid)
     _, errors = process.communicate()

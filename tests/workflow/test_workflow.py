@@ -118,13 +118,15 @@ def test_a_change_runs_again_only_what_depends_on_it(
     assert set(rerun) <= allowed
 
 
-def test_a_second_run_in_the_same_folder_is_refused(finished: Workspace) -> None:
+@pytest.mark.parametrize("folder", ["results", "work"])
+def test_a_second_run_in_the_same_folder_is_refused(finished: Workspace, folder: str) -> None:
     from selflong.job import sole_owner
 
-    with sole_owner(finished.results):
+    with sole_owner(finished.folder / folder / finished.recipe):
         outcome = finished.run("--forcerun", "report")
     assert outcome.returncode != 0
-    assert "is in use by process" in outcome.stdout + outcome.stderr
+    said = outcome.stdout + outcome.stderr
+    assert f"Error: {folder}/{finished.recipe} is in use by process" in said
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class Counterfactual(PromptLengthsSection):
     files: QuestionFile | None = Field(default=None, exclude_if=is_none)
 
     packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
+    filled: ClassVar[float] = 0.9
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "samples", "seed", "files"})
 

@@ -28,6 +28,7 @@ class GraphWalks(HubSuite):
     answer_tokens: Positive = 4096
     """Most of an answer, what it thinks aloud included; more where the nodes alone need more."""
 
+    filled: ClassVar[float] = 0.5  # a sample counts at the length of which it takes more
     asks_endpoints: ClassVar[bool] = True
 
     @property

@@ -28,6 +28,7 @@ class Mrcr(HubSuite):
     answer_tokens: Positive = 4096
     """Most of an answer."""
 
+    filled: ClassVar[float] = 0.5  # a sample counts at the length of which it takes more
     asks_endpoints: ClassVar[bool] = True
 
     @property

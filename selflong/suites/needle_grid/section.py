@@ -49,6 +49,7 @@ class NeedleGrid(PromptLengthsSection):
     wording: Wording | None = Field(default=None, exclude_if=is_none)
 
     packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
+    filled: ClassVar[float] = 0.9
     asks_endpoints: ClassVar[bool] = True
     by_depth: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "files", "wording"})

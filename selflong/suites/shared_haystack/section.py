@@ -36,5 +36,6 @@ class SharedHaystack(PromptLengthsSection):
     files: HaystackFile | None = Field(default=None, exclude_if=is_none)
 
     packages: ClassVar[tuple[str, ...]] = TEXTS_OF_RULER
+    filled: ClassVar[float] = 0.9
     asks_endpoints: ClassVar[bool] = True
     decides_texts: ClassVar[frozenset[str]] = frozenset({"kind", "tasks", "files"})
