@@ -156,7 +156,7 @@ class Planner:
 
     def _texts(self) -> Iterator[Step]:
         compared = any(mixture.contamination.suites for mixture in self.recipe.mixtures.values())
-        if self.recipe.suites and (self.recipe.corpora or compared):
+        if self.recipe.corpora or compared:
             yield Step(
                 "evaluation texts", "evaluation", 1, self.machine.start_seconds, self._sources,
                 kept_bytes=TEXTS_BYTES,

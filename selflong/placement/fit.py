@@ -66,8 +66,8 @@ def first_fit(
     layout = fit.layout
     if not (fit.fits and layout.offload_activations and layout.resident_layers is None):
         return fit
-    spare = machine.usable_memory - fit.memory.total
-    layers = spare_layers(model, -(-length // layout.sequence), layout, spare)
+    tokens = -(-length // layout.sequence)
+    layers = spare_layers(model, tokens, layout, fit.memory, machine.usable_memory)
     return _fit(model, length, nodes, replace(layout, resident_layers=layers), machine, device)
 
 
@@ -135,6 +135,7 @@ def _site_layouts(
             yield replace(
                 layout,
                 sequence=given,
+                ulysses=section.ulysses_degree if section.ring else section.ulysses,
                 zero_stage=section.zero_stage,
                 activation_checkpointing=section.activation_checkpointing,
                 keep_attention=_or(section.keep_attention, layout.keep_attention),
@@ -175,7 +176,7 @@ def _loss_rows(
     """What memory is left for; a CPU gains nothing by more than it takes by itself."""
     if section.device == "cpu":
         return None
-    return roomy_loss_rows(built, machine.usable_memory - fit.memory.total)
+    return roomy_loss_rows(built, machine.usable_memory - fit.memory.held - fit.memory.loss)
 
 
 def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> TrainingSite:

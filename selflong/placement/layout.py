@@ -25,6 +25,8 @@ class Parallelism:
     zero_hpz_partition_size: int = 1
     mlp_tiles: int = 1
     loss_rows: int | None = None
+    ulysses: int | None = None
+    """Of the ranks that share a sequence those that share its heads; None: as many as heads allow."""
 
 
 def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:

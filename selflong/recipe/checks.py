@@ -441,11 +441,16 @@ OWN_FIGURES = ("loss_by_stage", "data_funnel")
 OWN_BEGINNINGS = ("diversity_", "document_lengths_", "sample_lengths_", "synthesis_")
 """Of tables and figures that the report makes for each corpus, generator and mixture; those of a suite begin
 with the suite's name."""
+TAKEN = {"suites": ("texts.parquet",), "models": ("scores.parquet", "stored.parquet")}
+"""Files that lie where folders of these names would (`results.Results`)."""
 OWN_NAME = "the report keeps this name for tables or figures of its own; give another one"
 
 
 def _name_mistakes(recipe: Recipe) -> Iterator[str]:
-    """Of tables and figures that would have one name."""
+    """Of what would have one name: folders and files of the results, tables and figures."""
+    for part, files in TAKEN.items():
+        for name in sorted({*files} & {*getattr(recipe, part)}):
+            yield f"{part}.{name}: a file of the results has this name; give another one"
     for name in recipe.suites:
         if f"{name}_".startswith(OWN_BEGINNINGS):
             yield f"suites.{name}: {OWN_NAME}"

@@ -59,7 +59,7 @@ class Lengths(Section):
     """Greatest length."""
     mean: Positive | None = None
     """Of the distribution after it is cut to minimum and maximum; log_normal needs it."""
-    sigma: Rate | None = None
+    sigma: Annotated[Rate, Field(le=10)] | None = None
     """Of the logarithm; log_normal needs it."""
 
     @model_validator(mode="after")
