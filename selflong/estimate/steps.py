@@ -11,7 +11,6 @@ from selflong.estimate.data_stages import (
     synthesised,
 )
 from selflong.estimate.index import embedding_bytes
-from selflong.estimate.shapes import model_shape, weights_shape
 from selflong.estimate.synthesis import Usage, usage
 from selflong.estimate.training import estimate_stage
 from selflong.placement.fit import Fit
@@ -23,6 +22,7 @@ from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
 from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, GgufWeights, HubWeights
+from selflong.run.shapes import model_shape, weights_shape
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 from selflong.suites.load import Load
 

@@ -154,6 +154,11 @@ def _or(given: T | None, tried: T) -> T:
     return tried if given is None else given
 
 
+def trains_alone(section: TrainingSite, built: Architecture) -> bool:
+    """Whether one core trains a model sooner than the site's ranks."""
+    return section.device == "cpu" and section.ring is None and built.parameters < ALONE
+
+
 def _alone(section: TrainingSite) -> TrainingSite:
     """The site with one rank, which shares nothing and keeps what its layers hold."""
     return section.model_copy(
@@ -166,6 +171,9 @@ def _alone(section: TrainingSite) -> TrainingSite:
             "activation_checkpointing": False,
             "offload_optimizer": False,
             "offload_activations": False,
+            "offload_parameters": False,
+            "offload_nvme": None,
+            "zero_hpz_partition_size": 1,
         }
     )
 
@@ -192,7 +200,7 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
         built = architecture(recipe.root_weights(checkpoint.partition("/")[0]), initial)
     except UserError:
         return section
-    if section.device == "cpu" and section.ring is None and built.parameters < ALONE:
+    if trains_alone(section, built):
         return _alone(section)
     machine = choose_machine(recipe, site) if section.device == "cuda" else TWO_CORES
     fit = site_fit(built, stage, section, machine)

@@ -37,6 +37,12 @@ def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node
     return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
 
 
+def heads_divide(ulysses: int, heads: int, key_value_heads: int) -> bool:
+    """Whether so many ranks can share a model's heads; of key-value heads that are fewer each has a copy."""
+    even = key_value_heads % ulysses == 0 or ulysses % key_value_heads == 0
+    return heads % ulysses == 0 and even
+
+
 MLP_TILES = 8
 """Where nothing else fits: each MLP then holds an eighth of its activations."""
 BUSY_TOKENS = 8192

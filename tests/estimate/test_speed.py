@@ -2,8 +2,8 @@
 
 import pytest
 
-from selflong.estimate.shapes import model_shape
 from selflong.estimate.speed import SPEED_COLUMNS, speed_cells, stage_speeds
+from selflong.run.shapes import model_shape
 from tests.paper import PAPER, SITE
 
 

@@ -112,6 +112,11 @@ def test_a_model_that_one_core_trains_sooner_is_left_alone() -> None:
     laptop = load_recipe(ROOT / "recipes" / "laptop.yaml")
     small = stage_site(laptop, SITE, "small_full/256", Path("nowhere"))
     assert site_layout(small).world == 1 and not small.activation_checkpointing
+    lean = {"offload_optimizer": True, "offload_parameters": True, "offload_nvme": Path("/disk")}
+    site = SITE.model_copy(update={"training": SITE.training.model_copy(update=lean)})
+    alone = stage_site(laptop, site, "small_full/256", Path("nowhere"))
+    # Validated anew: what one rank shares with nobody leaves it neither.
+    assert TrainingSite.model_validate(alone.model_dump()).offload_nvme is None
     large = stage_site(laptop, SITE, "full/2k", Path("nowhere"))
     assert site_layout(large).world == SITE.training.ranks == 2
 
