@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selflong.launcher import launch
+from selflong.launcher import launch, named
 from selflong.corpus.stretches import collect
 from selflong.formats import publish_folder
 from selflong.recipe.recipe import Recipe
@@ -13,8 +13,8 @@ def collect_source(
     *, recipe: Recipe, site: Site, corpus: str, source: int, work: Path, output: Path
 ) -> None:
     """Collect by the source's position in its corpus; `work` keeps what is whole already."""
-    section = recipe.corpora[corpus].sources[source]
-    collect(section, work, site.hub_token_variable)
+    sources = {str(place): section for place, section in enumerate(recipe.corpora[corpus].sources)}
+    collect(sources[named("source", str(source), sources)], work, site.hub_token_variable)
     publish_folder(work, output)
 
 

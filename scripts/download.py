@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selflong.launcher import launch
+from selflong.launcher import launch, named
 from selflong.formats import publish_folder
 from selflong.hub import download_files, download_model
 from selflong.job import sole_owner
@@ -14,7 +14,8 @@ from selflong.run.inputs import Inputs
 def download(*, recipe: Recipe, site: Site, name: str, work: Path, output: Path) -> None:
     """Download by the folder's name; `work` keeps what is whole already."""
     token_variable = site.hub_token_variable
-    source = Inputs(recipe, site).downloads[name]
+    known = Inputs(recipe, site).downloads
+    source = known[named("name", name, known)]
     # Two recipes may want the same download at once: one waits, and takes what the other brought.
     with sole_owner(output.parent / ".locks" / output.name, wait=True):
         if source.files is None:

@@ -9,7 +9,7 @@ end_at_once()
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ import cyclopts
 
 from selflong.cluster import within_time_limit
 from selflong.integrity import check_inputs
-from selflong.job import run
+from selflong.job import UserError, run
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.recipe import Recipe
+from selflong.recipe.section import DOT
+from selflong.recipe.wording import does_not_exist
 
 CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "recipe": (load_recipe, "SELFLONG_RECIPE", "recipes/laptop.yaml"),
@@ -27,6 +30,18 @@ CONFIGURATION: dict[str, tuple[Callable[[Path], Any], str, str]] = {
 }
 """Option -> how its file is read, the variable that names the copy that the run was started with, the file
 outside of a run."""
+
+NAMED: dict[str, Callable[[Recipe], Iterable[str]]] = {
+    "corpus": lambda recipe: recipe.corpora,
+    "encoder": lambda recipe: recipe.encoders,
+    "generator": lambda recipe: recipe.generators,
+    "generator_name": lambda recipe: recipe.generators,
+    "mixture_name": lambda recipe: recipe.mixtures,
+    "model": lambda recipe: recipe.models,
+    "checkpoint": lambda recipe: recipe.checkpoints(),
+    "suite": lambda recipe: recipe.suites,
+}
+"""Option -> what of a recipe it names, where it is text."""
 
 
 def launch(
@@ -96,8 +111,12 @@ class _Arguments:
 
         def command(**given: Any) -> object:
             options = unless_given | given
-            for name in CONFIGURATION.keys() & options.keys():
-                options[name] = CONFIGURATION[name][0](options[name])
+            for name, value in options.items():
+                if name in CONFIGURATION:
+                    options[name] = CONFIGURATION[name][0](value)
+                elif isinstance(value, dict):
+                    options[name] = {key.replace(DOT, "."): item for key, item in value.items()}
+            _check_names(options)
             with ExitStack() as stack:
                 made = {name: self._call(maker, options) for name, maker in self.given.items()}
                 for name, value in made.items():
@@ -113,6 +132,21 @@ class _Arguments:
 
     def _call(self, called: Callable[..., Any], values: dict[str, Any]) -> Any:
         return called(**{name: values[name] for name in self.names[called]})
+
+
+def named(option: str, name: str, known: Iterable[str]) -> str:
+    """The name; UserError where nothing has it."""
+    if name not in (names := set(known)):
+        raise UserError(f"--{option}: {does_not_exist(name, names)}")
+    return name
+
+
+def _check_names(options: dict[str, Any]) -> None:
+    recipe = options.get("recipe")
+    if isinstance(recipe, Recipe):
+        for option, known in NAMED.items():
+            if isinstance(name := options.get(option), str):
+                named(option.replace("_", "-"), name, known(recipe))
 
 
 def _inputs(options: dict[str, Any]) -> Iterator[Path]:

@@ -122,6 +122,11 @@ class Tokenizer:
             "|".join(re.escape(text) for text in sorted(self._controls, key=len, reverse=True))
             or r"(?!)"
         )
+        if found := self._control_pattern.search(system_prompt or ""):
+            raise UserError(
+                f"the system prompt holds {found[0]!r}, a control token of the tokenizer in "
+                f"{pretrained.name_or_path}: leave it out, the chat template writes those"
+            )
         self.plain = _plain_backend(pretrained.backend_tokenizer, self._controls)
         """Without control tokens: text like one stays text."""
         self._skeleton = lru_cache(maxsize=4096)(self._make_skeleton)

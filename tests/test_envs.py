@@ -2,11 +2,14 @@
 
 import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
+from selflong.packages import IMPORTED
 
 ROOT = Path(__file__).parents[1]
 ENVS = ROOT / "envs"
@@ -93,6 +96,13 @@ def test_the_projects_requirements_hold_for_what_is_pinned(
         assert version is None or version in requirement.specifier, requirement
     for requirement in wanted:
         assert requirement.name == "selflong" or requirement.name.lower() in tried, requirement
+
+
+def test_what_plans_a_recipe_is_a_requirement_of_the_project_without_extras() -> None:
+    base = {Requirement(text).name.lower() for text in PROJECT["dependencies"]}
+    distributions = packages_distributions()
+    for package in IMPORTED["pipeline"]:
+        assert base & {name.lower() for name in distributions[package]}, package
 
 
 def test_every_pin_of_the_laptop_is_a_requirement_of_the_project() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from selflong.launcher import launch
 from selflong.interrupt import SENTENCE
+from selflong.job import UserError
 from selflong.recipe.loading import load_recipe
 from selflong.recipe.recipe import Recipe
 
@@ -35,10 +36,10 @@ def test_each_parameter_is_an_option_of_its_type(monkeypatch: pytest.MonkeyPatch
 
     options(
         monkeypatch,
-        *("--shard", "3", "--notes", "a b", "c", "--rows.long", "d", "--rows.short_1", "e", "f"),
+        *("--shard", "3", "--notes", "a b", "c", "--rows.long", "d", "--rows.short_1-2", "e", "f"),
     )
     launch(job)
-    rows = {"long": [Path("d")], "short_1": [Path("e"), Path("f")]}
+    rows = {"long": [Path("d")], "short_1.2": [Path("e"), Path("f")]}
     assert seen == [(3, [Path("a b"), Path("c")], rows, None, False)]
 
 
@@ -167,6 +168,48 @@ def test_a_job_in_the_background_has_no_ctrl_c() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "sentence"),
+    [
+        ("corpus", "docs", "--corpus: 'docs' does not exist; did you mean 'documents'?"),
+        ("mixture_name", "fill", "--mixture-name: 'fill' does not exist; did you mean 'full'?"),
+        ("checkpoint", "full/4k", "--checkpoint: 'full/4k' does not exist; did you mean 'full/"),
+        ("suite", "rules", "--suite: 'rules' does not exist; did you mean 'ruler'?"),
+    ],
+)
+def test_a_name_that_the_recipe_does_not_have_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, option: str, name: str, sentence: str
+) -> None:
+    def job(*, recipe: Recipe, corpus: str = "", mixture_name: str = "", checkpoint: str = "",
+            suite: str = "") -> None:  # fmt: skip
+        raise AssertionError("it ran")
+
+    recipe = str(REPOSITORY / "recipes" / "laptop.yaml")
+    rest = {
+        "corpus": "documents",
+        "mixture_name": "full",
+        "checkpoint": "full/2k",
+        "suite": "ruler",
+    }
+    words = {**rest, option: name, "recipe": recipe}
+    options(monkeypatch, *(f"--{key.replace('_', '-')}={value}" for key, value in words.items()))
+    with pytest.raises(UserError) as mistake:
+        launch(job)
+    assert str(mistake.value).startswith(sentence)
+
+
+def test_a_model_that_is_a_folder_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+
+    def job(*, recipe: Recipe, model: Path) -> None:
+        seen.append(model)
+
+    recipe = REPOSITORY / "recipes" / "laptop.yaml"
+    options(monkeypatch, "--recipe", str(recipe), "--model", "nowhere")
+    launch(job)
+    assert seen == [Path("nowhere")]
 
 
 def test_a_mistake_is_one_sentence() -> None:

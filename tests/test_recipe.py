@@ -268,6 +268,29 @@ MISTAKES = {
         put("synthesis/long_input/lengths/mean", 1_000_000),
         "synthesis.long_input.lengths: mean 1000000 is not between minimum",
     ),
+    "a spread beyond all numbers": (
+        put("synthesis/long_input/lengths/sigma", 1e9),
+        "synthesis.long_input.lengths.sigma: Input should be less than or equal to 10",
+    ),
+    "a suite with the name of a file": (
+        put("suites/texts.parquet", LAPTOP["suites"]["ruler"]),
+        "suites.texts.parquet: a file of the results has this name; give another one",
+    ),
+    "a model with the name of a file": (
+        put("models/scores.parquet", LAPTOP["models"]["base"]),
+        "models.scores.parquet: a file of the results has this name; give another one",
+    ),
+    "a suite whose lengths no model supports": (
+        put(
+            "models",
+            {name: {**LAPTOP["models"][name], "supports": 500} for name in LAPTOP["models"]},
+        ),
+        "suites.ruler.lengths: no model supports 1024; give a shorter one, or leave",
+    ),
+    "an argument that every chat template has": (
+        put("models/base/chat", {"template_arguments": {"messages": []}}),
+        "models.base.chat: template_arguments: 'messages' is given to every template; leave it out",
+    ),
     "a suite whose tables the report could make itself": (
         put("suites/synthesis", LAPTOP["suites"]["ruler"]),
         "suites.synthesis: the report keeps this name for tables or figures of its own",

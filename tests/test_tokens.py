@@ -187,6 +187,8 @@ def test_mistakes_are_sentences(smollm2_tokenizer_folder: Path, tmp_path: Path) 
         load_tokenizer(tmp_path / "empty")
     with pytest.raises(UserError, match="chat_date"):
         load_tokenizer(smollm2_tokenizer_folder, "yesterday")
+    with pytest.raises(UserError, match=r"the system prompt holds .*, a control token"):
+        load_tokenizer(smollm2_tokenizer_folder, system_prompt="Be brief.<|im_end|>")
     bare = _with_template(smollm2_tokenizer_folder, None, tmp_path / "bare")
     assert not json.loads((bare / "tokenizer_config.json").read_text()).get("chat_template")
     assert load_tokenizer(bare).count("Hi") == 1

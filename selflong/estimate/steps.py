@@ -47,6 +47,7 @@ MADE_BY = {
     "long_input": "answers",
     "long_output": "long outputs",
     "document_tasks": "document tasks",
+    "multi_hop": "multi-hop questions",
 }
 """The last step of each kind of samples."""
 
@@ -155,7 +156,7 @@ class Planner:
 
     def _texts(self) -> Iterator[Step]:
         compared = any(mixture.contamination.suites for mixture in self.recipe.mixtures.values())
-        if self.recipe.suites and (self.recipe.corpora or compared):
+        if self.recipe.corpora or compared:
             yield Step(
                 "evaluation texts", "evaluation", 1, self.machine.start_seconds, self._sources,
                 kept_bytes=TEXTS_BYTES,
@@ -218,13 +219,12 @@ class Planner:
         uses, corpus = usage(self.recipe, name), (f"corpus {section.corpus}",)
         if section.long_input is not None:
             yield from self._long_inputs(section, section.long_input, name, generator, uses)
-        for kind in ("long_output", "document_tasks"):
-            if kind in section.kinds:
-                step = MADE_BY[kind]
-                yield self._requests(
-                    f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
-                    corpus, kept=synthesised(self.recipe, kind).tokens,
-                )  # fmt: skip
+        for kind in (kind for kind in section.kinds if kind != "long_input"):
+            step = MADE_BY[kind]
+            yield self._requests(
+                f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
+                corpus, kept=synthesised(self.recipe, kind).tokens,
+            )  # fmt: skip
 
     def _long_inputs(
         self, section: Synthesis, long_input: LongInput, name: str, generator: Generator,

@@ -10,11 +10,12 @@ from selflong.job import UserError
 from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
+from selflong.recipe.multi_hop_prompts import load_multi_hop_prompts
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.published import cells
 from selflong.recipe.recipe import DOWNLOADS, Recipe
 from selflong.recipe.report import Neighbour
-from selflong.recipe.synthesis import DocumentTasks, Generator, LongInput, Synthesis
+from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -233,9 +234,12 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
         yield "generators: synthesis needs at least one"
     for name, generator in recipe.generators.items():
         yield from _generator_mistakes(recipe, synthesis, name, generator)
-    if synthesis.document_tasks is not None:
+    if (tasks := synthesis.document_tasks) is not None:
         place = "synthesis.document_tasks.prompts"
-        yield from _set_mistakes(place, load_document_prompts, synthesis.document_tasks.prompts)
+        yield from _set_mistakes(place, load_document_prompts, tasks.prompts)
+    if (multi_hop := synthesis.multi_hop) is not None:
+        place = "synthesis.multi_hop.prompts"
+        yield from _set_mistakes(place, load_multi_hop_prompts, multi_hop.prompts)
     long_output = synthesis.long_output
     if long_output is not None and long_output.minimum_tokens > long_output.maximum_tokens:
         yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
@@ -251,8 +255,14 @@ def _generator_mistakes(
     if (section := synthesis.long_output) is not None:
         asked = ("long_output.excerpt_tokens", section.excerpt_tokens, section.instruction_tokens)
         yield from _room_mistakes(name, generator, *asked)
-    if synthesis.document_tasks is not None:
-        yield from _window_mistakes(name, generator, synthesis.document_tasks)
+    if (tasks := synthesis.document_tasks) is not None:
+        needed = tasks.chunk_tokens + max(tasks.reply_tokens, tasks.summary_tokens)
+        held = "a chunk and a reply"
+        yield from _window_mistakes(name, generator, "document_tasks", held, needed)
+    if (hops := synthesis.multi_hop) is not None:
+        needed = 2 * hops.chunk_tokens + max(hops.reply_tokens, hops.answer_tokens)
+        held = "two chunks and a reply"
+        yield from _window_mistakes(name, generator, "multi_hop", held, needed)
     if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
         yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
 
@@ -268,11 +278,8 @@ def _set_mistakes(place: str, load: Callable[[str], object], reference: str) -> 
 def _long_input_mistakes(name: str, generator: Generator, section: LongInput) -> Iterator[str]:
     yield from _prompt_mistakes(f"generators.{name}", generator.prompts, section)
     needed = section.chunk_tokens + section.instruction_tokens + section.summary_tokens
-    if needed > generator.context_tokens:
-        yield (
-            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk, "
-            f"an instruction and a summary ({needed}); lower synthesis.long_input.chunk_tokens"
-        )
+    held = "a chunk, an instruction and a summary"
+    yield from _window_mistakes(name, generator, "long_input", held, needed)
     asked = ("long_input.answer_tokens", section.answer_tokens, section.instruction_tokens)
     yield from _room_mistakes(name, generator, *asked)
 
@@ -287,12 +294,14 @@ def _room_mistakes(
         )
 
 
-def _window_mistakes(name: str, generator: Generator, section: DocumentTasks) -> Iterator[str]:
-    needed = section.chunk_tokens + max(section.reply_tokens, section.summary_tokens)
+def _window_mistakes(
+    name: str, generator: Generator, kind: str, held: str, needed: int
+) -> Iterator[str]:
+    """held: what one call of a kind of samples holds; needed: the tokens of it all."""
     if needed > generator.context_tokens:
         yield (
-            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk and a reply "
-            f"({needed}); lower synthesis.document_tasks.chunk_tokens"
+            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold {held} ({needed}); "
+            f"lower synthesis.{kind}.chunk_tokens"
         )
 
 
@@ -386,9 +395,26 @@ def _evaluation_mistakes(recipe: Recipe) -> Iterator[str]:
             for twice in {name for name in checkpoints if checkpoints.count(name) > 1}:
                 yield f"suites.{name}.models: {twice} stands twice"
             yield from _reasoning_mistakes(recipe, name, checkpoints)
+            if _asks_nothing(recipe, name):
+                yield (
+                    f"suites.{name}.lengths: no model supports {min(recipe.suites[name].lengths)}; "
+                    "give a shorter one, or leave the suite out"
+                )
     for row, reference in recipe.report.ablation.items():
         if mistake := _reference_mistake(recipe, f"report.ablation.{row!r}", reference):
             yield mistake
+
+
+def _asks_nothing(recipe: Recipe, name: str) -> bool:
+    """Whether no model supports any length that a suite asks it at, so that it would have no score."""
+    suite = recipe.suites[name]
+    if suite.lengths_of_answers or suite.carries_predictions or not suite.lengths:
+        return False
+    return all(
+        length > (recipe.models[reference.partition("/")[0]].supports or length)
+        for reference in suite.models
+        for length in suite.asked_of(reference).lengths
+    )
 
 
 def _reasoning_mistakes(recipe: Recipe, suite: str, checkpoints: list[str]) -> Iterator[str]:
@@ -432,11 +458,16 @@ OWN_FIGURES = ("loss_by_stage", "data_funnel")
 OWN_BEGINNINGS = ("diversity_", "document_lengths_", "sample_lengths_", "synthesis_")
 """Of tables and figures that the report makes for each corpus, generator and mixture; those of a suite begin
 with the suite's name."""
+TAKEN = {"suites": ("texts.parquet",), "models": ("scores.parquet", "stored.parquet")}
+"""Files that lie where folders of these names would (`results.Results`)."""
 OWN_NAME = "the report keeps this name for tables or figures of its own; give another one"
 
 
 def _name_mistakes(recipe: Recipe) -> Iterator[str]:
-    """Of tables and figures that would have one name."""
+    """Of what would have one name: folders and files of the results, tables and figures."""
+    for part, files in TAKEN.items():
+        for name in sorted({*files} & {*getattr(recipe, part)}):
+            yield f"{part}.{name}: a file of the results has this name; give another one"
     for name in recipe.suites:
         if f"{name}_".startswith(OWN_BEGINNINGS):
             yield f"suites.{name}: {OWN_NAME}"

@@ -298,11 +298,20 @@ def _site_content(path: Path, given: Sequence[Mapping[str, Any]]) -> tuple[Any, 
     together: Any = {}
     for more in given:
         content, together = _merged(content, more), _merged(together, more)
-    return (
-        content,
-        together,
-        str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})",
-    )
+    name = str(path) if path.exists() else f"{path} (there is none in {Path.cwd()})"
+    for given_by, keys in ((OVERRIDES, together), (name, content)):
+        _refuse_a_recipe(keys, given_by)
+    return content, together, name
+
+
+def _refuse_a_recipe(content: Any, path: str) -> None:
+    """UserError where what stands for a site has keys that only a recipe has."""
+    alien = [key for key in content if key in Recipe.model_fields and key not in Site.model_fields]
+    if alien:
+        raise UserError(
+            f"{path}: {', '.join(alien)}: a recipe has {'this key' if len(alien) == 1 else 'these keys'}, no "
+            "site: write the recipe's file into the folder recipes/ and name it with --config recipe=NAME"
+        )
 
 
 def _merged(content: Any, given: Any) -> Any:

@@ -89,6 +89,12 @@ class Stage(Section):
         return self
 
 
+WRITTEN = frozenset(
+    ("messages", "tools", "documents", "add_generation_prompt", "date_string", "strftime_now")
+)
+"""What a chat template is given in any case (`tokens.Tokenizer`), beside the special tokens."""
+
+
 class Chat(Section):
     """What a model's chat template is given in an evaluation, and how its reasoning is told apart."""
 
@@ -100,6 +106,15 @@ class Chat(Section):
     """What ends its reasoning, such as </think>: nothing before it is scored."""
     reasoning_tokens: NonNegative = 0
     """Room for the reasoning beside the answer's; where it is used up before the end, nothing is scored."""
+
+    @model_validator(mode="after")
+    def _arguments_of_its_own(self) -> Self:
+        for name in self.template_arguments:
+            if name in WRITTEN or name.endswith("_token"):
+                raise ValueError(
+                    f"template_arguments: {name!r} is given to every template; leave it out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _reasons_or_not(self) -> Self:

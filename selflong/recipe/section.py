@@ -42,6 +42,8 @@ _Number = BeforeValidator(_number)
 # What becomes a path: none of them can be '.', '..' or hold a '/' beside the repository's own.
 NAME = r"^[a-z0-9][a-z0-9_.]*$"
 LONGEST_NAME = 100
+DOT = "-"
+"""In place of a name's dot where it is part of an option, in which a dot begins another level."""
 OWNER = r"[A-Za-z0-9](?:[.-]?[A-Za-z0-9_])*"
 """Of a repository; its name has the same form."""
 REPOSITORY = rf"^{OWNER}/{OWNER}$"

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selflong.recipe.section import DOT
+
 
 def options(**values: Any) -> Callable[[Any, Any, Any], str]:
     """A rule's parameter with the options of its command: each named input and output, and `values`.
@@ -33,10 +35,10 @@ def _filled(value: Any, wildcards: Any) -> Any:
 
 
 def _words(option: str, value: object) -> Iterable[str]:
-    """Quoted for the shell; a mapping is an option for each key."""
+    """Quoted for the shell; a mapping is an option for each key, whose dots would be levels of it."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _words(f"{option}.{key}", item)
+            yield from _words(f"{option}.{key.replace('.', DOT)}", item)
         return
     words = [value] if isinstance(value, str | int | float | Path) else list(value)  # type: ignore[call-overload]
     if words:

@@ -192,6 +192,16 @@ def test_the_peak_lies_between_what_is_kept_and_everything(steps: list[Step]) ->
     assert kept <= peak <= kept + sum(step.work_bytes for step in steps)
 
 
+def test_a_recipe_without_suites_is_planned() -> None:
+    mixture = LAPTOP.mixtures["full"]
+    compared = mixture.contamination.model_copy(update={"suites": []})
+    mixtures = {"full": mixture.model_copy(update={"contamination": compared})}
+    recipe = LAPTOP.model_copy(update={"suites": {}, "mixtures": LAPTOP.mixtures | mixtures})
+    steps = Planner(recipe, SITE, TWO_CORES).steps()
+    assert "evaluation texts" in {step.name for step in steps}
+    schedule(steps, TWO_CORES.nodes)
+
+
 def test_steps_in_a_circle_are_an_error() -> None:
     steps = [Step("a", "corpus", 1, 1, after=("b",)), Step("b", "corpus", 1, 1, after=("a",))]
     with pytest.raises(ValueError, match="wait for ever: a, b"):

@@ -7,6 +7,7 @@ import pytest
 
 from selflong.job import UserError
 from selflong.recipe.loading import load_run
+from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site, TransformersServing, VllmServing
 
@@ -52,6 +53,16 @@ def test_a_mistake_that_was_given_is_not_blamed_on_the_file(site: Path) -> None:
         f"{OPTIONS}evaluation.url: is missing",
         f"{OPTIONS}evaluation.api_key_variable: is missing",
     ]
+
+
+def test_a_recipe_is_no_site(site: Path) -> None:
+    said = sentence(site, **read_yaml(Path("recipes/recall.yaml")))
+    assert (
+        said.startswith(f"{OPTIONS}name, description, seed, ")
+        and "name it with --config recipe=NAME" in said
+    )
+    assert "\n" not in said
+    assert sentence(site, seed=1).startswith(f"{OPTIONS}seed: a recipe has this key, no site")
 
 
 def test_a_mistake_of_the_file_is_blamed_on_it(site: Path) -> None:

@@ -28,7 +28,7 @@ def words(rendered: str, folder: Path) -> list[str]:
 def test_the_command_receives_every_path_whole(tmp_path: Path) -> None:
     render = options(
         suite="{suite}",
-        sample_files=lambda wildcards: {"a_b": [Path(STRANGE)], "none": []},
+        sample_files=lambda wildcards: {"a_b.1": [Path(STRANGE)], "none": []},
         work=Path("my work") / "{suite}",
     )
     rendered = render(
@@ -38,7 +38,7 @@ def test_the_command_receives_every_path_whole(tmp_path: Path) -> None:
     )
     assert words(rendered, tmp_path) == [
         *("--token-counts", STRANGE, "b", "--output", STRANGE, "--suite", "ruler"),
-        *("--sample-files.a_b", STRANGE, "--work", "my work/ruler"),
+        *("--sample-files.a_b-1", STRANGE, "--work", "my work/ruler"),
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -83,11 +83,11 @@ def _needle_panel(
         suite=name,
         model=checkpoint,
     )
-    depths = sorted(cells["depth"].unique()) or [0.0, 1.0]
-    grid = np.full((len(depths), len(suite.lengths)), np.nan)
+    depths, lengths = sorted(cells["depth"].unique()) or [0.0, 1.0], sorted(suite.lengths)
+    grid = np.full((len(depths), len(lengths)), np.nan)
     for depth, length, mean in cells.select("depth", "length", "mean").rows():
-        if length in suite.lengths:
-            grid[depths.index(depth), suite.lengths.index(length)] = 100 * mean
+        if length in lengths:
+            grid[depths.index(depth), lengths.index(length)] = 100 * mean
     sns.heatmap(
         grid,
         ax=axis,
@@ -104,7 +104,7 @@ def _needle_panel(
     )
     axis.set_facecolor("0.85")  # what did not run
     axis.set_title(plain(measured.label(checkpoint)))
-    _label_ticks(axis.set_xticks, [length_name(length) for length in suite.lengths])
+    _label_ticks(axis.set_xticks, [length_name(length) for length in lengths])
     _label_ticks(axis.set_yticks, [f"{100 * depth:.0f}" for depth in depths])
 
 
