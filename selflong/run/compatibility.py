@@ -286,8 +286,9 @@ def _model(folder: Path, wanted: str) -> None:
 
 def _lost(path: Path, what: str) -> str:
     """That a path leads to no file or folder, and which one beside it may be meant."""
+    within = "" if path.is_absolute() else f" in {Path.cwd()}"
     beside = path.parent.iterdir() if path.parent.is_dir() else []
     near = nearest(path.name, (found.name for found in beside))
     if path.exists() or near is None:
-        return f"{path} is no {what}; name an existing one"
-    return f"{path} is no {what}; did you mean {path.parent / near}?"
+        return f"{path} is no {what}{within}; name an existing one"
+    return f"{path} is no {what}{within}; did you mean {path.parent / near}?"

@@ -136,6 +136,10 @@ LOST = {
         (WEIGHTS, {"kind": "folder", "path": "{here}/modle"}),
         "models.base.weights.path: {here}/modle is no folder; did you mean {here}/model?",
     ),
+    "a folder that lies elsewhere": (
+        (WEIGHTS, {"kind": "folder", "path": "no such model"}),
+        f"models.base.weights.path: no such model is no folder in {Path.cwd()}; name an existing one",
+    ),
     "a folder without a model": (
         (WEIGHTS, {"kind": "folder", "path": "{here}/model"}),
         "models.base.weights.path: {here}/model holds no config.json; name the folder of a model",
