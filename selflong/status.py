@@ -20,6 +20,8 @@ from selflong.scores import length_name
 
 QUIET_SECONDS = 180.0
 """A job says something once a minute; a log that is older belongs to none that runs."""
+UNTIMED = ("verify.log", "check/all.log")
+"""Logs of rules that are asked for by name and keep no time, so that nothing tells when they ended."""
 
 
 def status(recipe: Recipe, site: Site, results: Results) -> Iterator[str]:
@@ -52,14 +54,15 @@ def _jobs(recipe: Recipe, site: Site, results: Results) -> Iterator[str]:
 
 
 def _running(results: Results) -> Iterator[str]:
-    """The last line of each log that was written to lately and whose job has not ended."""
-    for log in sorted(results.logs.rglob("*.log")):
+    """The last line of each log that was written to lately and whose job has not ended well."""
+    for log in sorted({*results.logs.rglob("*.log")} - {results.logs / name for name in UNTIMED}):
         written = log.stat().st_mtime
         ended = results.benchmarks / log.relative_to(results.logs).with_suffix(".tsv")
         is_over = ended.exists() and ended.stat().st_mtime >= written
         if not is_over and time.time() - written < QUIET_SECONDS:
             name = log.relative_to(results.logs).with_suffix("").as_posix()
-            yield f"running {name}: {_last_line(log)}"
+            line = _last_line(log)
+            yield f"{'failed' if line.startswith('Error: ') else 'running'} {name}: {line}"
 
 
 def _last_line(log: Path) -> str:

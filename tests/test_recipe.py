@@ -280,6 +280,10 @@ MISTAKES = {
         put("models/scores.parquet", LAPTOP["models"]["base"]),
         "models.scores.parquet: a file of the results has this name; give another one",
     ),
+    "a row without a name": (
+        put("report/ablation", {"": "full"}),
+        "report.ablation.: a label holds a letter or another sign",
+    ),
     "a suite whose lengths no model supports": (
         put(
             "models",

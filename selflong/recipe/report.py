@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selflong.recipe.section import Name, Positive, Section
+from selflong.recipe.section import Label, Name, Positive, Section
 
 
 class Neighbour(Section):
@@ -88,7 +88,7 @@ class Report(Section):
         Literal["SelfLong", "ProLong", "ProLong-OpenReview", "RULER-leaderboard"]
     ] = []
     """Whose published tables are shown after all others."""
-    ablation: dict[str, str] = {}
+    ablation: dict[Label, str] = {}
     """Row of the ablation table -> <model>/<stage>."""
     printed: dict[str, PrintedTable] = {}
     """Table of the paper -> its measured neighbours."""

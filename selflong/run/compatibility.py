@@ -3,6 +3,7 @@
 They are said before the first job, all at once.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -76,12 +77,22 @@ def _of_site(recipe: Recipe, site: Site) -> Iterator[Mistake]:
 def _places(recipe: Recipe, site: Site) -> Iterator[Mistake]:
     """Of folders that a run writes, and of what it takes from the site."""
     results = results_of(recipe, site)
-    work = site.work.resolve()
-    if work == site.results.resolve():
+    work, state = _real(site.work), site.work / recipe.name
+    if work == _real(site.results):
         yield "work", f"{site.work} is the folder of the results too; give another one"
     for taken in (results.root, results.downloads):
-        if work.is_relative_to(taken.resolve()):
+        if work.is_relative_to(_real(taken)):
             yield "work", f"{site.work} lies among the results in {taken}; give another one"
+    if _real(site.results).is_relative_to(_real(state)):
+        yield (
+            "results",
+            f"{site.results} lies among what jobs resume from in {state}; give another one",
+        )
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; of links in a circle, which whoever writes there says, the path itself."""
+    return Path(os.path.realpath(path))
 
 
 def _generators(recipe: Recipe, site: Site) -> Iterator[Mistake]:
@@ -300,8 +311,9 @@ def _model(folder: Path, wanted: str) -> None:
 
 def _lost(path: Path, what: str) -> str:
     """That a path leads to no file or folder, and which one beside it may be meant."""
+    within = "" if path.is_absolute() else f" in {Path.cwd()}"
     beside = path.parent.iterdir() if path.parent.is_dir() else []
     near = nearest(path.name, (found.name for found in beside))
     if path.exists() or near is None:
-        return f"{path} is no {what}; name an existing one"
-    return f"{path} is no {what}; did you mean {path.parent / near}?"
+        return f"{path} is no {what}{within}; name an existing one"
+    return f"{path} is no {what}{within}; did you mean {path.parent / near}?"

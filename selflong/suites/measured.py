@@ -62,9 +62,7 @@ class Measured:
         if model.supports is not None and length > model.supports:
             return NOT_SUPPORTED
         asked = self.recipe.asked(suite, checkpoint)
-        if asked is not None and length not in asked.lengths:
-            return NOT_ASKED
-        return NOT_RUN
+        return NOT_RUN if asked is not None and length in asked.lengths else NOT_ASKED
 
     def shows_perplexity(self, suite: str) -> bool:
         """Whether a suite's cells are perplexities, not per cent."""

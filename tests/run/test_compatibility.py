@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from selflong.job import UserError
+from selflong.job import UserError, check_writable
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.reader import read_yaml
 from selflong.recipe.recipe import Recipe
@@ -52,6 +52,10 @@ def test_the_recipes_suit_the_site(name: str) -> None:
             "training.ulysses: 2 ranks cannot share the 9 attention heads and 3 key-value heads of",
         ),
         ({"work": Path("results")}, "work: results is the folder of the results too"),
+        (
+            {"results": Path("work/laptop")},
+            "results: work/laptop lies among what jobs resume from in work/laptop; give another one",
+        ),
     ],
 )
 def test_what_cannot_go_well_is_one_sentence(
@@ -59,6 +63,13 @@ def test_what_cannot_go_well_is_one_sentence(
 ) -> None:
     (found,) = said(laptop, **changes)
     assert sentence in found
+
+
+def test_links_in_a_circle_are_left_to_whoever_writes_there(laptop: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert said(laptop, results=tmp_path / "loop") == []
+    with pytest.raises(UserError, match="correct the links"):
+        check_writable(tmp_path / "loop" / "laptop")
 
 
 def test_what_an_option_gave_is_not_blamed_on_the_file(laptop: Recipe) -> None:
@@ -128,6 +139,10 @@ LOST = {
     "a folder of weights that does not exist": (
         (WEIGHTS, {"kind": "folder", "path": "{here}/modle"}),
         "models.base.weights.path: {here}/modle is no folder; did you mean {here}/model?",
+    ),
+    "a folder that lies elsewhere": (
+        (WEIGHTS, {"kind": "folder", "path": "no such model"}),
+        f"models.base.weights.path: no such model is no folder in {Path.cwd()}; name an existing one",
     ),
     "a folder without a model": (
         (WEIGHTS, {"kind": "folder", "path": "{here}/model"}),

@@ -119,3 +119,9 @@ def test_the_effective_length_ends_before_the_first_score_that_is_too_low(selflo
     found = effective(selflong, [base, *measured(0.80, 0.95)], model)
     assert found == [f"< {names[0]}"] * 2
     assert effective(selflong, measured(0.88, 0.95), model) == [names[1], ""]
+
+
+def test_who_is_not_asked_did_not_fail_to_run(laptop: Recipe) -> None:
+    measured = Measured(laptop, table([], SCORES), published.read(PUBLISHED_RESULTS))
+    assert measured.cell("ruler", "small_full/1024", MEAN_OF_TASKS, 1024).text == NOT_ASKED
+    assert measured.cell("ruler", "full/2k", MEAN_OF_TASKS, 1024).text == NOT_RUN
