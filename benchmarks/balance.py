@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from selflong.estimate.balance import STEPS, packed_documents, useful_share
-from selflong.estimate.shapes import weights_shape
 from selflong.estimate.speed import stage_speeds
 from selflong.estimate.training import stage_share
 from selflong.formats import SEQUENCES, PackedFiles, table, write_parquet
 from selflong.placement.fit import choose
 from selflong.placement.machines import H100
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.run.shapes import weights_shape
 from selflong.training.attention import PackedSequence
 from selflong.training.batches import PackedData
 from selflong.training.layout import Groups, Layout

@@ -7,7 +7,7 @@ follows what torch allocates in one step. Prints one JSON line: megabytes as pla
 part of `placement.memory.Memory` but `framework`, which is no tensor, and for the peak of all.
 
 `loss` is the peak of the last norm and the output layer, `layer` that of the backward pass, both above what
-was held as they began. They do not peak together: the planned peak, which adds them, is the higher one.
+was held as the norm began. They do not peak together: the peak adds the larger one alone.
 """
 
 import json
@@ -46,15 +46,15 @@ STEPS = 2
 MARK = "phase: "
 
 
-def _job(folder: Path) -> TrainingJob:
+def _job(folder: Path, tokens: int, loss_rows: int) -> TrainingJob:
     stage = Stage(
-        name="s", length=TOKENS, rope_base="keep", mixture="m", tokens=STEPS * TOKENS,
-        global_batch_tokens=TOKENS, checkpoint_steps=10,
+        name="s", length=tokens, rope_base="keep", mixture="m", tokens=STEPS * tokens,
+        global_batch_tokens=tokens, checkpoint_steps=10,
         optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1, gradient_clip=1.0),
     )  # fmt: skip
     return TrainingJob(
         initial=folder / "initial", packed=folder / "packed", work=folder / "work", stage=stage,
-        title="memory/s", seed=1, layout=Layout(ring=RANKS), loss_rows=LOSS_ROWS,
+        title="memory/s", seed=1, layout=Layout(ring=RANKS), loss_rows=loss_rows,
     )  # fmt: skip
 
 
@@ -150,24 +150,30 @@ def rank_memory(job: TrainingJob) -> dict[str, int]:
         "gathered": step.most_gathered,
         "checkpoints": held["norm"] - (gathered["norm"] - gathered["forward"]),
         "loss": most["head"] - held["norm"],
-        "layer": most["backward"] - held["backward"],
+        "layer": most["backward"] - held["norm"],
+        "step": most["optimizer"] - held["optimizer"],
         "peak": sum(static.values()) + gathered["forward"] + max(most.values()),
     }
 
 
-def main() -> None:
-    expect_no_gpu()
+def compare(shape: Architecture, tokens: int, loss_rows: int) -> dict[str, tuple[float, int]]:
+    """Bytes as planned and as measured, by part, of ranks that share sequences of so many tokens."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_model(folder / "initial", SHAPE, TOKENS)
-        write_packed(folder / "packed", SHAPE.vocabulary, [[TOKENS]] * STEPS)
-        measured = on_ranks(RANKS, rank_memory, _job(folder))[0]
-    parts = vars(memory(SHAPE, TOKENS, Parallelism(RANKS, RANKS, loss_rows=LOSS_ROWS), "cpu"))
-    planned = {name: size for name, size in parts.items() if name != "framework"}
-    planned["peak"] = sum(planned.values())
+        write_model(folder / "initial", shape, tokens)
+        write_packed(folder / "packed", shape.vocabulary, [[tokens]] * STEPS)
+        measured = on_ranks(RANKS, rank_memory, _job(folder, tokens, loss_rows))[0]
+    layout = Parallelism(RANKS, RANKS, loss_rows=loss_rows, ulysses=1)
+    need = memory(shape, tokens, layout, "cpu")
+    planned = vars(need) | {"peak": need.total - need.framework}
+    return {name: (planned[name], size) for name, size in measured.items()}
+
+
+def main() -> None:
+    expect_no_gpu()
     result = {
-        name: {"planned": round(planned[name] / 1e6, 1), "measured": round(measured[name] / 1e6, 1)}
-        for name in planned
+        name: {"planned": round(planned / 1e6, 1), "measured": round(measured / 1e6, 1)}
+        for name, (planned, measured) in compare(SHAPE, TOKENS, LOSS_ROWS).items()
     }
     print(json.dumps(result))
 

@@ -31,6 +31,7 @@ from selflong.formats import (
     ANSWERS,
     DOCUMENTS,
     DROPS,
+    HOPS,
     INSTRUCTIONS,
     RETRIEVED,
     SAMPLES,
@@ -55,6 +56,7 @@ from selflong.synthesis.backtranslation import long_output
 from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
+from selflong.synthesis.multi_hop import multi_hop
 from selflong.synthesis.quality import WORD, facts
 from selflong.synthesis.statistics import Tally
 from selflong.synthesis.summaries import Task
@@ -67,6 +69,12 @@ DOCUMENTS_A_SAMPLE = 8
 PIECES = 4  # of a document, from its beginning
 PIECE_TOKENS = 600
 SHOWN = 20
+MULTI_HOP = {
+    "shards": 1,
+    "lengths": {"distribution": "uniform", "minimum": 4000, "maximum": 4000},
+    "chunk_tokens": 400,
+    "reply_tokens": 96,
+}
 _NGRAM_WORD = re.compile(r"\w+")
 
 
@@ -247,6 +255,22 @@ class Study:
             **likeness(texts, self._vectors(texts)),
         }
 
+    def multi_hop(self, number: int) -> dict[str, Any]:
+        """Ask for questions over two documents, and measure which check they pass."""
+        content = self.setting.recipe.model_dump(mode="json")
+        content["synthesis"]["multi_hop"] = MULTI_HOP | {"samples": number}
+        setting = replace(self.setting, recipe=Recipe.model_validate(content))
+        endings = ("parquet", "drops", "usage")
+        outputs = [self.folder / f"multi_hop.{ending}" for ending in endings]
+        files = SampleShard(0, [self.documents], [self.counts], *outputs)
+        multi_hop(setting=setting, files=files, hops=self.folder / "hops.parquet")
+        rows = read_parquet(self.folder / "hops.parquet", HOPS)
+        self._show("multi_hop", rows["question"].to_list(), rows["answer"].to_list())
+        steps = read_parquet(outputs[1], DROPS)["source"].unique().sort()
+        return {"samples": rows.height} | {
+            step: self._outcomes("multi_hop", step) for step in steps
+        }
+
     def _vectors(self, texts: Sequence[str]) -> np.ndarray:
         encoder = self.setting.recipe.encoders["minilm"]
         return encode_queries(list(texts), encoder, None, "cpu", 32).astype(np.float32)
@@ -370,6 +394,7 @@ def main() -> None:
     parser.add_argument("--instructions", type=int, default=60)
     parser.add_argument("--samples", type=int, default=30, help="of the instructions, answered")
     parser.add_argument("--long-outputs", type=int, default=30)
+    parser.add_argument("--multi-hop", type=int, default=0, help="questions over two documents")
     parser.add_argument("--shortest-answer", type=int, default=150, help="words asked for at least")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
@@ -394,6 +419,8 @@ def main() -> None:
             found["answers"] = study.answers(arguments.samples)
         if arguments.long_outputs:
             found["long_outputs"] = study.long_outputs()
+        if arguments.multi_hop:
+            found["multi_hop"] = study.multi_hop(arguments.multi_hop)
     print(json.dumps(found))
 
 

@@ -19,7 +19,7 @@ rule plan:
     conda:
         "../envs/pipeline.yaml"
     params:
-        digest=DIGESTS.of("estimate", RUN.recipe, RUN.site),
+        digest=DIGESTS.plan(),
         options=options(),
     shell:
         '"$PIPELINE_PYTHON" "$SELFLONG/scripts/write_plan.py" {params.options} 2> {log:q}'

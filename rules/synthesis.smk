@@ -1,5 +1,5 @@
 # From documents to long samples: instructions, recursive summaries, answers; back-translation; questions on single
-# documents and summaries of them.
+# documents and summaries of them; questions over two.
 
 
 rule write_instructions:
@@ -149,4 +149,40 @@ rule write_document_tasks:
         ),
     shell:
         'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_document_tasks.py" {params.options}'
+        " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"
+
+
+rule write_multi_hop:
+    input:
+        lambda wildcards: INPUTS.weights_files(
+            RUN.recipe.generators[wildcards.generator].weights
+        ),
+        documents=lambda wildcards: INPUTS.synthesis_documents(),
+        token_counts=lambda wildcards: INPUTS.synthesis_token_counts(),
+        target=lambda wildcards: INPUTS.target_tokenizer(),
+        counter=lambda wildcards: INPUTS.generator_tokenizer(wildcards.generator),
+        download=lambda wildcards: INPUTS.generator_weights(wildcards.generator),
+    output:
+        samples=RESULTS.samples("{generator}", "multi_hop", "{shard}"),
+        hops=RESULTS.hops("{generator}", "{shard}"),
+        drops=RESULTS.synthesis_drops("{generator}", "multi_hop", "{shard}"),
+        usage=RESULTS.usage("{generator}", "multi_hop", "{shard}"),
+    log:
+        "<logs>/synthesis/{generator}/multi_hop/{shard}.log",
+    benchmark:
+        "<benchmarks>/synthesis/{generator}/multi_hop/{shard}.tsv"
+    conda:
+        "../envs/serving.yaml"
+    threads: lambda wildcards: JOBS.generator_threads(wildcards.generator)
+    resources:
+        **JOBS.resources("synthesis"),
+    params:
+        digest=lambda wildcards: DIGESTS.synthesis(wildcards.generator, "multi_hop"),
+        options=options(
+            generator_name="{generator}",
+            shard="{shard}",
+            work=JOBS.work / "synthesis/{generator}",
+        ),
+    shell:
+        'exec "$SYNTHESIS_PYTHON" "$SELFLONG/scripts/write_multi_hop.py" {params.options}'
         " --digest {params.digest} --log {log:q}.server > {log:q} 2>&1"

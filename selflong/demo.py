@@ -43,6 +43,7 @@ STEPS = {
     "answer_instructions": "answers {generator}",
     "backtranslate": "long outputs {generator}",
     "write_document_tasks": "document tasks {generator}",
+    "write_multi_hop": "multi-hop questions {generator}",
     "build_mixture": "mixture {mixture} {stage}",
     "load_model": "model {model}/initial",
     "adjust_rope": "model {checkpoint}",

@@ -133,6 +133,16 @@ SAMPLES = {
     "provenance": PROVENANCE,
 }
 
+# Of each question over two documents that was kept: what it was composed of.
+HOPS = {
+    "sample_id": pl.String,
+    "question": pl.String,
+    "answer": pl.String,  # alone, whatever form the sample's reply has
+    "questions": pl.List(pl.String),  # on the first document, on the second one
+    "answers": pl.List(pl.String),  # to each; the first one is what the second question is about
+    "document_ids": pl.List(pl.String),
+}
+
 # One row per reason for which a stage left something out, or kept it ("kept").
 DROPS = {"source": pl.String, "reason": pl.String, "rows": pl.Int64, "tokens": pl.Int64}
 

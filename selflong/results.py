@@ -15,7 +15,7 @@ from selflong.recipe.recipe import DOWNLOADS, Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 
 Shard = int | str
-SynthesisStep = Literal["instructions", "long_input", "long_output", "document_tasks"]
+SynthesisStep = Literal["instructions", "long_input", "long_output", "document_tasks", "multi_hop"]
 ALL_LENGTHS = "all"
 """In place of a length, where one job asks at all of them."""
 
@@ -95,7 +95,9 @@ class Results:
     answers = Named[str, Shard]("synthesis/{generator}/answers/{shard}.parquet")
     """formats.ANSWERS: what the answers of long inputs hold."""
     samples = Named[str, str, Shard]("synthesis/{generator}/{kind}/{shard}.parquet")
-    """formats.SAMPLES of `long_input`, `long_output` or `document_tasks`."""
+    """formats.SAMPLES of a kind of samples (`Synthesis.kinds`)."""
+    hops = Named[str, Shard]("synthesis/{generator}/hops/{shard}.parquet")
+    """formats.HOPS: what the questions of `multi_hop` were composed of."""
     synthesis_drops = Named[str, str, Shard]("synthesis/{generator}/drops/{step}/{shard}.parquet")
     """formats.DROPS of a step of the synthesis."""
     usage = Named[str, str, Shard]("synthesis/{generator}/usage/{step}/{shard}.json")

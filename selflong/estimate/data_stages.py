@@ -7,12 +7,19 @@ from random import Random
 
 import numpy as np
 
-from selflong.estimate.usage import filled_tokens, means
+from selflong.estimate.usage import CHAINS, filled_tokens, means
 from selflong.recipe.corpus import Corpus
 from selflong.recipe.mixture import Mixture, MixtureEntry
 from selflong.recipe.prompts import PromptRules, load_prompt_set
 from selflong.recipe.recipe import Recipe, stages_of_mixture, tokens_of_stage
-from selflong.recipe.synthesis import DocumentTasks, Gates, LongInput, LongOutput, Synthesis
+from selflong.recipe.synthesis import (
+    DocumentTasks,
+    Gates,
+    LongInput,
+    LongOutput,
+    MultiHop,
+    Synthesis,
+)
 from selflong.sources.documents.section import Size
 from selflong.synthesis.briefs import draw_brief
 from selflong.synthesis.target_lengths import sample_lengths
@@ -97,6 +104,8 @@ def synthesised(recipe: Recipe, kind: str, family: str | None = None) -> "Sample
             return _long_outputs(recipe, synthesis, section)
         case DocumentTasks():
             return _document_tasks(section, family)
+        case MultiHop():
+            return Samples(CHAINS.kept * section.samples, sample_lengths(section.lengths))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from selflong.estimate.data_stages import (
     synthesised,
 )
 from selflong.estimate.index import embedding_bytes
-from selflong.estimate.shapes import model_shape, weights_shape
 from selflong.estimate.synthesis import Usage, usage
 from selflong.estimate.training import estimate_stage
 from selflong.placement.fit import Fit
@@ -23,6 +22,7 @@ from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving, Site
 from selflong.recipe.suites import Suite
 from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, GgufWeights, HubWeights
+from selflong.run.shapes import model_shape, weights_shape
 from selflong.sources.documents.section import BYTES_PER_TOKEN, COMPRESSION
 from selflong.suites.load import Load
 
@@ -47,6 +47,7 @@ MADE_BY = {
     "long_input": "answers",
     "long_output": "long outputs",
     "document_tasks": "document tasks",
+    "multi_hop": "multi-hop questions",
 }
 """The last step of each kind of samples."""
 
@@ -218,13 +219,12 @@ class Planner:
         uses, corpus = usage(self.recipe, name), (f"corpus {section.corpus}",)
         if section.long_input is not None:
             yield from self._long_inputs(section, section.long_input, name, generator, uses)
-        for kind in ("long_output", "document_tasks"):
-            if kind in section.kinds:
-                step = MADE_BY[kind]
-                yield self._requests(
-                    f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
-                    corpus, kept=synthesised(self.recipe, kind).tokens,
-                )  # fmt: skip
+        for kind in (kind for kind in section.kinds if kind != "long_input"):
+            step = MADE_BY[kind]
+            yield self._requests(
+                f"{step} {name}", uses[step], section.kinds[kind].shards, name, generator,
+                corpus, kept=synthesised(self.recipe, kind).tokens,
+            )  # fmt: skip
 
     def _long_inputs(
         self, section: Synthesis, long_input: LongInput, name: str, generator: Generator,

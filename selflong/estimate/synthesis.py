@@ -13,6 +13,7 @@ RULES = {
     "answers": ("summary", "answer", "follow-up", "closed book"),
     "long outputs": ("back-translation",),
     "document tasks": ("question", "book summary"),
+    "multi-hop questions": ("first question", "second question", "description", "check"),
 }
 """Step of the estimate -> steps of the synthesis."""
 

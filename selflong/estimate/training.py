@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from selflong.cluster import WARNING_SECONDS, asked, usable_seconds
 from selflong.estimate.balance import STEPS, packed_documents, useful_share
 from selflong.estimate.data_stages import stage_data
-from selflong.estimate.shapes import model_shape
 from selflong.job import UserError
 from selflong.placement.fit import Fit, choose, site_fit
 from selflong.placement.layout import Parallelism, shared_heads
@@ -16,6 +15,7 @@ from selflong.placement.shapes import Architecture
 from selflong.recipe.models import Stage
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
+from selflong.run.shapes import model_shape
 
 STARTS = 4
 """A stage's start and end over another job's start: its ranks load DeepSpeed and the weights, and at the
@@ -71,9 +71,10 @@ def stage_share(
     assert stage.mixture is not None
     data = layout.ranks // layout.sequence
     per_node = machine.devices_per_node
-    ring = layout.sequence // shared_heads(
+    ulysses = layout.ulysses or shared_heads(
         layout.sequence, model.heads, model.key_value_heads, per_node
     )
+    ring = layout.sequence // ulysses
     if ring == data == 1:
         return 1.0
     size = min(stage.sequences_per_step, MOST_SEQUENCES)

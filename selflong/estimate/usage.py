@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selflong.recipe.document_prompts import load_document_prompts
+from selflong.recipe.multi_hop_prompts import load_multi_hop_prompts
 from selflong.recipe.prompts import Prompt, PromptRules, PromptSet, load_prompt_set
 from selflong.recipe.recipe import Recipe
-from selflong.recipe.synthesis import DocumentTasks, LongOutput, Synthesis
+from selflong.recipe.synthesis import DocumentTasks, LongOutput, MultiHop, Synthesis
 from selflong.synthesis.instructions import plan_instructions
 from selflong.synthesis.target_lengths import sample_lengths
 
@@ -35,6 +36,30 @@ CALLS_PER_QUESTION = 1.2
 """Replies without a question and an answer are asked for again; assumed, as FILLED_REPLY is."""
 FILLED_REPLY = 0.6
 """Tokens of a reply on a document over the most that it may have."""
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What a generator does on the way to a question over two documents, of each sample that is asked for."""
+
+    firsts: float
+    """First questions that are asked for."""
+    seconds: float
+    descriptions: float
+    checks: float
+    """Questions that are asked to check them."""
+    pieces: float
+    """Of documents that all these together read."""
+    kept: float
+    """Samples that are made."""
+
+
+CHAINS = Chains(3.0, 2.0, 1.5, 4.0, 3.5, 0.9)
+"""Assumed for a model that follows instructions; docs/prompts.md says what one of 1.5B parameters does."""
+PAIR_TOKENS = 40
+"""Of a reply with a question and its answer."""
+ANSWER_TOKENS = 6
+"""Of an answer that is a name or a number."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,7 @@ class StepUsage:
 
 
 def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> list[StepUsage]:
-    """What `generator` is asked for all long inputs and long outputs of the recipe, step by step.
+    """What `generator` is asked for all samples of the recipe, step by step.
 
     document_tokens: mean length of the corpus' documents.
     """
@@ -95,6 +120,8 @@ def expected_usage(recipe: Recipe, generator: str, document_tokens: float) -> li
         found.append(asked.back_translations(synthesis.long_output))
     if synthesis.document_tasks is not None:
         found += _document_tasks(synthesis.document_tasks)
+    if synthesis.multi_hop is not None:
+        found += _multi_hop(synthesis.multi_hop)
     return found
 
 
@@ -134,6 +161,20 @@ def _document_tasks(section: DocumentTasks) -> Iterator[StepUsage]:
         read = chunks * summary
     samples = section.summaries
     yield _usage("book summary", samples * calls, samples * filled, summary, prompts.summary)
+
+
+def _multi_hop(section: MultiHop) -> Iterator[StepUsage]:
+    """Of questions over two documents, those that the checks drop included."""
+    prompts, samples = load_multi_hop_prompts(section.prompts), section.samples
+    chunk = FILLED_CHUNK * section.chunk_tokens
+    reply = min(section.reply_tokens, PAIR_TOKENS)
+    firsts, seconds = samples * CHAINS.firsts, samples * CHAINS.seconds
+    yield _usage("first question", firsts, firsts * chunk, reply, prompts.first)
+    yield _usage("second question", seconds, seconds * chunk, reply, prompts.second)
+    described, checks = samples * CHAINS.descriptions, samples * CHAINS.checks
+    yield _usage("description", described, described * reply / 2, reply / 2, prompts.describe)
+    read = samples * CHAINS.pieces * chunk + checks * reply
+    yield _usage("check", checks, read, min(section.answer_tokens, ANSWER_TOKENS), prompts.answer)
 
 
 def means(rules: PromptRules) -> Means:

@@ -8,7 +8,6 @@ from selflong.estimate import retrieval
 from selflong.estimate.data_stages import EntryData, documents, stage_data
 from selflong.estimate.index import embedding_bytes
 from selflong.estimate.schedule import Span, peak_bytes, schedule
-from selflong.estimate.shapes import model_shape
 from selflong.estimate.speed import SPEED_COLUMNS, speed_cells, stage_speeds
 from selflong.estimate.steps import Planner, Step
 from selflong.formats import publish, write_json, write_text
@@ -24,6 +23,7 @@ from selflong.recipe.published import PUBLISHED_RESULTS
 from selflong.recipe.recipe import Recipe, stages_of_mixture
 from selflong.recipe.site import Site
 from selflong.report import published
+from selflong.run.shapes import model_shape
 from selflong.tables import markdown, pipes
 
 PARTS = (

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from selflong.job import UserError
 from selflong.placement.layout import (
-    MLP_TILES,
     Parallelism,
     even_sequence,
     layouts,
@@ -66,8 +65,8 @@ def first_fit(
     layout = fit.layout
     if not (fit.fits and layout.offload_activations and layout.resident_layers is None):
         return fit
-    spare = machine.usable_memory - fit.memory.total
-    layers = spare_layers(model, -(-length // layout.sequence), layout, spare)
+    tokens = -(-length // layout.sequence)
+    layers = spare_layers(model, tokens, layout, fit.memory, machine.usable_memory)
     return _fit(model, length, nodes, replace(layout, resident_layers=layers), machine, device)
 
 
@@ -97,11 +96,9 @@ def choose(model: Architecture, length: int, sequences: int, machine: Machine) -
 
 
 def longest(model: Architecture, devices: int, machine: Machine, step: int = 2**13) -> int:
-    """The longest sequence that so many devices hold with all offloaded that can be, in whole `step`s. What
-    the nodes' own memory holds is not looked at."""
-    layout = Parallelism(
-        devices, devices, offload_optimizer=True, offload_activations=True, mlp_tiles=MLP_TILES
-    )
+    """The longest sequence that so many devices hold in the leanest layout that is tried, in whole `step`s.
+    What the nodes' own memory holds is not looked at."""
+    *_, layout = layouts(devices, 1)
     low, high = 0, 2**30 // step
     while low < high:
         middle = (low + high + 1) // 2
@@ -135,6 +132,7 @@ def _site_layouts(
             yield replace(
                 layout,
                 sequence=given,
+                ulysses=section.ulysses_degree if section.ring else section.ulysses,
                 zero_stage=section.zero_stage,
                 activation_checkpointing=section.activation_checkpointing,
                 keep_attention=_or(section.keep_attention, layout.keep_attention),
@@ -153,6 +151,11 @@ def _or(given: T | None, tried: T) -> T:
     return tried if given is None else given
 
 
+def trains_alone(section: TrainingSite, built: Architecture) -> bool:
+    """Whether one core trains a model sooner than the site's ranks."""
+    return section.device == "cpu" and section.ring is None and built.parameters < ALONE
+
+
 def _alone(section: TrainingSite) -> TrainingSite:
     """The site with one rank, which shares nothing and keeps what its layers hold."""
     return section.model_copy(
@@ -165,6 +168,9 @@ def _alone(section: TrainingSite) -> TrainingSite:
             "activation_checkpointing": False,
             "offload_optimizer": False,
             "offload_activations": False,
+            "offload_parameters": False,
+            "offload_nvme": None,
+            "zero_hpz_partition_size": 1,
         }
     )
 
@@ -175,7 +181,7 @@ def _loss_rows(
     """What memory is left for; a CPU gains nothing by more than it takes by itself."""
     if section.device == "cpu":
         return None
-    return roomy_loss_rows(built, machine.usable_memory - fit.memory.total)
+    return roomy_loss_rows(built, machine.usable_memory - fit.memory.held - fit.memory.loss)
 
 
 def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> TrainingSite:
@@ -191,7 +197,7 @@ def stage_site(recipe: Recipe, site: Site, checkpoint: str, initial: Path) -> Tr
         built = architecture(recipe.root_weights(checkpoint.partition("/")[0]), initial)
     except UserError:
         return section
-    if section.device == "cpu" and section.ring is None and built.parameters < ALONE:
+    if trains_alone(section, built):
         return _alone(section)
     machine = choose_machine(recipe, site) if section.device == "cuda" else TWO_CORES
     fit = site_fit(built, stage, section, machine)

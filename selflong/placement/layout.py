@@ -25,6 +25,8 @@ class Parallelism:
     zero_hpz_partition_size: int = 1
     mlp_tiles: int = 1
     loss_rows: int | None = None
+    ulysses: int | None = None
+    """Of the ranks that share a sequence those that share its heads; None: as many as heads allow."""
 
 
 def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node: int) -> int:
@@ -33,6 +35,12 @@ def shared_heads(sequence: int, heads: int, key_value_heads: int, ranks_per_node
     Under Ulysses every rank has the same work whatever the documents; what is left is a ring's.
     """
     return math.gcd(sequence, heads, key_value_heads, ranks_per_node)
+
+
+def heads_divide(ulysses: int, heads: int, key_value_heads: int) -> bool:
+    """Whether so many ranks can share a model's heads; of key-value heads that are fewer each has a copy."""
+    even = key_value_heads % ulysses == 0 or ulysses % key_value_heads == 0
+    return heads % ulysses == 0 and even
 
 
 MLP_TILES = 8

@@ -1,5 +1,6 @@
 """What a device holds while it trains: a model, a length and a layout of parallelism."""
 
+import math
 from dataclasses import dataclass
 
 from selflong.placement.layout import Parallelism
@@ -24,6 +25,8 @@ REDUCE_BUCKET = 2 * 10**8
 """Gradients that are summed over ranks at once, in float32."""
 CPU_REDUCE_BUCKET = 2**25
 """The same of ranks on a CPU: 0.13 GB, which their processes keep when it is freed."""
+SUB_GROUP = 10**9
+"""Parameters of a rank that ZeRO-3 steps at once, at most."""
 LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO-3 gathers ahead of their use, at most."""
 FRAMEWORK_BYTES = 2 * GB
@@ -44,15 +47,27 @@ class Memory:
     bucket: float
     """Gradients that are summed over ranks."""
     checkpoints: float
-    """What each layer keeps for the backward pass: its hidden state, attention's output and log-sum-exp."""
+    """What layers keep for the backward pass: hidden states, attention's outputs and log-sum-exps, or all
+    that autograd wants; rotary angles."""
     layer: float
-    """What one layer holds while it is computed again and differentiated; all, without checkpointing."""
+    """What one layer holds while it is computed again and differentiated, and the head's gradient, where the
+    embeddings share it."""
     loss: float
+    """What the last norm and the output layer hold."""
+    step: float
+    """Gradients once more, as the optimizer takes them."""
     framework: float
 
     @property
+    def held(self) -> float:
+        """What lies there from the forward to the backward pass."""
+        return sum(vars(self).values()) - self.layer - self.loss - self.step
+
+    @property
     def total(self) -> float:
-        return sum(vars(self).values())
+        """The loss is over when the layers are differentiated, and both when the optimizer steps."""
+        stepping = self.held - self.gathered - self.checkpoints + self.step
+        return max(self.held + max(self.layer, self.loss), stepping)
 
 
 @dataclass(frozen=True)
@@ -63,37 +78,69 @@ class Offloaded:
     disk: float
 
 
-def layer_bytes(model: Architecture, tokens: int, element: int = 2, mlp_tiles: int = 1) -> float:
-    """Activations that autograd keeps for one layer, without those of its input.
+def layer_bytes(
+    model: Architecture, tokens: int, mlp_tiles: int = 1, shared: bool = False
+) -> float:
+    """Activations that autograd keeps for one layer in bf16, without its input.
 
-    Two normalised inputs; queries, keys, values before and after rotation; attention's output; its
-    residual sum; gate, activated gate, up and their product. Log-sum-exps are float32.
+    Of each norm the input and what divides it in float32, and the normalised input before and after its
+    weight; rotated queries and keys, values; attention's output, laid out anew where ranks share a sequence,
+    and log-sum-exps in float32; gate, activated gate, up and their product.
     """
-    width = model.attention_width
-    attention = 2 * width + 3 * model.key_value_width + width
-    feed_forward = 4 * model.intermediate / mlp_tiles
-    elements = 3 * model.hidden + attention + feed_forward
-    return tokens * (element * elements + 4 * model.heads)
+    norms = 2 * (8 * model.hidden + 4)
+    outputs = 2 if shared else 1
+    attention = 2 * ((1 + outputs) * model.attention_width + 2 * model.key_value_width)
+    feed_forward = 8 * model.intermediate / mlp_tiles
+    return tokens * (norms + attention + 4 * model.heads + feed_forward)
 
 
-def backward_bytes(model: Architecture, tokens: int, shared: bool, mlp_tiles: int = 1) -> float:
+def backward_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
     """What the backward pass of a layer holds beside what autograd kept, at its peak.
 
-    In the MLP the gradients of its widest tensors; then, with the MLP's own activations freed, attention: its
-    operands and their gradients once more, as its kernels want them. Where ranks share a sequence, keys and
-    values that arrive, are used and leave, and their float32 gradients, as well.
+    The gradient that comes in. With it, in the MLP those of its two widest tensors; then, with the MLP's
+    activations freed, what a norm computes in float32; then, with that norm's freed too, attention: its
+    operands and their gradients once more, as its kernels want them, and inside of the kernels the queries'
+    gradient in float32 and the keys' and values' for each query head (flash-attn 2). In a ring, the queries'
+    gradient in float32; keys and values that arrive, are used and leave, and their float32 gradients.
     """
-    feed_forward = 2 * (2 * model.intermediate / mlp_tiles + model.hidden)
-    freed = 2 * 4 * model.intermediate / mlp_tiles
-    copies = 2 * (4 * model.attention_width + 4 * model.key_value_width)
-    exchanged = 2 * (3 * 2 + 2 * 4) * model.key_value_width if shared else 0
-    return float(tokens * max(feed_forward, copies + exchanged - freed))
+    wide, narrow = model.attention_width, model.key_value_width
+    feed_forward = 4 * model.intermediate / layout.mlp_tiles
+    if layout.mlp_tiles > 1:
+        feed_forward += 4 * model.hidden  # gradients of the parts, and of them all
+    freed = 8 * model.intermediate / layout.mlp_tiles
+    norm = 16 * model.hidden - freed
+    freed += 8 * model.hidden + 4 + (2 * wide if layout.sequence > 1 else 0)
+    operands = 2 * (4 * wide + 4 * narrow)
+    kernel = 4 * wide + 2 * 2 * wide
+    exchanged = 0
+    if _has_ring(model, layout):
+        operands += (
+            2 * wide
+        )  # the output too: its blocks were added up in another order of dimensions
+        exchanged = 4 * wide + 2 * (3 * 2 + 2 * 4) * narrow
+    attention = operands + kernel + exchanged - freed
+    return float(tokens * (2 * model.hidden + max(feed_forward, norm, attention)))
+
+
+def _has_ring(model: Architecture, layout: Parallelism) -> bool:
+    heads = layout.ulysses or math.gcd(layout.sequence, model.heads, model.key_value_heads)
+    return layout.sequence > heads
 
 
 def kept_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
     """What a layer that is computed again keeps from the forward pass."""
     attention = 2 * model.attention_width + 4 * model.heads if layout.keep_attention else 0
     return float(tokens * (2 * model.hidden + attention))
+
+
+def checkpoint_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:
+    """What all layers keep on the device, the last one's output, rotary angles, and the batch itself."""
+    if layout.activation_checkpointing:
+        kept = kept_bytes(model, tokens, layout) * held_layers(model, layout)
+    else:
+        kept = model.layers * layer_bytes(model, tokens, layout.mlp_tiles, layout.sequence > 1)
+    batch = 3 * 8  # ids, labels, positions
+    return kept + tokens * (2 * model.hidden + 2 * 2 * model.head_size + batch)
 
 
 def held_layers(model: Architecture, layout: Parallelism) -> int:
@@ -103,9 +150,12 @@ def held_layers(model: Architecture, layout: Parallelism) -> int:
     return min(model.layers, PASSING_LAYERS + (layout.resident_layers or 0))
 
 
-def spare_layers(model: Architecture, tokens: int, layout: Parallelism, spare: float) -> int:
-    """Layers more whose activations so many bytes hold, when the loss has taken what makes it faster."""
-    left = spare - _LOGIT_BYTES * (MOST_LOSS_ELEMENTS - LOSS_ELEMENTS)
+def spare_layers(
+    model: Architecture, tokens: int, layout: Parallelism, need: Memory, usable: float
+) -> int:
+    """Layers more whose activations a device holds, when the loss has taken what makes it faster."""
+    roomy_loss = need.loss + _LOGIT_BYTES * (MOST_LOSS_ELEMENTS - LOSS_ELEMENTS)
+    left = usable - need.held - max(need.layer, roomy_loss)
     layers = int(max(0.0, left) // kept_bytes(model, tokens, layout))
     return min(layers, model.layers - PASSING_LAYERS)
 
@@ -126,12 +176,16 @@ _LOGIT_BYTES = 2.0 + 4.0 + 2.0
 
 
 def loss_bytes(model: Architecture, tokens: int, rows: int | None = None) -> float:
-    """What the loss of a model in bf16 holds.
+    """What the last norm and the loss of a model in bf16 hold, beside the norm's input, which is freed.
 
-    The logits of `rows` tokens, and the gradient of those before; the head's gradient in float32.
+    Of the norm what a layer's keeps, and the gradient of its output; which tokens count; of `rows` of them
+    hidden states, sums, logits, and the gradient of the logits before; the head's gradient in float32, at the
+    end in bf16 as well.
     """
     held = min(rows or loss_rows(model.vocabulary), tokens)
-    return _LOGIT_BYTES * held * model.vocabulary + 4.0 * model.embedding_parameters
+    logits, head = held * model.vocabulary, model.embedding_parameters
+    most = max(_LOGIT_BYTES * logits + held * (2 * model.hidden + 20), 2 * logits + 2 * head)
+    return tokens * (8.0 * model.hidden + 4 + 8) + 4.0 * head + most
 
 
 def _held_weights(model: Architecture, layout: Parallelism, shard: int) -> float:
@@ -154,11 +208,13 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
     shard = [1, 1, 1, 1]  # of nothing, optimizer, gradients, parameters
     for stage in range(1, layout.zero_stage + 1):
         shard[stage] = layout.ranks
-    again = layout.activation_checkpointing
-    tiles = layout.mlp_tiles
-    layer = layer_bytes(model, tokens, mlp_tiles=tiles) * (1 if again else model.layers)
-    kept = kept_bytes(model, tokens, layout) if again else 0.0
+    layer = backward_bytes(model, tokens, layout)
+    if layout.activation_checkpointing:
+        layer += layer_bytes(model, tokens, layout.mlp_tiles, layout.sequence > 1)
     gathered = min(model.parameters, max(model.embedding_parameters, LIVE_PARAMETERS))
+    stepped = model.parameters / shard[1]
+    if layout.zero_stage == 3:
+        stepped = min(stepped, SUB_GROUP)
     # Under ZeRO 1 bf16 gradients of all parameters lie beside their float32 sums.
     narrow = WEIGHT_BYTES * model.parameters if layout.zero_stage == 1 else 0.0
     return Memory(
@@ -170,9 +226,10 @@ def memory(model: Architecture, length: int, layout: Parallelism, device: str = 
         else OPTIMIZER_BYTES * model.parameters / shard[1],
         gathered=WEIGHT_BYTES * gathered if layout.zero_stage == 3 and layout.ranks > 1 else 0.0,
         bucket=_bucket_bytes(model, device),
-        checkpoints=kept * held_layers(model, layout),
-        layer=layer + backward_bytes(model, tokens, layout.sequence > 1, tiles),
+        checkpoints=checkpoint_bytes(model, tokens, layout),
+        layer=layer + (WEIGHT_BYTES * model.embedding_parameters if model.tied else 0.0),
         loss=loss_bytes(model, tokens, layout.loss_rows),
+        step=0.0 if layout.offload_optimizer else GRADIENT_BYTES * stepped,
         framework=float(FRAMEWORK_BYTES) if device == "cuda" else CPU_FRAMEWORK_BYTES,
     )
 

@@ -10,11 +10,12 @@ from selflong.job import UserError
 from selflong.recipe.document_prompts import load_document_prompts
 from selflong.recipe.families import TRAINED_EXACTLY
 from selflong.recipe.models import INITIAL
+from selflong.recipe.multi_hop_prompts import load_multi_hop_prompts
 from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.published import cells
 from selflong.recipe.recipe import DOWNLOADS, Recipe
 from selflong.recipe.report import Neighbour
-from selflong.recipe.synthesis import DocumentTasks, Generator, LongInput, Synthesis
+from selflong.recipe.synthesis import Generator, LongInput, Synthesis
 from selflong.recipe.weights import EndpointWeights, FolderWeights, RandomWeights
 from selflong.recipe.wording import does_not_exist
 from selflong.sources.conversations.section import ConversationSection
@@ -233,9 +234,12 @@ def _synthesis_mistakes(recipe: Recipe) -> Iterator[str]:
         yield "generators: synthesis needs at least one"
     for name, generator in recipe.generators.items():
         yield from _generator_mistakes(recipe, synthesis, name, generator)
-    if synthesis.document_tasks is not None:
+    if (tasks := synthesis.document_tasks) is not None:
         place = "synthesis.document_tasks.prompts"
-        yield from _set_mistakes(place, load_document_prompts, synthesis.document_tasks.prompts)
+        yield from _set_mistakes(place, load_document_prompts, tasks.prompts)
+    if (multi_hop := synthesis.multi_hop) is not None:
+        place = "synthesis.multi_hop.prompts"
+        yield from _set_mistakes(place, load_multi_hop_prompts, multi_hop.prompts)
     long_output = synthesis.long_output
     if long_output is not None and long_output.minimum_tokens > long_output.maximum_tokens:
         yield "synthesis.long_output.minimum_tokens: is above maximum_tokens"
@@ -251,8 +255,14 @@ def _generator_mistakes(
     if (section := synthesis.long_output) is not None:
         asked = ("long_output.excerpt_tokens", section.excerpt_tokens, section.instruction_tokens)
         yield from _room_mistakes(name, generator, *asked)
-    if synthesis.document_tasks is not None:
-        yield from _window_mistakes(name, generator, synthesis.document_tasks)
+    if (tasks := synthesis.document_tasks) is not None:
+        needed = tasks.chunk_tokens + max(tasks.reply_tokens, tasks.summary_tokens)
+        held = "a chunk and a reply"
+        yield from _window_mistakes(name, generator, "document_tasks", held, needed)
+    if (hops := synthesis.multi_hop) is not None:
+        needed = 2 * hops.chunk_tokens + max(hops.reply_tokens, hops.answer_tokens)
+        held = "two chunks and a reply"
+        yield from _window_mistakes(name, generator, "multi_hop", held, needed)
     if generator.tokenizer is not None and generator.tokenizer not in recipe.models:
         yield _unknown(f"generators.{name}.tokenizer", generator.tokenizer, recipe.models)
 
@@ -268,11 +278,8 @@ def _set_mistakes(place: str, load: Callable[[str], object], reference: str) -> 
 def _long_input_mistakes(name: str, generator: Generator, section: LongInput) -> Iterator[str]:
     yield from _prompt_mistakes(f"generators.{name}", generator.prompts, section)
     needed = section.chunk_tokens + section.instruction_tokens + section.summary_tokens
-    if needed > generator.context_tokens:
-        yield (
-            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk, "
-            f"an instruction and a summary ({needed}); lower synthesis.long_input.chunk_tokens"
-        )
+    held = "a chunk, an instruction and a summary"
+    yield from _window_mistakes(name, generator, "long_input", held, needed)
     asked = ("long_input.answer_tokens", section.answer_tokens, section.instruction_tokens)
     yield from _room_mistakes(name, generator, *asked)
 
@@ -287,12 +294,14 @@ def _room_mistakes(
         )
 
 
-def _window_mistakes(name: str, generator: Generator, section: DocumentTasks) -> Iterator[str]:
-    needed = section.chunk_tokens + max(section.reply_tokens, section.summary_tokens)
+def _window_mistakes(
+    name: str, generator: Generator, kind: str, held: str, needed: int
+) -> Iterator[str]:
+    """held: what one call of a kind of samples holds; needed: the tokens of it all."""
     if needed > generator.context_tokens:
         yield (
-            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold a chunk and a reply "
-            f"({needed}); lower synthesis.document_tasks.chunk_tokens"
+            f"generators.{name}.context_tokens: {generator.context_tokens} does not hold {held} ({needed}); "
+            f"lower synthesis.{kind}.chunk_tokens"
         )
 
 

@@ -12,15 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from selflong.recipe.prompts import (
-    RULES,
-    Prompt,
-    Text,
-    check_names,
-    find_set,
-    read_prompts,
-    read_rules,
-)
+from selflong.recipe.prompts import Prompt, Text, find_set, read_set
 from selflong.recipe.section import Section
 
 SETS = Path(__file__).parents[1] / "synthesis/document_prompts"
@@ -32,7 +24,7 @@ PROMPTS: Mapping[str, frozenset[str]] = {
 """Prompt -> its placeholders."""
 
 
-def _holds(*names: str) -> AfterValidator:
+def holds(*names: str) -> AfterValidator:
     """Each of `names` once, and no other placeholder."""
 
     def check(text: str) -> str:
@@ -46,9 +38,9 @@ def _holds(*names: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-QuestionLayout = Annotated[str, _holds("request", "document", "question")]
-SummaryLayout = Annotated[str, _holds("request", "document")]
-Heading = Annotated[Text, _holds("number")]
+QuestionLayout = Annotated[str, holds("request", "document", "question")]
+SummaryLayout = Annotated[str, holds("request", "document")]
+Heading = Annotated[Text, holds("number")]
 
 
 class DocumentRules(Section):
@@ -83,9 +75,5 @@ class DocumentPrompts:
 @cache
 def load_document_prompts(reference: str) -> DocumentPrompts:
     """A set by its name or the path of its folder; UserError with the first mistake in it."""
-    folder = find_set(SETS, reference)
-    rules = read_rules(folder / RULES, DocumentRules)
-    digest, prompts = read_prompts(folder, PROMPTS)
-    for name, prompt in prompts.items():
-        check_names(folder / prompt.name, prompt, PROMPTS[name])
+    digest, rules, prompts = read_set(find_set(SETS, reference), DocumentRules, PROMPTS)
     return DocumentPrompts(digest, rules, **prompts)

@@ -196,6 +196,17 @@ def load_prompt_set(reference: str) -> PromptSet:
     return PromptSet(folder.name, digest, rules, prompts)
 
 
+def read_set(
+    folder: Path, kind: type[Rules], placeholders: Mapping[str, Set[str]]
+) -> tuple[str, Rules, dict[str, Prompt]]:
+    """Digest, rules and prompts of a set whose prompts have just the placeholders given by their names."""
+    rules = read_rules(folder / RULES, kind)
+    digest, prompts = read_prompts(folder, placeholders)
+    for name, prompt in prompts.items():
+        check_names(folder / prompt.name, prompt, placeholders[name])
+    return digest, rules, prompts
+
+
 def read_prompts(folder: Path, names: Iterable[str]) -> tuple[str, dict[str, Prompt]]:
     """Digest of a set's rules and prompts, and its prompts by their names without the ending."""
     contents = {name: _content(folder / f"{name}.md") for name in names}

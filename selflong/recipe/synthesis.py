@@ -7,8 +7,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from selflong.recipe.document_prompts import load_document_prompts
+from selflong.recipe.multi_hop_prompts import load_multi_hop_prompts
 from selflong.recipe.prompts import load_prompt_set
-from selflong.recipe.section import Drawn, Licensed, Positive, Rate, Section, Shards, Share
+from selflong.recipe.section import (
+    Drawn,
+    Licensed,
+    Positive,
+    Rate,
+    Section,
+    Shards,
+    Share,
+    is_none,
+)
 from selflong.recipe.weights import Price, Weights
 
 
@@ -193,6 +203,34 @@ class DocumentTasks(SampleKind):
         return load_document_prompts(self.prompts).sha256
 
 
+class MultiHop(SampleKind):
+    """Questions over two documents, which no paper here has: the answer to a first question, a name, is what
+    a second one on another document is about, and both are composed into one that does not say the name
+    (as MuSiQue's questions are composed, arXiv 2108.00573). Kept is what the generator answers from both
+    documents, and neither from one of them nor from none; `gates` have no effect. Responses alone are
+    trained on.
+    """
+
+    samples: Positive
+    """To ask for; the checks leave fewer."""
+    shards: Shards
+    prompts: str = "bridge"
+    """Set of prompts and templates, or a folder of your own."""
+    lengths: Lengths
+    """Of a sample: the two documents among others that are drawn by chance, and the question."""
+    chunk_tokens: Positive
+    """Of the piece of a document that the generator reads, in its own tokens."""
+    reply_tokens: Positive
+    """The most of a reply with a question and its answer, in the generator's tokens."""
+    answer_tokens: Positive = 48
+    """The most of an answer where a question is asked to check it, in the generator's tokens."""
+
+    _some_in_each = model_validator(mode="after")(_some_in_each_shard)
+
+    def prompts_sha256(self, generator: Generator) -> str:
+        return load_multi_hop_prompts(self.prompts).sha256
+
+
 class Gates(Section):
     """Quality gates; each drop is counted with its reason. The paper has none."""
 
@@ -228,15 +266,17 @@ class Synthesis(Section):
     long_input: LongInput | None = None
     long_output: LongOutput | None = None
     document_tasks: DocumentTasks | None = None
+    multi_hop: MultiHop | None = Field(default=None, exclude_if=is_none)
     gates: Gates = Gates()
 
     @property
-    def kinds(self) -> dict[str, LongInput | LongOutput | DocumentTasks]:
+    def kinds(self) -> dict[str, LongInput | LongOutput | DocumentTasks | MultiHop]:
         """What is made, by the name that a mixture's entry gives it."""
         sections = {
             "long_input": self.long_input,
             "long_output": self.long_output,
             "document_tasks": self.document_tasks,
+            "multi_hop": self.multi_hop,
         }
         return {name: section for name, section in sections.items() if section is not None}
 
@@ -262,7 +302,7 @@ class Synthesis(Section):
     def _makes_something(self) -> Self:
         if not self.kinds:
             raise ValueError(
-                "give long_input, long_output or document_tasks, or leave synthesis out"
+                "give long_input, long_output, document_tasks or multi_hop, or leave synthesis out"
             )
         if (self.long_input is None) != (self.encoder is None):
             raise ValueError("encoder and long_input stand together: give both or neither")

@@ -306,6 +306,7 @@ MADE = {
     "long_input": "with a long input",
     "long_output": "with a long output",
     "document_tasks": "of long documents",
+    "multi_hop": "over two documents",
 }
 """Kind of samples that the synthesis makes -> what stands behind their number."""
 

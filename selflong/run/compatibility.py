@@ -12,6 +12,8 @@ from typing import Any
 
 from selflong.job import UserError, disk_errors_as_sentences
 from selflong.packages import find_encoder, find_gguf, package_folder
+from selflong.placement.fit import trains_alone
+from selflong.placement.layout import heads_divide
 from selflong.recipe.loading import OVERRIDES
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import JobKind, RemoteServing, Serving, Site
@@ -19,6 +21,7 @@ from selflong.recipe.weights import EndpointWeights, FolderWeights, GgufWeights,
 from selflong.recipe.wording import nearest
 from selflong.results import results_of
 from selflong.run.contexts import beyond_contexts
+from selflong.run.shapes import model_shape
 from selflong.sources.conversations.section import ConversationSection
 from selflong.sources.documents.section import DocumentSection
 
@@ -68,6 +71,7 @@ def _of_site(recipe: Recipe, site: Site) -> Iterator[Mistake]:
     yield from _endpoints(recipe, site)
     yield from _of_suites(recipe, site)
     yield from _ranks(recipe, site)
+    yield from _heads(recipe, site)
 
 
 def _places(recipe: Recipe, site: Site) -> Iterator[Mistake]:
@@ -185,6 +189,27 @@ def _ranks(recipe: Recipe, site: Site) -> Iterator[Mistake]:
             f"{training.ranks} ranks cannot be shared by ring {training.ring_degree} x ulysses "
             f"{training.ulysses_degree}; their product must divide nodes x ranks_per_node",
         )
+
+
+def _heads(recipe: Recipe, site: Site) -> Iterator[Mistake]:
+    """The first model whose heads the site's ranks cannot share, as far as shapes are known by now."""
+    ulysses = site.training.ulysses_degree
+    for name, model in recipe.models.items():
+        try:
+            trained = ulysses > 1 and any(stage.tokens for stage in model.stages)
+            shape = model_shape(recipe, site, name) if trained else None
+        except UserError:
+            continue  # whoever loads it says what is wrong
+        if shape is None or trains_alone(site.training, shape):
+            continue
+        if not heads_divide(ulysses, shape.heads, shape.key_value_heads):
+            yield (
+                "training.ulysses",
+                f"{ulysses} ranks cannot share the {shape.heads} attention heads and "
+                f"{shape.key_value_heads} key-value heads of {name}; give a divisor of both, or use "
+                "training.ring",
+            )
+            return
 
 
 # ---------------------------------------------------------------------------------------- the recipe

@@ -1,16 +1,14 @@
 """Suites that ask a checkpoint for more than it reads, as far as that is known before anything is loaded."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from selflong.job import UserError
 from selflong.llm.serve import checkpoint_context
-from selflong.placement.shapes import configuration_folder
 from selflong.recipe.models import Chat
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import Site
-from selflong.recipe.weights import EndpointWeights, FolderWeights, HubWeights, Weights
-from selflong.results import download_folder
+from selflong.recipe.weights import EndpointWeights, Weights
+from selflong.run.shapes import config_folders
 from selflong.suites.load import supported
 
 
@@ -53,18 +51,9 @@ def context_of(recipe: Recipe, site: Site, checkpoint: str) -> int | None:
 def _of_weights(site: Site, weights: Weights | None) -> int | None:
     if isinstance(weights, EndpointWeights):
         return weights.context_tokens
-    for folder in _folders(site, weights):
+    for folder in config_folders(site, weights):
         try:
             return checkpoint_context(folder)
         except (OSError, UserError):
             continue  # whoever loads it says what is wrong
     return None
-
-
-def _folders(site: Site, weights: Weights | None) -> list[Path]:
-    if isinstance(weights, FolderWeights):
-        return [weights.path]
-    if isinstance(weights, HubWeights):
-        downloaded = download_folder(site, weights.download.name)
-        return [downloaded, configuration_folder(site.work, weights)]
-    return []

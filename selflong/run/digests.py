@@ -26,6 +26,16 @@ class Digests:
         values = [part.digest if isinstance(part, Section) else part for part in parts]
         return digest([stage, version, self.recipe.seed, *values])
 
+    def plan(self) -> str:
+        """Of what the plan reads: recipe, site and the prompts of all generators."""
+        kinds = self.recipe.synthesis.kinds if self.recipe.synthesis else {}
+        prompts = [
+            kind.prompts_sha256(generator)
+            for kind in kinds.values()
+            for generator in self.recipe.generators.values()
+        ]
+        return self.of("estimate", self.recipe, self.site, prompts)
+
     def source(self, corpus: str, source: str) -> str:
         """Of a source of a corpus, by its position."""
         return self.of("corpus", self.recipe.corpora[corpus].sources[int(source)])

@@ -23,6 +23,8 @@ KINDS: dict[str, JobKind] = {
     "write_instructions": "synthesis",
     "answer_instructions": "synthesis",
     "backtranslate": "synthesis",
+    "write_document_tasks": "synthesis",
+    "write_multi_hop": "synthesis",
     "train_stage": "training",
     "evaluate": "evaluation",
 }

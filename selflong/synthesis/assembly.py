@@ -1,8 +1,9 @@
-"""A long-input sample's text: the instruction and as many whole documents as its length holds."""
+"""The text of a sample: an instruction or a question, and as much of its documents as its length holds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from string import Template
 from typing import Any
 
 from selflong.recipe.synthesis import LongInput
@@ -88,6 +89,88 @@ def with_answer(
     with_replies = len(tokenizer.render([*short, *replies]).ids)
     added = with_replies - _count(short, tokenizer)
     return [*sample.messages, *replies], sample.input_tokens + added
+
+
+Layout = Callable[[Sequence[int]], list[dict[str, Any]]]
+"""Texts, by their places -> the conversation that holds them."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A conversation that has at most the tokens that it may have."""
+
+    messages: list[dict[str, Any]]
+    tokens: int
+    taken: list[int]
+    """Places of the texts in it, in the order in which they were offered."""
+
+    def row(
+        self, sample_id: str, source: str, family: str, documents: Iterable[str],
+        provenance: Mapping[str, Any],
+    ) -> dict[str, Any]:  # fmt: skip
+        """The row of formats.SAMPLES; responses alone are trained on, as of short conversations."""
+        return {
+            "sample_id": sample_id,
+            "kind": "short",
+            "source": source,
+            "family": family,
+            "messages": self.messages,
+            "document_ids": list(documents),
+            "tokens": self.tokens,
+            "provenance": provenance,
+        }
+
+
+def fit(
+    places: Sequence[int], tokens: Sequence[int], lay_out: Layout, length: int,
+    tokenizer: Tokenizer, least: int = 1,
+) -> Fitted | None:  # fmt: skip
+    """The conversation with as many of the first places as `length` tokens hold; None where it does not hold
+    the `least` first ones.
+
+    tokens: of each text, by its place.
+    """
+    taken = take(places, tokens, length, least)
+    while len(taken) >= least:
+        messages = lay_out(taken)
+        total = len(tokenizer.render(messages).ids)
+        if total <= length:
+            return Fitted(messages, total, taken)
+        # Words beside the texts, and tokens that join at their seams.
+        taken.pop()
+    return None
+
+
+def take(places: Sequence[int], tokens: Sequence[int], room: int, least: int = 1) -> list[int]:
+    """The first places whose texts have at most `room` tokens together; the `least` first ones whatever
+    they have."""
+    taken: list[int] = []
+    total = 0
+    for place in places:
+        total += tokens[place]
+        if len(taken) >= least and total > room:
+            break
+        taken.append(place)
+    return taken
+
+
+def asked_of(
+    layout: str, words: Mapping[str, str], parts: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """The user's message by a template: `words` for its placeholders, and `parts` where $document stands."""
+    before, after = (Template(part).substitute(words) for part in layout.split("$document"))
+    whole = [("prompt", before), *parts, ("prompt", after)]
+    return message("user", *((kind, text) for kind, text in whole if text))
+
+
+def under_headings(heading: str, texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Parts of a message: texts, each below the template `heading` with its $number on a line of its own."""
+    parts: list[tuple[str, str]] = []
+    for number, text in enumerate(texts, 1):
+        title = Template(heading).substitute(number=number)
+        parts.append(("prompt", f"\n\n{title}\n" if number > 1 else f"{title}\n"))
+        parts.append(("document", text.strip()))
+    return parts
 
 
 def message(role: str, *parts: tuple[str, str]) -> dict[str, Any]:

@@ -48,6 +48,13 @@ def split(text: str, limit: int, tokenizer: Tokenizer) -> list[tuple[int, int]]:
     return list(_split(text, 0, len(text), limit, tokenizer, 0)) if text else []
 
 
+def whole(spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Places of the spans at least half as long as the longest: the rest at a document's end can be a few
+    words, which give no topic."""
+    longest = max(end - start for start, end in spans)
+    return [place for place, (start, end) in enumerate(spans) if 2 * (end - start) >= longest]
+
+
 def _split(
     text: str, start: int, end: int, limit: int, tokenizer: Tokenizer, level: int
 ) -> Iterator[tuple[int, int]]:

@@ -6,22 +6,29 @@ summaries of its pieces, as often as that takes. Requests and layouts are drawn 
 """
 
 import asyncio
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from string import Template
 from typing import Any, Literal
 
-from selflong.llm import Answer, Result
+from selflong.llm import Answer
 from selflong.recipe.document_prompts import DocumentPrompts, load_document_prompts
 from selflong.recipe.synthesis import DocumentTasks
 from selflong.synthesis.agent import Agent, Setting, each, together, trouble, with_agent
-from selflong.synthesis.assembly import message
-from selflong.synthesis.chunks import Piece, pack, split
+from selflong.synthesis.assembly import (
+    Fitted,
+    Layout,
+    asked_of,
+    fit,
+    message,
+    take,
+    under_headings,
+)
+from selflong.synthesis.chunks import Piece, pack, split, whole
 from selflong.synthesis.documents import DocumentDraw, SampleShard
 from selflong.synthesis.instructions import GIVEN_UP
-from selflong.synthesis.quality import TRUNCATED, find_fault, find_instruction
+from selflong.synthesis.pairs import read_pair
+from selflong.synthesis.quality import find_fault
 from selflong.synthesis.randomness import sample_ids
 from selflong.synthesis.statistics import KEPT, Tally
 from selflong.synthesis.summaries import CUT, read_summary
@@ -31,20 +38,12 @@ from selflong.synthesis.target_lengths import draw_length
 SOURCE = "document_tasks"
 ATTEMPTS = 4
 """Documents that are tried for a question or a summary before it is given up."""
-UNREADABLE = "no question and answer"
 NO_ROOM = "no room for a piece"
 NOT_JOINED = "summaries too long to join"
 TOO_LONG = "answer beyond its reserve"
 
-_REPLY = re.compile(
-    r"^\W*question\s*:[\s*]*(.+?)\s*^\W*answer\s*:[\s*]*(.+)",
-    re.IGNORECASE | re.MULTILINE | re.DOTALL,
-)
-
 Task = Literal["question", "summary"]
 Row = dict[str, Any]
-Layout = Callable[[Sequence[int]], list[dict[str, Any]]]
-"""Pieces, by their places in the document -> the question that holds them."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,8 @@ async def _make_all(agent: Agent, plans: Sequence[_Plan], draw: DocumentDraw) ->
 def _cut(setting: Setting, plan: _Plan, attempt: int, document: tuple[str, str]) -> _Document:
     name, text = document
     spans = split(text, _section(setting).chunk_tokens, setting.counter)
-    # The rest at a document's end can be a few words.
-    longest = max(end - start for start, end in spans)
-    whole = [place for place, (start, end) in enumerate(spans) if 2 * (end - start) >= longest]
     pieces = [text[start:end] for start, end in spans]
-    chosen = setting.random(plan.sample_id, "piece", attempt).choice(whole)
+    chosen = setting.random(plan.sample_id, "piece", attempt).choice(whole(spans))
     return _Document(name, pieces, setting.target.count_many(pieces).tolist(), chosen)
 
 
@@ -166,19 +162,6 @@ async def _ask(agent: Agent, plan: _Plan, attempt: int, document: _Document) -> 
     return _counted(agent, made)
 
 
-def read_pair(result: Result, piece: str) -> tuple[tuple[str, str] | None, str]:
-    """Question and answer in a reply after reading `piece`, or None and the reason."""
-    if not isinstance(result, Answer):
-        return None, trouble(result)
-    if result.finish_reason != "stop":
-        return None, TRUNCATED
-    found = _REPLY.search(result.text)
-    if found is None:
-        return None, UNREADABLE
-    question, reason = find_instruction(replace(result, text=found[1]), piece)
-    return ((question, found[2].strip()), "") if question else (None, reason)
-
-
 def _both(
     agent: Agent, plan: _Plan, document: _Document, pair: tuple[str, str], provenance: Row
 ) -> list[Row | None]:
@@ -194,12 +177,11 @@ def _both(
         words = {"request": random.choice(requests), "question": question}
         heading = random.choice(rules.passage_headings) if family == "passages" else None
         places = order(len(document.pieces), document.chosen, random)
-        laid_out = _layout(document, layout, words, heading, random.random())
+        laid_out = _layout(document, layout, words, heading, random.random(), answer)
         length = draw_length(_section(setting).lengths, random)
-        reply = message("assistant", ("response", answer))
-        rows.append(
-            _fitted(setting, plan, family, document, places, laid_out, reply, length, provenance)
-        )
+        fitted = fit(places, document.tokens, laid_out, length, setting.target)
+        row = _row(setting, plan, family, document, fitted, provenance) if fitted else None
+        rows.append(row)
     return rows
 
 
@@ -225,54 +207,21 @@ def among(count: int, place: int, random: Random) -> list[int]:
 
 
 def _layout(
-    document: _Document, layout: str, words: Mapping[str, str], heading: str | None, seed: float
-) -> Layout:
-    """heading: of a passage; None where the pieces are one text."""
-    before, after = (Template(part).substitute(words) for part in layout.split("$document"))
+    document: _Document, layout: str, words: Mapping[str, str], heading: str | None, seed: float,
+    reply: str,
+) -> Layout:  # fmt: skip
+    """heading: of a passage; None where the pieces are one text. reply: the answer that is trained on."""
 
     def lay_out(places: Sequence[int]) -> list[dict[str, Any]]:
-        parts: list[tuple[str, str]] = []
         if heading is None:
-            parts.append(
-                ("document", "".join(document.pieces[place] for place in sorted(places)).strip())
-            )
+            text = "".join(document.pieces[place] for place in sorted(places)).strip()
+            parts = [("document", text)]
         else:
-            for number, place in enumerate(Random(seed).sample(places, len(places)), 1):
-                title = Template(heading).substitute(number=number)
-                parts.append(("prompt", f"\n\n{title}\n" if number > 1 else f"{title}\n"))
-                parts.append(("document", document.pieces[place].strip()))
-        whole = [("prompt", before), *parts, ("prompt", after)]
-        return [message("user", *((kind, text) for kind, text in whole if text))]
+            shuffled = Random(seed).sample(places, len(places))
+            parts = under_headings(heading, [document.pieces[place] for place in shuffled])
+        return [asked_of(layout, words, parts), message("assistant", ("response", reply))]
 
     return lay_out
-
-
-def _taken(document: _Document, places: Sequence[int], room: int) -> list[int]:
-    """The first places whose pieces have at most `room` tokens together; one at least."""
-    taken: list[int] = []
-    total = 0
-    for place in places:
-        total += document.tokens[place]
-        if taken and total > room:
-            break
-        taken.append(place)
-    return taken
-
-
-def _fitted(
-    setting: Setting, plan: _Plan, family: str, document: _Document, places: Sequence[int],
-    lay_out: Layout, reply: dict[str, Any], length: int, provenance: Row,
-) -> Row | None:  # fmt: skip
-    """The sample with as many of the first places as `length` tokens hold; None where not one does."""
-    taken = _taken(document, places, length)
-    while taken:
-        messages = [*lay_out(taken), reply]
-        tokens = len(setting.target.render(messages).ids)
-        if tokens <= length:
-            return _row(setting, plan, family, document, messages, tokens, provenance)
-        # Words beside the pieces, and tokens that join at their seams.
-        taken.pop()
-    return None
 
 
 # ------------------------------------------------------------------------------------- summaries
@@ -285,21 +234,21 @@ async def _summarise(agent: Agent, plan: _Plan, attempt: int, document: _Documen
     layout = random.choice(rules.summary_layouts)
     words = {"request": random.choice(rules.summary_requests)}
     length = draw_length(section.lengths, random)
-    lay_out = _layout(document, layout, words, None, 0.0)
     room = length - section.summary_tokens - setting.target.count(layout + words["request"])
     places = around(len(document.pieces), document.chosen, random)
-    taken = sorted(_taken(document, places, room))
+    taken = sorted(take(places, document.tokens, room))
     pieces = [Piece(f"{document.id}#{place}", document.pieces[place]) for place in taken]
     text, fault, provenance = await _recursive(agent, f"{plan.sample_id}/{attempt}", pieces)
     if fault:
         agent.tally.add(SOURCE, fault)
         return []
-    messages = [*lay_out(taken), message("assistant", ("response", text))]
+    messages = _layout(document, layout, words, None, 0.0, text)(taken)
     tokens = len((await asyncio.to_thread(setting.target.render, messages)).ids)
     if tokens > length:
         agent.tally.add(SOURCE, TOO_LONG, tokens)
         return []
-    return _counted(agent, [_row(setting, plan, "summary", document, messages, tokens, provenance)])
+    fitted = Fitted(messages, tokens, taken)
+    return _counted(agent, [_row(setting, plan, "summary", document, fitted, provenance)])
 
 
 async def _recursive(agent: Agent, name: str, pieces: Sequence[Piece]) -> tuple[str, str, Row]:
@@ -345,19 +294,10 @@ async def _recursive(agent: Agent, name: str, pieces: Sequence[Piece]) -> tuple[
 
 
 def _row(
-    setting: Setting, plan: _Plan, family: str, document: _Document, messages: list[dict[str, Any]],
-    tokens: int, provenance: Row,
-) -> Row:  # fmt: skip
-    return {
-        "sample_id": f"{plan.sample_id}:{family}",
-        "kind": "short",  # the loss is that of conversations: on responses alone
-        "source": setting.generator_name,
-        "family": family,
-        "messages": messages,
-        "document_ids": [document.id],
-        "tokens": tokens,
-        "provenance": provenance,
-    }
+    setting: Setting, plan: _Plan, family: str, document: _Document, fitted: Fitted, provenance: Row
+) -> Row:
+    name = f"{plan.sample_id}:{family}"
+    return fitted.row(name, setting.generator_name, family, [document.id], provenance)
 
 
 def _counted(agent: Agent, rows: Sequence[Row | None]) -> list[Row]:

@@ -1,7 +1,7 @@
 """Texts of single documents out of shards that are too large to hold."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,10 +16,13 @@ from selflong.formats import SAMPLES, TOKEN_COUNTS, read_parquet, table, write_p
 from selflong.job import UserError
 from selflong.synthesis.statistics import Tally
 
+NAMING = 16
+"""Documents that are kept for each name: those that say it most often."""
+
 
 @dataclass(frozen=True)
 class SampleShard:
-    """A shard of samples that are each made of one document: what it reads, and where its files go."""
+    """A shard of samples that are made of drawn documents: what it reads, and where its files go."""
 
     shard: int
     documents: Sequence[Path]
@@ -62,6 +65,8 @@ class DocumentDraw:
         tokens = np.concatenate([np.empty(0, np.int64), *counts])
         if len(tokens) == 0:
             raise UserError("the corpus holds no document: see its filters in the recipe")
+        self.tokens = tokens
+        """int64 [documents] by row."""
         self._rows = np.argsort(tokens, kind="stable")
         self._tokens = tokens[self._rows]
 
@@ -75,15 +80,56 @@ class DocumentDraw:
             )
         return int(self._rows[random.randrange(first, len(self._tokens))])
 
-    def row(self, random: Random, longest: int) -> int:
-        """Row, counted over all shards, of a random document of at most `longest` tokens."""
+    def row(
+        self, random: Random, longest: int, setting: str = "synthesis.long_input.lengths.minimum"
+    ) -> int:
+        """Row, counted over all shards, of a random document of at most `longest` tokens.
+
+        setting: of the recipe, which gives them more room.
+        """
         fitting = int(np.searchsorted(self._tokens, longest, side="right"))
         if fitting == 0:
             raise UserError(
                 f"no document of the corpus has at most {longest} tokens, as a sample of the synthesis "
-                "needs: raise synthesis.long_input.lengths.minimum"
+                f"needs: raise {setting}"
             )
         return int(self._rows[random.randrange(fitting)])
+
+    def naming(self, longest: Mapping[str, int]) -> dict[str, list[int]]:
+        """Rows of the documents in which a name stands, NAMING of each at most, those that say it most often
+        first; a name that is a part of a word counts too.
+
+        longest: name -> the most tokens of such a document. All texts are read once, whatever the number of
+        names (by Aho-Corasick).
+        """
+        found: dict[str, list[int]] = {}
+        if longest:
+            for name, row in _most(pl.concat(self._mentions(longest))).select("name", "row").rows():
+                found.setdefault(name, []).append(row)
+        return found
+
+    def _mentions(self, longest: Mapping[str, int]) -> Iterator[pl.DataFrame]:
+        # Of two names that begin at the same place the longer one is meant.
+        names = pl.Series(sorted(longest, key=lambda name: (-len(name), name)))
+        most = pl.LazyFrame({"name": longest.keys(), "longest": longest.values()})
+        for shard, start in zip(self._shards, [0, *self._ends], strict=False):
+            mentions = (
+                pl.scan_parquet(shard)
+                .select("text")
+                .with_row_index("row", offset=start)
+                .select(
+                    "row",
+                    name=pl.col("text").str.extract_many(pl.lit(names).implode(), leftmost=True),
+                )
+                .explode("name")
+                .drop_nulls("name")
+                .group_by("row", "name")
+                .len("mentions")
+                .join(most, on="name")
+                .collect(engine="streaming")
+            )
+            tokens = pl.Series(self.tokens[mentions["row"].to_numpy()])
+            yield _most(mentions.filter(tokens <= mentions["longest"]))
 
     def read(self, rows: Collection[int]) -> dict[int, tuple[str, str]]:
         """Id and text by row."""
@@ -103,3 +149,9 @@ class DocumentDraw:
             for row, identifier, text in frame.iter_rows():
                 found[row] = (identifier, text)
         return found
+
+
+def _most(mentions: pl.DataFrame) -> pl.DataFrame:
+    """Of each name the NAMING rows with the most mentions, the first ones where several have as many."""
+    ordered = mentions.sort("name", "mentions", "row", descending=[False, True, False])
+    return ordered.group_by("name", maintain_order=True).head(NAMING)

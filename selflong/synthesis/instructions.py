@@ -13,7 +13,7 @@ from selflong.recipe.recipe import Recipe
 from selflong.similarity import find_duplicates
 from selflong.synthesis.agent import Agent, Setting, each, trouble, with_agent
 from selflong.synthesis.briefs import Brief, draw_brief
-from selflong.synthesis.chunks import split
+from selflong.synthesis.chunks import split, whole
 from selflong.synthesis.documents import DocumentDraw
 from selflong.synthesis.quality import find_instruction, find_task
 from selflong.synthesis.randomness import random_of, sample_ids
@@ -161,9 +161,7 @@ def _seed_chunks(
     for sample, random in randoms.items():
         document, text = texts[rows[sample]]
         spans = split(text, limit, setting.counter)
-        # The rest at a document's end can be a few words, which give no topic.
-        longest = max(end - start for start, end in spans)
-        start, end = random.choice([span for span in spans if 2 * (span[1] - span[0]) >= longest])
+        start, end = spans[random.choice(whole(spans))]
         chunks[sample] = SeedChunk(document, start, end, text[start:end])
     return chunks
 

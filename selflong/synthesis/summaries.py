@@ -14,9 +14,12 @@ from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
 
 KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
 SOURCE = "chunks"
-# The agent was asked to write this word alone; small models add to it, or say it of each document.
+# The agent was asked to write this word alone. Small models add to it, say it of each document, or name
+# documents of which they tell nothing.
 _IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
-_IRRELEVANT_LINE = re.compile(r"^\W*(?:document \d+\W*)?irrelevant\W*$\n?", re.I | re.M)
+_EMPTY_LINE = re.compile(
+    r"^[^\w\n]*(?:(?:document \d+[^\w\n]*)+(?:irrelevant)?|irrelevant)[^\w\n]*$\n?", re.I | re.M
+)
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
 
 
@@ -132,7 +135,7 @@ def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
     text = text.strip()
     if not text and finish_reason != "stop":
         return f"nothing was said ({finish_reason})", FAILED
-    rest = _IRRELEVANT_LINE.sub("", text).strip()
+    rest = _EMPTY_LINE.sub("", text).strip()
     if not rest or _IRRELEVANT.match(text):
         return text, IRRELEVANT
     text = rest

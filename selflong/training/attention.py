@@ -275,7 +275,7 @@ class RingAttention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, sinks, out, lse = ctx.saved_tensors
         attended = Attended(q, k, v, out, lse)
-        grad = grads[0].contiguous()
+        grad = grads[0]
         sinks_grad = None
         if sinks is not None:
             moved = (grad.to(lse.dtype) * out.to(lse.dtype)).sum(-1)

@@ -13,6 +13,7 @@ import numpy as np
 import torch.distributed as dist
 
 from selflong.job import UserError
+from selflong.placement.layout import heads_divide
 from selflong.placement.ring import Integers, RingSplit
 
 
@@ -61,8 +62,7 @@ class Layout:
 
     def check_heads(self, heads: int, key_value_heads: int) -> None:
         """Raise UserError where the attention heads cannot be divided among the Ulysses ranks."""
-        even_keys = key_value_heads % self.ulysses == 0 or self.ulysses % key_value_heads == 0
-        if heads % self.ulysses or not even_keys:
+        if not heads_divide(self.ulysses, heads, key_value_heads):
             raise UserError(
                 f"layout.ulysses is {self.ulysses}, but the model has {heads} attention heads and "
                 f"{key_value_heads} key-value heads; choose a divisor of both, or use layout.ring."

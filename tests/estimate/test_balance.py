@@ -1,6 +1,7 @@
 """How evenly ranks share a step: the work of each is that of its pieces, the paper's stages lose little."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selflong.estimate.balance import lock_step, packed_documents, turn_work, useful_share
-from selflong.estimate.shapes import model_shape
 from selflong.estimate.training import stage_share
 from selflong.placement.fit import choose
 from selflong.placement.machines import H100
 from selflong.placement.ring import split
+from selflong.run.shapes import model_shape
 from selflong.training.attention import ring_pieces
 from tests.paper import PAPER, SITE
 
@@ -54,6 +55,9 @@ def test_ranks_of_the_papers_stages_finish_together(model: str) -> None:
     for stage in PAPER.models[model].stages:
         layout = choose(shape, stage.length, stage.sequences_per_step, H100).layout
         assert stage_share(PAPER, stage, shape, layout, H100) >= 0.95
+    # A site that asks for rings alone has them planned.
+    ring = replace(layout, ulysses=1)
+    assert 0.95 < stage_share(PAPER, stage, shape, ring, H100) < 1
 
 
 @pytest.mark.parametrize("ring", [2, 4, 16])

@@ -47,6 +47,10 @@ def test_the_recipes_suit_the_site(name: str) -> None:
             {"training": SITE.training.model_copy(update={"ring": 3})},
             "training.ring: 2 ranks cannot be shared by ring 3 x ulysses 1",
         ),
+        (
+            {"training": SITE.training.model_copy(update={"ulysses": 2})},
+            "training.ulysses: 2 ranks cannot share the 9 attention heads and 3 key-value heads of",
+        ),
         ({"work": Path("results")}, "work: results is the folder of the results too"),
         (
             {"results": Path("work/laptop")},

@@ -184,3 +184,9 @@ def test_a_folder_without_a_part_of_a_model_is_said_before_it_is_loaded(tmp_path
         f"recipes/own.yaml: models.remote.weights.tokenizer.path: {bare} holds no tok"
     )
     assert said(recipe, NONE) == []
+
+
+def test_every_rule_that_asks_a_generator_is_looked_at() -> None:
+    rules = (REPOSITORY / "rules/synthesis.smk").read_text().split("\nrule ")[1:]
+    asking = {rule.partition(":")[0] for rule in rules if "$SYNTHESIS_PYTHON" in rule}
+    assert asking == {rule for rule, kind in KINDS.items() if kind == "synthesis"}

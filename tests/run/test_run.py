@@ -1,11 +1,13 @@
 """What the Snakefile asks of a recipe and a site."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from selflong.recipe.loading import load_recipe, load_site
+from selflong.recipe.prompts import SETS, load_prompt_set
 from selflong.recipe.section import Download
 from selflong.recipe.weights import HubWeights
 from selflong.run.run import Run, alternatives
@@ -89,6 +91,20 @@ def test_digests_follow_what_is_read(laptop: Run) -> None:
     assert laptop.digests.of("evaluation", other) != laptop.digests.of("report", other)
     again = run_of("laptop")
     assert laptop.digests.training("full/1k") == again.digests.training("full/1k")
+
+
+def test_a_plan_follows_the_prompts(laptop: Run, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(SETS / "compact", tmp_path / "own"))
+    generators = {
+        name: generator.model_copy(update={"prompts": str(own)})
+        for name, generator in laptop.recipe.generators.items()
+    }
+    run = Run(laptop.recipe.model_copy(update={"generators": generators}), laptop.site)
+    before = run.digests.plan()
+    assert before == run.digests.plan() != laptop.digests.plan()
+    (own / "summary.md").write_text((own / "summary.md").read_text() + "Be brief.\n")
+    load_prompt_set.cache_clear()
+    assert run.digests.plan() != before
 
 
 def test_an_assumption_s_wording_changes_no_digest(selflong: Run) -> None:

@@ -4,18 +4,21 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.serving import reply, serving
 
 _WORD = re.compile(r"\w+")
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{4,}")
 
 
 def reply_to(prompt: str) -> str:
     """A question or a task in the prompt's own words where it wants one, else the beginning of its text."""
     subject = prompt.partition("<<<\n")[2] or prompt
+    if hop := _hop(prompt, subject.partition("\n>>>")[0]):
+        return hop
     if "Reasoning: " in prompt:
         words = " ".join(_WORD.findall(subject)[:9])
         return f"Reasoning: it is read.\nQuestion: What is said of {words}?\nAnswer: {words}."
@@ -27,14 +30,39 @@ def reply_to(prompt: str) -> str:
     return " ".join(text.split()[:20]) + "."
 
 
+def _hop(prompt: str, page: str) -> str | None:
+    """A question on the way to one over two documents; an answer to that only where both are there."""
+    words = _WORD.findall(page)
+    if "A question whose answer is one name" in prompt:
+        name = next(iter(_NAME.findall(page)), "nobody")
+        others = [word for word in words if word != name]
+        return f"Question: Who has to do with {' '.join(others[3:12])}?\nAnswer: {name}."
+    if about := re.search(r"Ask for something that this text tells about \"(.+?)\"", prompt):
+        said = " ".join(word for word in words[5:12] if word != fact(page))
+        return f"Question: What of {about[1]} has to do with {said}?\nAnswer: {fact(page)}"
+    if described := re.fullmatch(r"Question: Who(.+)\?", prompt):
+        return f"Description: the one who{described[1]}"
+    if "in as few words" in prompt or "If the documents above tell" in prompt:
+        documents = prompt.partition("[Document 2]\n")[2].partition("\n\nQuestion:")[0]
+        return fact(documents) if documents else "NOT TOLD"
+    return None
+
+
+def fact(page: str) -> str:
+    """Its longest word, the first one of several."""
+    return max(_WORD.findall(page), key=len)
+
+
 class ProtocolServer(ThreadingHTTPServer):
-    """asked: path and body of every request, in the order of their coming; answered: how many of them;
-    most: answers after which the others have to wait; error: status and body in place of every answer."""
+    """reply: prompt -> answer; asked: path and body of every request, in the order of their coming;
+    answered: how many of them; most: answers after which the others have to wait; error: status and body in
+    place of every answer."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.reply: Callable[[str], str] = reply_to
         self.asked: list[tuple[str, bytes]] = []
         self.answered = 0
         self.most = math.inf
@@ -58,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         while self.server.answered >= self.server.most:
             time.sleep(0.005)
         asked = json.loads(body)
-        text = reply_to(asked["messages"][-1]["content"])
+        text = self.server.reply(asked["messages"][-1]["content"])
         if "response_format" in asked:
             (field,) = asked["response_format"]["json_schema"]["schema"]["required"]
             text = json.dumps({field: text})

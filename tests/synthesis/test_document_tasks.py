@@ -1,7 +1,6 @@
 """Questions on long documents and their summaries: what samples hold, and a job that is killed half way."""
 
 import re
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -29,11 +28,11 @@ from selflong.recipe.prompts import RULES
 from selflong.recipe.recipe import Recipe
 from selflong.sources.conversations.rows import Conversation, Rejected
 from selflong.sources.conversations.synthesised import SynthesisedSamples
-from selflong.synthesis.document_tasks import UNREADABLE, among, around, read_pair
+from selflong.synthesis.document_tasks import among, around
+from selflong.synthesis.pairs import UNREADABLE, read_pair
 from selflong.synthesis.quality import TRUNCATED
 from selflong.tokens import Tokenizer
-from tests.synthesis.protocol_server import protocol_server
-from tests.synthesis.test_kills import KEY_VARIABLE, Corpus, Jobs, check_kill, make_jobs
+from tests.synthesis.test_kills import Corpus, Jobs, resumed_as_whole
 
 TASKS: dict[str, Any] = {
     "questions": 6,
@@ -85,21 +84,12 @@ def made(
     books: Corpus,
     smollm2_tokenizer_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Path]:
-    """Folder of a job that was killed after some answers and went on; it equals that of a whole one."""
-    folder = tmp_path_factory.mktemp("tasks")
-    with pytest.MonkeyPatch.context() as patch, protocol_server() as server:
-        patch.setenv(KEY_VARIABLE, "key")
-        killed, whole = (
-            make_jobs(server, with_tasks(recipe), books, smollm2_tokenizer_folder, folder / name)
-            for name in ("killed", "whole")
-        )
-        check_kill(killed, 8, *command(killed))
-        whole.finish(*command(whole))
+) -> Path:
+    """Folder of a job; that of one that was killed after some answers and went on equals it."""
+    folder = tmp_path_factory.mktemp("made")
     names = ("samples.parquet", "write_document_tasks.drops", "write_document_tasks.usage")
-    for name in names:
-        assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
-    yield whole.folder
+    tokenizer = smollm2_tokenizer_folder
+    return resumed_as_whole(with_tasks(recipe), books, tokenizer, folder, 8, command, names)
 
 
 def parts(row: dict[str, Any], kind: str) -> list[str]:
@@ -213,7 +203,9 @@ def test_long_inputs_and_long_outputs_are_not_needed(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match="encoder and long_input stand together"):
         Recipe.model_validate(content | {"synthesis": content["synthesis"] | {"encoder": "minilm"}})
     del content["synthesis"]["document_tasks"]
-    with pytest.raises(ValueError, match="give long_input, long_output or document_tasks"):
+    with pytest.raises(
+        ValueError, match="give long_input, long_output, document_tasks or multi_hop"
+    ):
         Recipe.model_validate(content)
 
 

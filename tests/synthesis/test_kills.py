@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,24 @@ def check_kill(jobs: Jobs, answers: int, *command: object) -> None:
     assert not stored & set(asked)
     assert len(asked) == len(set(asked))
     assert len(set(asked) & set(jobs.asked()[:before])) <= SLOTS
+
+
+def resumed_as_whole(
+    recipe: Recipe, corpus: Corpus, tokenizer: Path, folder: Path, answers: int,
+    command: Callable[[Jobs], tuple[object, ...]], names: Sequence[str],
+) -> Path:  # fmt: skip
+    """Folder of a whole job; the files `names` in it equal those of one that was killed and went on."""
+    with pytest.MonkeyPatch.context() as patch, protocol_server() as server:
+        patch.setenv(KEY_VARIABLE, "key")
+        killed, whole = (
+            make_jobs(server, recipe, corpus, tokenizer, folder / name)
+            for name in ("killed", "whole")
+        )
+        check_kill(killed, answers, *command(killed))
+        whole.finish(*command(whole))
+    for name in names:
+        assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    return whole.folder
 
 
 @pytest.fixture

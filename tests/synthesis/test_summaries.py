@@ -25,6 +25,17 @@ NOTHING_OF_USE = "[Document 1] IRRELEVANT\n[Document 2]: irrelevant."
             "stop",
             ("Grain was dear. [Document 3]", "kept"),
         ),
+        ("[Document 7]", "stop", ("[Document 7]", "irrelevant")),
+        (
+            "Document 1\n[Document 2], [Document 3]",
+            "length",
+            ("Document 1\n[Document 2], [Document 3]", "irrelevant"),
+        ),
+        (
+            "Grain was dear.\n\nTimber was not.",
+            "stop",
+            ("Grain was dear.\n\nTimber was not.", "kept"),
+        ),
     ],
 )
 def test_only_a_whole_answer_is_kept_whole(

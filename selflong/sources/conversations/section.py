@@ -36,7 +36,7 @@ class Synthesised:
 
     generator: str
     samples: str
-    """long_input, long_output or document_tasks"""
+    """long_input, long_output, document_tasks or multi_hop"""
     instruction_position: str | None = None
     """Where the instruction is moved to from before the documents."""
     family: str | None = None

@@ -32,7 +32,7 @@ class SynthesisedSamples(ConversationSection):
     kind: Literal["synthesised"]
     generator: str
     """Of this recipe."""
-    samples: Literal["long_input", "long_output", "document_tasks"]
+    samples: Literal["long_input", "long_output", "document_tasks", "multi_hop"]
     """Which of its samples."""
     family: Literal["question", "passages", "summary"] | None = Field(
         default=None, exclude_if=lambda value: value is None
@@ -44,7 +44,7 @@ class SynthesisedSamples(ConversationSection):
     @model_validator(mode="after")
     def _long_inputs_alone(self) -> Self:
         if self.instruction_position is not None and self.samples != "long_input":
-            raise ValueError("instruction_position: long outputs hold no documents to stand behind")
+            raise ValueError(f"instruction_position: {self.samples} has none to move; take it out")
         if self.family is not None and self.samples != "document_tasks":
             raise ValueError(f"family: {self.samples} is not divided so; take it out")
         return self
@@ -52,7 +52,7 @@ class SynthesisedSamples(ConversationSection):
     @property
     def samples_kind(self) -> str:
         # Their responses alone are trained on, as those of conversations are.
-        return "short" if self.samples == "document_tasks" else self.samples
+        return "short" if self.samples in ("document_tasks", "multi_hop") else self.samples
 
     @property
     def synthesised(self) -> Synthesised:

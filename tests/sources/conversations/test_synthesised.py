@@ -45,7 +45,7 @@ def test_the_instruction_stands_where_it_is_asked_for(tmp_path: Path, position: 
 def test_what_cannot_be_moved_is_a_mistake() -> None:
     long_output = {"kind": "synthesised", "generator": "smollm2", "samples": "long_output"}
     moved = {**long_output, "instruction_position": "after"}
-    with pytest.raises(UserError, match="long outputs hold no documents"):
+    with pytest.raises(UserError, match="long_output has none to move"):
         recipe_with({"made": {"source": moved, "epochs": 1}})
     content = recipe_with({"made": {"source": long_output, "epochs": 1}}).model_dump(mode="json")
     content["synthesis"]["long_input"]["instruction_position"] = "both"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from transformers import LlamaConfig
 
-from selflong.estimate.shapes import model_shape
 from selflong.placement.shapes import KNOWN
 from selflong.recipe.loading import load_recipe, load_site
 from selflong.recipe.weights import HubWeights
 from selflong.run.run import Run
+from selflong.run.shapes import model_shape
 
 ROOT = Path(__file__).parents[2]
 PAPER = load_recipe(ROOT / "recipes" / "selflong.yaml")
