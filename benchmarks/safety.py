@@ -31,13 +31,15 @@ FILES = {
     ROOT / "recipes" / "laptop.yaml": plan_recipe,
     ROOT / "recipes" / "recall.yaml": plan_recipe,
     ROOT / "recipes" / "selflong.yaml": plan_recipe,
+    ROOT / "recipes" / "one_gpu.yaml": plan_recipe,
+    ROOT / "recipes" / "prolong.yaml": plan_recipe,
     ROOT / "config.yaml": plan_on_site,
 }
 
 
 def _with_few_samples(content: dict[str, Any]) -> dict[str, Any]:
     """A plan draws each long input, which for the paper's recipe takes all of its time and tells nothing."""
-    if "synthesis" in content:
+    if "long_input" in content.get("synthesis", {}):
         content["synthesis"]["long_input"] |= {"samples": 100, "shards": 2}
     return content
 

@@ -52,7 +52,10 @@ def main() -> None:
     run = commands.add_parser("run", help="run a recipe with Snakemake", epilog=of_snakemake)
     run.add_argument("recipe", help="its name, as in recipes/NAME.yaml")
     run.add_argument("--site", type=Path, metavar="FILE", help="on top of config.yaml")
-    run.add_argument("--config", "-C", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
+    run.add_argument(
+        "--config", "-C", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
+        help="settings of the site",
+    )  # fmt: skip
     run.set_defaults(command=_run)
     evaluation = "evaluate a model on suites of recipes/evaluate.yaml"
     _add_evaluate(commands.add_parser("evaluate", help=evaluation, epilog=of_snakemake))

@@ -73,7 +73,20 @@ CURVE = {
     "points": [{"at": 1, "model": "base"}, {"at": 2, "model": "full"}],
     "columns_of": "Table1",
 }
+
+
+def asks_who_does_not_exist(content: dict[str, Any]) -> None:
+    """A suite does, which a figure draws."""
+    content["suites"]["ruler"]["models"] = ["base", "gone"]
+    columns = {"RULER": {"suite": "ruler", "tasks": ["mean"], "lengths": [1024]}}
+    content["report"]["curves"] = {"mine": {**CURVE, "columns_of": None, "columns": columns}}
+
+
 MISTAKES = {
+    "a figure of a suite that asks who does not exist": (
+        asks_who_does_not_exist,
+        "suites.ruler.models: 'gone' does not exist; there are base",
+    ),
     "unknown key, near a known one": (
         put("synthesis/long_input/chunk_token", 5),
         "synthesis.long_input.chunk_token: unknown key; did you mean 'chunk_tokens'?",

@@ -60,6 +60,10 @@ def estimate_stage(
     return StageEstimate(STARTS * machine.start_seconds + seconds, steps, tokens, fit, best)
 
 
+MOST_SEQUENCES = 1024
+"""Of a step that are drawn: ranks share so many evenly, and more."""
+
+
 def stage_share(
     recipe: Recipe, stage: Stage, model: Architecture, layout: Parallelism, machine: Machine
 ) -> float:
@@ -73,7 +77,7 @@ def stage_share(
     ring = layout.sequence // ulysses
     if ring == data == 1:
         return 1.0
-    size = stage.sequences_per_step
+    size = min(stage.sequences_per_step, MOST_SEQUENCES)
     return useful_share(
         packed_documents(recipe, stage.mixture, stage.name, STEPS * size), size, ring, data
     )

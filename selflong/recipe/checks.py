@@ -532,7 +532,9 @@ def _unasked(
     supports = recipe.models[checkpoint.partition("/")[0]].supports
     if lengths and supports is not None and min(lengths) > supports:
         return  # the table says so
-    if checkpoint not in {recipe.resolve(model) for model in suite.models}:
+    # A model that does not exist is said where it is named.
+    asked = (model for model in suite.models if model.partition("/")[0] in recipe.models)
+    if checkpoint not in {recipe.resolve(model) for model in asked}:
         yield f"suite {name} does not ask {checkpoint}"
     for length in set(lengths) - set(suite.lengths):
         yield f"suite {name} does not ask at {length}"

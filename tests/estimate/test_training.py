@@ -10,6 +10,7 @@ from selflong.estimate.training import (
     estimate_stage,
     retries,
     seconds_of,
+    stage_share,
     utilisation,
     warning_seconds,
 )
@@ -30,6 +31,12 @@ def test_the_speed_of_prolong_at_64k_is_met() -> None:
     tokens, layout = 2**22, Parallelism(64, 8, keep_attention=False)
     seconds = seconds_of(LLAMA_8B, tokens, 65_536 / 2, H100, layout)
     assert tokens / seconds / 64 == pytest.approx(2770, rel=0.1)
+
+
+def test_of_an_endless_step_no_more_is_drawn_than_ranks_share_evenly() -> None:
+    stage = next(stage for stage in PAPER.models["selflong_8b"].stages if stage.length == 2**18)
+    endless = stage.model_copy(update={"global_batch_tokens": stage.length * 10**10})
+    assert 0.9 < stage_share(PAPER, endless, LLAMA_8B, Parallelism(8, 1), H100) <= 1
 
 
 @pytest.mark.parametrize("length", [2**18, 2**19, 2**20])

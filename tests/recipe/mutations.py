@@ -165,7 +165,8 @@ def _plan(recipe: Recipe, site: Site) -> None:
         inputs.predictions(suite)
         inputs.suite_files(suite)
     for generator in recipe.generators:
-        digests.synthesis(generator, "long_input")
+        for samples in recipe.synthesis.kinds if recipe.synthesis else ():
+            digests.synthesis(generator, samples)
         run.environment.serving(generator)
     digests.report()
     inputs.report()
