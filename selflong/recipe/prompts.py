@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from selflong.job import UserError
 from selflong.recipe.reader import read_text, read_yaml
-from selflong.recipe.section import Name, Section, Share
+from selflong.recipe.section import Name, Section
 from selflong.recipe.wording import does_not_exist, shown
 
 SETS = Path(__file__).parents[1] / "synthesis/prompts"
@@ -66,9 +66,10 @@ def _names_words(text: str) -> str:
 
 
 def _names_form(text: str) -> str:
-    names = {*Template(text).get_identifiers()}
-    if not names & {"form", "length"} or names - {"form", "length", "reader"}:
-        raise ValueError("must hold $form or $length, may hold both and $reader, and no other")
+    if {*Template(text).get_identifiers()} - {"reader"} != {"form", "length"}:
+        raise ValueError(
+            "must hold the placeholders $form and $length, may hold $reader, and no other"
+        )
     return text
 
 
@@ -108,9 +109,7 @@ class PromptRules(Section):
     lengths: dict[Name, Length] = {}
     """Ways to say how long the answer is to be."""
     closings: list[Closing] = []
-    """Sentences on form or length for tasks that do not say the length by themselves."""
-    closing_share: Share = 1.0
-    """Of these tasks, those that get one."""
+    """Sentences for tasks that do not say the length by themselves."""
     shapes: dict[Name, Text] = {}
     """Of an instruction to write a document."""
     length_hints: list[Length] = Field(min_length=1)

@@ -50,14 +50,11 @@ class Brief:
         return filled
 
     def closed(self, task: str, rules: PromptRules, random: Random) -> str:
-        """The task, in the set's share of cases with a sentence on form or length, unless it says its length.
+        """The task with a sentence on form and length, unless it says the length by itself.
 
-        Not always: people rarely say them, and a model that is trained on instructions that all do learns to
-        wait for it.
+        The answer will have them, so the instruction that is trained on must ask for them.
         """
         if self.answer_words is None or not rules.closings or self._says_length(task):
-            return task
-        if random.random() >= rules.closing_share:
             return task
         closing = Template(random.choice(rules.closings)).substitute(self.values(rules))
         return f"{task}\n\n{closing}" if "\n" in task else f"{task} {closing}"

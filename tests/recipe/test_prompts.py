@@ -112,8 +112,7 @@ def replaced(name: str, old: str, new: str) -> Edit:
         (replaced(RULES, "[table]", "[tables]"), "families.table.forms: 'tables' does not exist"),
         (replaced(RULES, "instruction: task", "instruction: tusk"), f"{RULES}: instruction: "),
         (replaced(RULES, "about $words words", "about"), "lengths.about: must hold the placeholder"),
-        (replaced(RULES, "Write $form, $length.", "Write."), "must hold $form or $length, may hold both"),
-        (replaced(RULES, "Write $form, $length.", "$form, $task"), "must hold $form or $length, may hold"),
+        (replaced(RULES, "Write $form, $length.", "Write $form."), "must hold the placeholders $form and"),
         (
             replaced(RULES, "    openings: [Compare", "    # [Compare"),
             "$opening is filled from openings, of which families.comparison in set.yaml has none",

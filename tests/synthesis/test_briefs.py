@@ -2,7 +2,6 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,24 +42,12 @@ def test_a_brief_suits_its_family_and_its_sample(family: str, target: int, seed:
 def test_a_task_says_its_length_by_itself_or_at_its_end() -> None:
     brief = Brief("report", "pupil", "prose", "about", 1200)
     task = "Write a report on the Danube."
-    always = FULL.model_copy(update={"closing_share": 1.0})
-    wanted = [brief.values(FULL)[name] for name in ("form", "length")]
-    for seed in range(50):
-        closed = brief.closed(task, always, Random(seed))
-        assert closed.startswith(f"{task} ")
-        assert any(words in closed for words in wanted)
+    closed = brief.closed(task, FULL, Random(1))
+    assert closed.startswith(f"{task} ")
+    assert all(brief.values(FULL)[name] in closed for name in ("form", "length"))
     for says in ("Write 1,200 words on the Danube.", "Write 1200 words on the Danube."):
         assert brief.closed(says, FULL, Random(1)) == says
     assert Brief("timeline").closed(task, COMPACT, Random(1)) == task
-
-
-def test_most_tasks_leave_form_and_length_open() -> None:
-    brief, task = Brief("report", "pupil", "prose", "about", 1200), "Write a report on the Danube."
-    random = Random(1)
-    said = sum(brief.closed(task, FULL, random) != task for _ in range(2000))
-    assert said / 2000 == pytest.approx(FULL.closing_share, abs=0.02)
-    never = FULL.model_copy(update={"closing_share": 0.0})
-    assert brief.closed(task, never, random) == task
 
 
 def test_room_is_kept_for_further_turns() -> None:
