@@ -1,9 +1,8 @@
 """What a device holds while it trains: a model, a length and a layout of parallelism."""
 
-import math
 from dataclasses import dataclass
 
-from selflong.placement.layout import Parallelism
+from selflong.placement.layout import Parallelism, shared_heads
 from selflong.placement.machines import GB
 from selflong.placement.shapes import Architecture
 
@@ -114,17 +113,18 @@ def backward_bytes(model: Architecture, tokens: int, layout: Parallelism) -> flo
     kernel = 4 * wide + 2 * 2 * wide
     exchanged = 0
     if _has_ring(model, layout):
-        operands += (
-            2 * wide
-        )  # the output too: its blocks were added up in another order of dimensions
-        exchanged = 4 * wide + 2 * (3 * 2 + 2 * 4) * narrow
+        # The output too is copied: its blocks were added up in another order of dimensions.
+        exchanged = 2 * wide + 4 * wide + 2 * (3 * 2 + 2 * 4) * narrow
     attention = operands + kernel + exchanged - freed
     return float(tokens * (2 * model.hidden + max(feed_forward, norm, attention)))
 
 
 def _has_ring(model: Architecture, layout: Parallelism) -> bool:
-    heads = layout.ulysses or math.gcd(layout.sequence, model.heads, model.key_value_heads)
-    return layout.sequence > heads
+    sequence = layout.sequence
+    heads = layout.ulysses or shared_heads(
+        sequence, model.heads, model.key_value_heads, ranks_per_node=sequence
+    )
+    return sequence > heads
 
 
 def kept_bytes(model: Architecture, tokens: int, layout: Parallelism) -> float:

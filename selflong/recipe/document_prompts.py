@@ -24,7 +24,7 @@ PROMPTS: Mapping[str, frozenset[str]] = {
 """Prompt -> its placeholders."""
 
 
-def holds(*names: str) -> AfterValidator:
+def _holds(*names: str) -> AfterValidator:
     """Each of `names` once, and no other placeholder."""
 
     def check(text: str) -> str:
@@ -38,9 +38,9 @@ def holds(*names: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-QuestionLayout = Annotated[str, holds("request", "document", "question")]
-SummaryLayout = Annotated[str, holds("request", "document")]
-Heading = Annotated[Text, holds("number")]
+QuestionLayout = Annotated[str, _holds("request", "document", "question")]
+SummaryLayout = Annotated[str, _holds("request", "document")]
+Heading = Annotated[Text, _holds("number")]
 
 
 class DocumentRules(Section):
