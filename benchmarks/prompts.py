@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from nltk.stem import SnowballStemmer
 from transformers import AutoTokenizer
 
 from selflong.formats import (
@@ -33,7 +34,6 @@ from selflong.formats import (
     DROPS,
     HOPS,
     INSTRUCTIONS,
-    RETRIEVED,
     SAMPLES,
     TOKEN_COUNTS,
     read_parquet,
@@ -48,7 +48,9 @@ from selflong.recipe.prompts import load_prompt_set
 from selflong.recipe.recipe import Recipe
 from selflong.recipe.site import LlamaCppServing, RemoteServing, Serving
 from selflong.recipe.weights import FolderWeights, GgufWeights
-from selflong.retrieval.encode import encode_queries
+from selflong.retrieval.encode import encode_queries, encode_shard
+from selflong.retrieval.index import build_index
+from selflong.retrieval.search import retrieve
 from selflong.sources.documents.packages import READERS
 from selflong.synthesis.agent import Agent, Setting, each, with_agent
 from selflong.synthesis.answers import long_input
@@ -57,18 +59,18 @@ from selflong.synthesis.chunks import split
 from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.synthesis.multi_hop import multi_hop
-from selflong.synthesis.quality import WORD, facts
+from selflong.synthesis.quality import WORD, content_words, facts
 from selflong.synthesis.statistics import Tally
-from selflong.synthesis.summaries import Task
+from selflong.synthesis.summaries import NOTES, Task
 from selflong.tokens import Tokenizer, load_tokenizer
 
 GENERATOR = "smollm2"
 SOURCES = ("speeches", "countries", "encyclopedia")
 DOCUMENTS_A_SOURCE = 60
-DOCUMENTS_A_SAMPLE = 8
 PIECES = 4  # of a document, from its beginning
 PIECE_TOKENS = 600
 SHOWN = 20
+MOST_ANSWER_TOKENS = 3072  # as in the paper's recipe
 MULTI_HOP = {
     "shards": 1,
     "lengths": {"distribution": "uniform", "minimum": 4000, "maximum": 4000},
@@ -76,6 +78,7 @@ MULTI_HOP = {
     "reply_tokens": 96,
 }
 _NGRAM_WORD = re.compile(r"\w+")
+_stem = SnowballStemmer("english").stem
 
 
 @contextmanager
@@ -153,16 +156,18 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWei
         "prompts": arguments.prompts,
     }
     families = load_prompt_set(arguments.prompts).rules.families
+    length = arguments.sample_tokens
     content["synthesis"]["long_input"] |= {
         "samples": arguments.instructions,
         "families": dict.fromkeys(families, 1),
         "answer_words": {"minimum": arguments.shortest_answer, "maximum": 1500},
-        "lengths": {"distribution": "uniform", "minimum": 8000, "maximum": 8000},
+        "lengths": {"distribution": "uniform", "minimum": length, "maximum": length},
         "seed_chunk_tokens": 256,
         "chunk_tokens": 1600,
         "instruction_tokens": 192,
         "summary_tokens": 256,
-        "answer_tokens": 2048,
+        "answer_tokens": MOST_ANSWER_TOKENS,
+        "follow_ups": arguments.follow_ups,
         "duplicate_threshold": 1.0,
     }
     content["synthesis"]["long_output"] |= {
@@ -173,7 +178,7 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWei
         "instruction_tokens": 256,
         "length_hint_share": 0.0,
     }
-    content["synthesis"]["gates"] = {"families": True}
+    content["synthesis"]["gates"] = {"families": True, "unsupported_notes": arguments.supported}
     return Recipe.model_validate(content)
 
 
@@ -198,12 +203,14 @@ class Study:
         )
         rows = read_parquet(self.folder / "instructions.parquet", INSTRUCTIONS)
         texts = rows["instruction"].to_list()
-        self._show("instructions", rows["family"].to_list(), texts)
+        whole = [Task.of_row(row, self.setting).request for row in rows.iter_rows(named=True)]
+        self._show("instructions", rows["family"].to_list(), whole)
         return {
             **self._outcomes("instructions", "instructions"),
             "kinds": dict(Counter(rows["family"].to_list())),
             "words": _spread([len(text.split()) for text in texts]),
             **likeness(texts, self._vectors(texts)),
+            "with_closings": likeness(whole, self._vectors(whole)),
         }
 
     def answers(self, number: int) -> dict[str, Any]:
@@ -211,7 +218,7 @@ class Study:
         asked = self.folder / "asked.parquet"
         rows = read_parquet(self.folder / "instructions.parquet", INSTRUCTIONS).head(number)
         write_parquet(rows, asked, INSTRUCTIONS)
-        self._retrieve(rows)
+        self._retrieve(asked)
         long_input(
             setting=self.setting,
             instructions=asked,
@@ -230,13 +237,17 @@ class Study:
         self._show("answers", kept["instruction"].to_list(), texts)
         return {
             **self._outcomes("samples", "long_input"),
+            "notes": self._outcomes("samples", NOTES),
             "asked_words": _spread(kept["answer_words"].drop_nulls().to_list()),
             "words": _spread(measures["words"].to_list()),
             "content_in_documents": _mean(measures["content_in_documents"].to_list()),
+            "stems_in_documents": _mean([stems_in_documents(row) for row in samples["messages"]]),
+            "tokens": _mean(samples["tokens"].to_list()),
             "facts": _mean(measures["facts"].to_list()),
             "facts_in_documents": _share(measures["facts_in_documents"], measures["facts"]),
             "facts_in_summaries": _share(measures["facts_in_summaries"], measures["facts"]),
             "facts_in_closed_book": self._closed_book(kept, texts),
+            "follow_ups": self._outcomes("samples", "follow_up"),
         }
 
     def long_outputs(self) -> dict[str, Any]:
@@ -275,25 +286,21 @@ class Study:
         encoder = self.setting.recipe.encoders["minilm"]
         return encode_queries(list(texts), encoder, None, "cpu", 32).astype(np.float32)
 
-    def _retrieve(self, rows: pl.DataFrame) -> None:
-        """The nearest documents by exact search."""
-        documents = read_parquet(self.documents, DOCUMENTS)
-        counts = read_parquet(self.counts, TOKEN_COUNTS)["tokens"].to_list()
-        ids, vectors = documents["id"].to_list(), self._vectors(documents["text"].to_list())
-        found = []
-        for name, query in zip(
-            rows["sample_id"], self._vectors(rows["instruction"].to_list()), strict=True
-        ):
-            best = np.argsort(-(vectors @ query), kind="stable")[:DOCUMENTS_A_SAMPLE].tolist()
-            found.append(
-                {
-                    "sample_id": name,
-                    "document_ids": [ids[place] for place in best],
-                    "scores": (vectors[best] @ query).tolist(),
-                    "tokens": [counts[place] for place in best],
-                }
-            )
-        write_parquet(table(found, RETRIEVED), self.folder / "retrieved.parquet", RETRIEVED)
+    def _retrieve(self, asked: Path) -> None:
+        """The documents of each sample, as the workflow finds them."""
+        encoder = self.setting.recipe.encoders["minilm"]
+        embeddings, index, work = (self.folder / name for name in ("embeddings", "index", "work"))
+        if not index.exists():
+            encode_shard(
+                documents=self.documents, encoder=encoder, device="cpu", batch_size=32,
+                output=embeddings, work=work,
+            )  # fmt: skip
+            build_index(shards=[embeddings], encoder=encoder, output=index, work=work)
+        retrieve(
+            instructions=asked, index=index, token_counts=[self.counts], encoder=encoder,
+            include_seed_document=self.setting.synthesis.needed_long_input.include_seed_document,
+            device="cpu", batch_size=32, output=self.folder / "retrieved.parquet",
+        )  # fmt: skip
 
     def _closed_book(self, rows: pl.DataFrame, answers: Sequence[str]) -> float:
         """Share of the answers' facts that the model writes without documents, too."""
@@ -336,6 +343,17 @@ class Study:
         calls = sum(outcomes.values())
         kept = outcomes.pop("kept", 0)
         return {"calls": calls, "usable": round(kept / max(1, calls), 3), "dropped": outcomes}
+
+
+def stems_in_documents(messages: Sequence[dict[str, Any]]) -> float:
+    """Share of the stems of an answer's content words that its documents have (Snowball, English).
+
+    An answer in its own words says "settled" where a document says "settlers".
+    """
+    documents = [part["text"] for part in messages[0]["parts"] if part["kind"] == "document"]
+    own = {_stem(word) for word in content_words(_text(messages[1]))}
+    theirs = {_stem(word) for text in documents for word in content_words(text)}
+    return len(own & theirs) / max(1, len(own))
 
 
 def likeness(texts: Sequence[str], vectors: np.ndarray) -> dict[str, float]:
@@ -394,8 +412,11 @@ def main() -> None:
     parser.add_argument("--instructions", type=int, default=60)
     parser.add_argument("--samples", type=int, default=30, help="of the instructions, answered")
     parser.add_argument("--long-outputs", type=int, default=30)
+    parser.add_argument("--sample-tokens", type=int, default=8192, help="documents and answer")
+    parser.add_argument("--follow-ups", type=int, default=0, help="further turns of a sample")
+    parser.add_argument("--supported", action="store_true", help="with gates.unsupported_notes")
     parser.add_argument("--multi-hop", type=int, default=0, help="questions over two documents")
-    parser.add_argument("--shortest-answer", type=int, default=150, help="words asked for at least")
+    parser.add_argument("--shortest-answer", type=int, default=50, help="words asked for at least")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, required=True)

@@ -77,6 +77,7 @@ INSTRUCTIONS = {
     "sample_id": pl.String,
     "family": pl.String,
     "instruction": pl.String,
+    "closing": pl.String,  # on form and length: follows the instruction in the sample, null where it has none
     "seed_document_id": pl.String,
     "seed_start": pl.Int64,  # characters of the seed document's text
     "seed_end": pl.Int64,

@@ -109,7 +109,7 @@ class PromptRules(Section):
     lengths: dict[Name, Length] = {}
     """Ways to say how long the answer is to be."""
     closings: list[Closing] = []
-    """Sentences for tasks that do not say the length by themselves."""
+    """Sentences that follow, in the sample alone, a task that does not say the length by itself."""
     shapes: dict[Name, Text] = {}
     """Of an instruction to write a document."""
     length_hints: list[Length] = Field(min_length=1)
@@ -294,6 +294,10 @@ def _check_placeholders(path: Path, name: str, prompt: Prompt, rules: PromptRule
     for used in sorted(found & lists.keys()):
         if not lists[used]:
             raise UserError(f"{path}: ${used} is filled from {used}s, of which {RULES} has none")
+    if step == "answer" and rules.closings and not {"form", "length"} <= found:
+        raise UserError(
+            f"{path}: closings in {RULES} ask for form and length: give the answer $form and $length, too"
+        )
     for family, settings in rules.families.items():
         if "opening" in found and not settings.openings:
             raise UserError(

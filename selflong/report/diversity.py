@@ -28,10 +28,11 @@ def diversity(recipe: Recipe, results: Results, generator: str) -> Table:
     return Table(
         name=f"diversity_{generator}",
         title=f"Instructions and answers of {generator}",
-        caption="Instructions by kind, and the samples that were kept of them. Likeness: of an instruction "
-        f"to the nearest other one, Jaccard similarity of their words, over {COMPARED} of a kind at most. Of "
-        "the words that carry content in an answer, and of its facts (figures and names that its instruction "
-        "does not have), the share found in the sample's documents and in the summaries it was written from.",
+        caption="Instructions by kind, without closing sentences, and the samples that were kept of them. "
+        "Likeness: of an instruction to the nearest other one, Jaccard similarity of their words, over "
+        f"{COMPARED} of a kind at most. Of the words that carry content in an answer, and of its facts "
+        "(figures and names that its instruction does not have), the share found in the sample's documents "
+        "and in the summaries it was written from.",
         columns=(
             "Kind", "Instructions", "Words", "Likeness (%)", "Answers", "Words asked", "Words given",
             "Content in documents (%)", "Facts in documents (%)", "Facts in summaries (%)",

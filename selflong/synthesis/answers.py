@@ -146,7 +146,7 @@ async def _make(agent: Agent, row: dict[str, Any], texts: dict[str, str]) -> _Ou
     if reason != KEPT:
         return _Outcome(reason, sample.input_tokens, summaries=summarised.rows)
     ground = Ground(Brief.of_row(row), notes, [document.text for document in sample.documents])
-    first = Turn(task.instruction, result.text.strip())
+    first = Turn(task, result.text.strip())
     turns = await follow_ups(agent, task.sample_id, ground, first)
     messages, tokens = _conversation(sample, first, turns, row["target_tokens"], agent.setting)
     if tokens > row["target_tokens"]:
@@ -171,7 +171,7 @@ def _conversation(
 ) -> tuple[list[dict[str, Any]], int]:
     """Messages and tokens of the sample; takes the last ones off `turns` while they are beyond `room`."""
     while True:
-        further = [(turn.instruction, turn.answer) for turn in turns]
+        further = [(turn.task.request, turn.answer) for turn in turns]
         messages, tokens = with_answer(sample, first.answer, setting.target, further)
         if tokens <= room or not turns:
             return messages, tokens
@@ -187,7 +187,7 @@ def _with_keys(provenance: dict[str, Any], turns: Sequence[Turn]) -> dict[str, A
 def _measures(task: Task, answer: str, sample: LongSample, notes: Sequence[str]) -> dict[str, Any]:
     """The row of formats.ANSWERS."""
     documents = [document.text for document in sample.documents]
-    new = facts(answer) - facts(task.instruction)
+    new = facts(answer) - facts(task.request)
     return {
         "sample_id": task.sample_id,
         "words": len(answer.split()),
@@ -214,7 +214,7 @@ def _assemble(
     ]
     random = setting.random(row["sample_id"], "order")
     room = row["target_tokens"] - Brief.of_row(row).reserve(settings)
-    sample = assemble(task.instruction, ranked, room, settings, setting.target, random)
+    sample = assemble(task.request, ranked, room, settings, setting.target, random)
     used = sample.documents if sample else []
     agent.tally.add("documents", "used", sum(d.tokens for d in used), len(used))
     left_out = len(ranked) - len(used)

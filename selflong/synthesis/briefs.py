@@ -49,15 +49,14 @@ class Brief:
             filled["length"] = Template(rules.lengths[self.length]).substitute(words=words)
         return filled
 
-    def closed(self, task: str, rules: PromptRules, random: Random) -> str:
-        """The task with a sentence on form and length, unless it says the length by itself.
+    def closing(self, task: str, rules: PromptRules, random: Random) -> str | None:
+        """A sentence on form and length for the end of a task that does not say its length by itself.
 
-        The answer will have them, so the instruction that is trained on must ask for them.
+        The answer will have them, so what is trained on must ask for them.
         """
         if self.answer_words is None or not rules.closings or self._says_length(task):
-            return task
-        closing = Template(random.choice(rules.closings)).substitute(self.values(rules))
-        return f"{task}\n\n{closing}" if "\n" in task else f"{task} {closing}"
+            return None
+        return Template(random.choice(rules.closings)).substitute(self.values(rules))
 
     def _says_length(self, task: str) -> bool:
         return re.search(rf"\b{self.answer_words}\b", task.replace(",", "")) is not None

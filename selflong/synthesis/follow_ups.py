@@ -23,7 +23,7 @@ TOO_LONG = "beyond the generator's context"
 class Turn:
     """A task and its answer; keys: of the requests that made them."""
 
-    instruction: str
+    task: Task
     answer: str
     keys: tuple[str, ...] = ()
 
@@ -55,7 +55,7 @@ async def _turn(
     """The next turn and KEPT, or None and the reason."""
     setting, section = agent.setting, agent.setting.synthesis.needed_long_input
     rules, prompt = setting.prompts.rules, setting.prompts["follow_up"]
-    said = "\n\n".join(f"Task: {turn.instruction}\n\nResult: {turn.answer}" for turn in turns)
+    said = "\n\n".join(f"Task: {turn.task.instruction}\n\nResult: {turn.answer}" for turn in turns)
     values = {"notes": ground.notes, "conversation": said}
     if not _fits(agent, prompt, section.instruction_tokens, values):
         return None, TOO_LONG
@@ -68,15 +68,15 @@ async def _turn(
     if text is None:
         return None, reason
     brief = ground.brief.in_another_form(rules, section, setting.random(name, "brief"))
-    instruction = brief.closed(text, rules, setting.random(name, "closing"))
     task = Task(
         name,
-        brief.values(rules) | {"instruction": instruction},
+        brief.values(rules) | {"instruction": text},
         brief.answer_tokens(section),
+        brief.closing(text, rules, setting.random(name, "closing")),
     )
     answer, reason, key = await _answer(agent, task, ground)
     keys = (*provenance["request_keys"], key)
-    return (None, reason) if answer is None else (Turn(instruction, answer, keys), KEPT)
+    return (None, reason) if answer is None else (Turn(task, answer, keys), KEPT)
 
 
 async def _answer(agent: Agent, task: Task, ground: Ground) -> tuple[str | None, str, str]:

@@ -193,11 +193,11 @@ async def _write(agent: Agent, plan: Plan, attempt: int, chunk: SeedChunk) -> di
     if instruction is None:
         agent.tally.add(SOURCE, reason)
         return None
-    closing = agent.setting.random(plan.sample_id, "closing")
-    instruction = brief.closed(instruction, prompts.rules, closing)
+    random = agent.setting.random(plan.sample_id, "closing")
     return {
         "sample_id": plan.sample_id,
         "instruction": instruction,
+        "closing": brief.closing(instruction, prompts.rules, random),
         "seed_document_id": chunk.document,
         "seed_start": chunk.start,
         "seed_end": chunk.end,

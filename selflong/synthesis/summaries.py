@@ -11,9 +11,11 @@ from selflong.synthesis.agent import Agent, Setting, together, trouble
 from selflong.synthesis.assembly import HEADING
 from selflong.synthesis.briefs import Brief
 from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
+from selflong.synthesis.quality import supported_notes
 
 KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
 SOURCE = "chunks"
+NOTES, UNSUPPORTED = "lines of notes", "a figure or name that was not there"
 # The agent was asked to write this word alone. Small models add to it, say it of each document, or name
 # documents of which they tell nothing.
 _IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
@@ -32,10 +34,19 @@ class Task:
     """What prompts are filled with: the instruction, and the form and length that it asks for."""
     answer_tokens: int
     """The most of its answer."""
+    closing: str | None = None
+    """Said after the instruction in the sample alone: form and length are nothing to retrieve or note by."""
 
     @property
     def instruction(self) -> str:
         return self.values["instruction"]
+
+    @property
+    def request(self) -> str:
+        """What the sample asks."""
+        if self.closing is None:
+            return self.instruction
+        return self.instruction + ("\n\n" if "\n" in self.instruction else " ") + self.closing
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], setting: Setting) -> "Task":
@@ -43,7 +54,7 @@ class Task:
         brief = Brief.of_row(row)
         values = brief.values(setting.prompts.rules) | {"instruction": row["instruction"]}
         tokens = brief.answer_tokens(setting.synthesis.needed_long_input)
-        return cls(row["sample_id"], values, tokens)
+        return cls(row["sample_id"], values, tokens, row["closing"])
 
 
 @dataclass
@@ -117,6 +128,8 @@ async def _summary(agent: Agent, task: Task, name: str, chunk: Chunk, depth: int
     )
     if isinstance(result, Answer):
         text, status = read_summary(result.text, result.finish_reason)
+        if status in (KEPT, CUT) and agent.setting.synthesis.gates.unsupported_notes:
+            text, status = _supported(agent, text, status, chunk.text)
     else:
         text, status = trouble(result), FAILED
     return {
@@ -143,6 +156,15 @@ def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
         return text, KEPT
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return (text[: ends[-1]] if ends else text), CUT
+
+
+def _supported(agent: Agent, text: str, status: str, source: str) -> tuple[str, str]:
+    """The lines that say nothing which `source` has not; where none is left, all of them as irrelevant."""
+    rest = supported_notes(text, source)
+    lines, left = (sum(bool(line.strip()) for line in part.split("\n")) for part in (text, rest))
+    agent.tally.add(NOTES, KEPT, rows=left)
+    agent.tally.add(NOTES, UNSUPPORTED, rows=lines - left)
+    return (rest, status) if rest else (text, IRRELEVANT)
 
 
 def _fits(agent: Agent, task: Task, pieces: Sequence[Piece]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selflong.formats import SAMPLES, read_parquet
+from selflong.formats import INSTRUCTIONS, SAMPLES, read_parquet
 from selflong.recipe.recipe import Recipe
 from selflong.synthesis import follow_ups
 from selflong.synthesis.agent import Setting
@@ -64,6 +64,24 @@ def test_each_sample_goes_on_over_the_same_documents(
     assert len(server.asked) == asked
     name = "long_input.parquet"
     assert (again / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_a_closing_sentence_stands_in_the_sample_alone(
+    asking: Setting, corpus: Corpus, server: ProtocolServer, tmp_path: Path
+) -> None:
+    content = asking.recipe.model_dump(mode="json")
+    content["synthesis"]["long_input"]["follow_ups"] = 0
+    made = synthesise(replace(asking, recipe=Recipe.model_validate(content)), corpus, tmp_path)
+    asked = read_parquet(made / "instructions.parquet", INSTRUCTIONS)
+    rows = read_parquet(made / "long_input.parquet", SAMPLES).join(asked, on="sample_id")
+    rows = rows.drop_nulls("closing")
+    assert len(rows) > 0
+    prompts = [json.loads(body)["messages"][-1]["content"] for _, body in server.asked]
+    for row in rows.iter_rows(named=True):
+        assert row["messages"][0]["parts"][0]["text"] == f"{row['instruction']} {row['closing']}"
+        told = [prompt for prompt in prompts if row["instruction"] in prompt]
+        assert len(told) > 1
+        assert not any(row["closing"] in prompt for prompt in told)
 
 
 def test_a_conversation_ends_where_the_generator_has_no_room(
