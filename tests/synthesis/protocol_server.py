@@ -56,7 +56,7 @@ def fact(page: str) -> str:
 class ProtocolServer(ThreadingHTTPServer):
     """reply: prompt -> answer; asked: path and body of every request, in the order of their coming;
     answered: how many of them; most: answers after which the others have to wait; error: status and body in
-    place of every answer."""
+    place of every answer; open: connections that are being served."""
 
     daemon_threads = True
 
@@ -65,6 +65,7 @@ class ProtocolServer(ThreadingHTTPServer):
         self.reply: Callable[[str], str] = reply_to
         self.asked: list[tuple[str, bytes]] = []
         self.answered = 0
+        self.open: set[object] = set()
         self.most = math.inf
         self.error: tuple[int, dict[str, object]] | None = None
 
@@ -79,6 +80,14 @@ class ProtocolServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: ProtocolServer
+
+    def setup(self) -> None:
+        self.server.open.add(self)
+        super().setup()
+
+    def finish(self) -> None:
+        self.server.open.discard(self)
+        super().finish()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -76,6 +76,8 @@ class Jobs:
         job.kill()
         job.wait()
         self.server.most = math.inf
+        # What it sent before its end is read when the server comes to it: none of that is the next job's.
+        wait_for(lambda: not self.server.open, os.getpid())
 
     def stored(self) -> set[bytes]:
         """Keys of the requests that a new job would find answered."""
