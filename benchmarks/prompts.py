@@ -61,7 +61,7 @@ from selflong.synthesis.instructions import write_instructions
 from selflong.synthesis.multi_hop import multi_hop
 from selflong.synthesis.quality import WORD, content_words, facts
 from selflong.synthesis.statistics import Tally
-from selflong.synthesis.summaries import NOTES, Task
+from selflong.synthesis.summaries import Task
 from selflong.tokens import Tokenizer, load_tokenizer
 
 GENERATOR = "smollm2"
@@ -178,7 +178,7 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWei
         "instruction_tokens": 256,
         "length_hint_share": 0.0,
     }
-    content["synthesis"]["gates"] = {"families": True, "unsupported_notes": arguments.supported}
+    content["synthesis"]["gates"] = {"families": True}
     return Recipe.model_validate(content)
 
 
@@ -237,7 +237,6 @@ class Study:
         self._show("answers", kept["instruction"].to_list(), texts)
         return {
             **self._outcomes("samples", "long_input"),
-            "notes": self._outcomes("samples", NOTES),
             "asked_words": _spread(kept["answer_words"].drop_nulls().to_list()),
             "words": _spread(measures["words"].to_list()),
             "content_in_documents": _mean(measures["content_in_documents"].to_list()),
@@ -348,7 +347,7 @@ class Study:
 def stems_in_documents(messages: Sequence[dict[str, Any]]) -> float:
     """Share of the stems of an answer's content words that its documents have (Snowball, English).
 
-    An answer in its own words says "settled" where a document says "settlers".
+    An answer in its own words says "settled" where a document says "settling".
     """
     documents = [part["text"] for part in messages[0]["parts"] if part["kind"] == "document"]
     own = {_stem(word) for word in content_words(_text(messages[1]))}
@@ -412,9 +411,8 @@ def main() -> None:
     parser.add_argument("--instructions", type=int, default=60)
     parser.add_argument("--samples", type=int, default=30, help="of the instructions, answered")
     parser.add_argument("--long-outputs", type=int, default=30)
-    parser.add_argument("--sample-tokens", type=int, default=8192, help="documents and answer")
+    parser.add_argument("--sample-tokens", type=int, default=10240, help="documents and answer")
     parser.add_argument("--follow-ups", type=int, default=0, help="further turns of a sample")
-    parser.add_argument("--supported", action="store_true", help="with gates.unsupported_notes")
     parser.add_argument("--multi-hop", type=int, default=0, help="questions over two documents")
     parser.add_argument("--shortest-answer", type=int, default=50, help="words asked for at least")
     parser.add_argument("--slots", type=int, default=4)

@@ -238,8 +238,6 @@ class Gates(Section):
     """Whether an instruction must have the form of its family: a comparison compares, and so on."""
     minimum_grounding: Share | None = None
     """Least share of an answer's content words that occur in its own documents."""
-    unsupported_notes: bool = False
-    """Leave out the lines of a summary with a figure or name that is not in what it summarises."""
     closed_book_share: Share = 0.0
     """Share of the samples whose question is also asked without documents."""
     closed_book_similarity: Share = 0.8

@@ -192,7 +192,6 @@ _META = re.compile(
 )
 WORD = re.compile(r"[^\W\d_][\w'-]*|\d[\d.,]*\d|\d")
 _FACT = re.compile(r"(?<![\w.])\d[\d.,]*|(?<=[\w,;)] )[A-Z][\w-]{2,}")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
 _SHORTEST_CONTENT_WORD = 4
 _LANGUAGE_WORDS = 8
 """Fewer words than this do not tell a language."""
@@ -222,23 +221,6 @@ def grounding(answer: str, documents: Iterable[str]) -> float:
 def facts(text: str) -> set[str]:
     """Figures, and words with a capital letter where no sentence begins."""
     return {match[0].strip(".,").lower() for match in _FACT.finditer(text)}
-
-
-def supported_notes(notes: str, source: str) -> str:
-    """The lines whose figures and names all occur in `source`, in the singular or plural."""
-    said = set(_pieces(source.lower()))
-    said |= {word.removesuffix("s") for word in said} | {f"{word}s" for word in said}
-    kept = [line for line in notes.split("\n") if _told(line) <= said]
-    return "\n".join(kept).strip()
-
-
-def _told(line: str) -> set[str]:
-    """Words of the line's facts, without numbers of lists and counts of a few."""
-    return {word for word in _pieces(" ".join(facts(line))) if len(word) > 1}
-
-
-def _pieces(text: str) -> list[str]:
-    return re.findall(r"\w+", _THOUSANDS.sub("", text))
 
 
 def repeated_share(text: str) -> float:

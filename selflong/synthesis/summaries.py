@@ -11,11 +11,9 @@ from selflong.synthesis.agent import Agent, Setting, together, trouble
 from selflong.synthesis.assembly import HEADING
 from selflong.synthesis.briefs import Brief
 from selflong.synthesis.chunks import JOINT, Chunk, Piece, document_pieces, pack
-from selflong.synthesis.quality import supported_notes
 
 KEPT, IRRELEVANT, CUT, FAILED = "kept", "irrelevant", "cut", "failed"
 SOURCE = "chunks"
-NOTES, UNSUPPORTED = "lines of notes", "a figure or name that was not there"
 # The agent was asked to write this word alone. Small models add to it, say it of each document, or name
 # documents of which they tell nothing.
 _IRRELEVANT = re.compile(r"\W*irrelevant\b", re.IGNORECASE)
@@ -128,8 +126,6 @@ async def _summary(agent: Agent, task: Task, name: str, chunk: Chunk, depth: int
     )
     if isinstance(result, Answer):
         text, status = read_summary(result.text, result.finish_reason)
-        if status in (KEPT, CUT) and agent.setting.synthesis.gates.unsupported_notes:
-            text, status = _supported(agent, text, status, chunk.text)
     else:
         text, status = trouble(result), FAILED
     return {
@@ -156,15 +152,6 @@ def read_summary(text: str, finish_reason: str) -> tuple[str, str]:
         return text, KEPT
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return (text[: ends[-1]] if ends else text), CUT
-
-
-def _supported(agent: Agent, text: str, status: str, source: str) -> tuple[str, str]:
-    """The lines that say nothing which `source` has not; where none is left, all of them as irrelevant."""
-    rest = supported_notes(text, source)
-    lines, left = (sum(bool(line.strip()) for line in part.split("\n")) for part in (text, rest))
-    agent.tally.add(NOTES, KEPT, rows=left)
-    agent.tally.add(NOTES, UNSUPPORTED, rows=lines - left)
-    return (rest, status) if rest else (text, IRRELEVANT)
 
 
 def _fits(agent: Agent, task: Task, pieces: Sequence[Piece]) -> bool:

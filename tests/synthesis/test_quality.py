@@ -18,7 +18,6 @@ from selflong.synthesis.quality import (
     grounding,
     is_truncated,
     repeated_share,
-    supported_notes,
 )
 
 SOURCE = "The Danube carried grain and timber before the railways came to Hungary in 1846."
@@ -286,29 +285,3 @@ def test_boilerplate_and_truncated_documents() -> None:
     assert is_truncated(article + " And then the")
     assert is_truncated(article + " Read more.")
     assert is_truncated(article + " And then...")
-
-
-def test_notes_that_say_what_was_not_there_go() -> None:
-    source = "In 1879 the river Chaumet froze, and 12,500 Germans crossed it. See the Ob'er Mill."
-    told = [
-        "[Document 3] The Chaumet froze in 1879. [Document 3]",
-        "It was crossed by 12500 people, each of them a German.",
-        "1. Nobody had seen this before.",
-        "They passed the Ob'er Mill.",
-    ]
-    invented = [
-        "It was crossed by 12600 people.",
-        "The Chaumet froze in 1880.",
-        "All of it was told to Napoleon, who had 3 aides.",
-    ]
-    assert supported_notes("\n".join([*told, *invented]), f"[Document 3]\n{source}") == "\n".join(
-        told
-    )
-    assert supported_notes("\n".join(invented), source) == ""
-
-
-@given(st.text(), st.text())
-def test_notes_that_copy_are_supported(before: str, after: str) -> None:
-    source = f"{before} On Monday the Danube rose by 35 feet. {after}"
-    copied = "So on Monday the Danube rose by 35 feet."
-    assert supported_notes(copied, source) == copied

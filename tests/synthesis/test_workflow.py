@@ -1,7 +1,6 @@
 """The whole workflow against a real server: what it writes, and that the cache alone makes it again."""
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -28,7 +27,6 @@ from selflong.synthesis.backtranslation import long_output
 from selflong.synthesis.documents import SampleShard
 from selflong.synthesis.instructions import write_instructions
 from selflong.tokens import Tokenizer
-from tests.synthesis.protocol_server import ProtocolServer
 
 Corpus = tuple[list[Path], list[Path]]
 
@@ -260,25 +258,3 @@ def test_retrieval_for_other_instructions_is_refused(
                 for name in ("summaries", "answers", "samples", "drops", "usage")
             },
         )
-
-
-def test_lines_that_say_what_no_document_says_are_left_out_where_the_recipe_wants_it(
-    remote: Setting, corpus: Corpus, server: ProtocolServer, tmp_path: Path
-) -> None:
-    invented = "Nothing of this was ever told to Rumpelstilzchen."
-    reply = server.reply
-    server.reply = lambda prompt: (
-        f"{reply(prompt)}\n{invented}" if "Text:\n" in prompt else reply(prompt)
-    )
-    content = remote.recipe.model_dump(mode="json")
-    content["synthesis"]["gates"] |= {"closed_book_share": 0.0, "unsupported_notes": True}
-    content["synthesis"]["long_input"]["summary_tokens"] = 256
-    setting = replace(remote, recipe=Recipe.model_validate(content))
-    made = synthesise(setting, corpus, tmp_path)
-    summaries = read_parquet(made / "summaries.parquet", SUMMARIES)
-    kept = summaries.filter(pl.col("status") == "kept")
-    assert len(kept) > 0
-    assert not kept["text"].str.contains("Rumpelstilzchen").any()
-    counted = drops(made / "drops-2.parquet", "lines of notes")
-    assert counted["a figure or name that was not there"] == len(summaries)
-    assert counted["kept"] >= len(kept)
