@@ -70,7 +70,6 @@ DOCUMENTS_A_SOURCE = 60
 PIECES = 4  # of a document, from its beginning
 PIECE_TOKENS = 600
 SHOWN = 20
-MOST_ANSWER_TOKENS = 3072  # as in the paper's recipe
 MULTI_HOP = {
     "shards": 1,
     "lengths": {"distribution": "uniform", "minimum": 4000, "maximum": 4000},
@@ -166,7 +165,7 @@ def study_recipe(arguments: argparse.Namespace, weights: GgufWeights | FolderWei
         "chunk_tokens": 1600,
         "instruction_tokens": 192,
         "summary_tokens": 256,
-        "answer_tokens": MOST_ANSWER_TOKENS,
+        "answer_tokens": 3072,  # as in the paper's recipe
         "follow_ups": arguments.follow_ups,
         "duplicate_threshold": 1.0,
     }

@@ -294,7 +294,7 @@ def _check_placeholders(path: Path, name: str, prompt: Prompt, rules: PromptRule
     for used in sorted(found & lists.keys()):
         if not lists[used]:
             raise UserError(f"{path}: ${used} is filled from {used}s, of which {RULES} has none")
-    if step == "answer" and rules.closings and not {"form", "length"} <= found:
+    if step in ("answer", "closed_book") and rules.closings and not {"form", "length"} <= found:
         raise UserError(
             f"{path}: closings in {RULES} ask for form and length: give the answer $form and $length, too"
         )

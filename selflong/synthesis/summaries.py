@@ -32,7 +32,7 @@ class Task:
     """What prompts are filled with: the instruction, and the form and length that it asks for."""
     answer_tokens: int
     """The most of its answer."""
-    closing: str | None = None
+    closing: str | None
     """Said after the instruction in the sample alone: form and length are nothing to retrieve or note by."""
 
     @property

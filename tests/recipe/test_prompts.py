@@ -105,6 +105,10 @@ def replaced(name: str, old: str, new: str) -> Edit:
             replaced("answer.md", "$length", "enough"),
             "answer.md: closings in set.yaml ask for form and length: give the answer $form and $length",
         ),
+        (
+            replaced("closed_book.md", "$form", "free"),
+            "closed_book.md: closings in set.yaml ask for form and length: give the answer $form and $length",
+        ),
         (lambda own: (own / "answer.md").write_text(" \n"), "answer.md: is empty"),
         (lambda own: (own / "closed_book.md").unlink(), "closed_book.md does not exist"),
         (lambda own: (own / "instruction.md").unlink(), "instruction_report.md does not exist"),

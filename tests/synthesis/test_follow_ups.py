@@ -50,6 +50,7 @@ def test_each_sample_goes_on_over_the_same_documents(
         kinds = [[part["kind"] for part in message["parts"]] for message in further]
         assert kinds == [["response"], ["prompt"]] * TURNS + [["response"]]
         for task in further[1::2]:
+            assert task["parts"][0]["text"].startswith("Write a report on ")
             assert " words" in task["parts"][0]["text"]
         assert row["tokens"] == len(asking.target.render(row["messages"]).ids) <= 1200
         assert len(set(row["provenance"]["request_keys"])) == 1 + 2 * TURNS
